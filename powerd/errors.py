@@ -1,0 +1,39 @@
+"""Every error that a user can meet. One line each: what happened, where, what to do."""
+
+
+class PowerdError(Exception):
+    """Base of all errors that powerd explains to its user instead of showing a traceback."""
+
+
+class ConfigError(PowerdError):
+    """The configuration cannot be used. The text names the file and the key."""
+
+
+class GuardError(PowerdError):
+    """The guard cannot be reached, or refused a request."""
+
+
+class GuardUnreachableError(GuardError):
+    """Nothing answers on the guard's socket, or the connection broke."""
+
+
+class GuardRefusedError(GuardError):
+    """The guard answered, and said no. The text is its reason."""
+
+
+class SignalRejectedError(PowerdError):
+    """A message from the bus cannot be used.
+
+    Attributes:
+        reason: a stable slug, the `reason` label of `powerd_signal_rejected_total`.
+        source: who sent it, as far as the payload told; "unknown" otherwise.
+    """
+
+    def __init__(self, reason: str, text: str, source: str = "unknown") -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.source = source
+
+
+class DaemonUnreachableError(PowerdError):
+    """No daemon answers on the given URL or socket."""

@@ -1,0 +1,1 @@
+"""The privileged side: the only process that touches NVML, and the dead-man's switch."""

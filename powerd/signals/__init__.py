@@ -1,0 +1,1 @@
+"""What facilities and grids send, and what this host answers, over MQTT."""

@@ -1,0 +1,1 @@
+"""Simulated GPUs: physics, load, and the demo rack."""

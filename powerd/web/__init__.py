@@ -1,0 +1,1 @@
+"""The local HTTP status endpoint: views of the latest snapshot."""
