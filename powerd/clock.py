@@ -42,7 +42,7 @@ def _adjtimex() -> ctypes._NamedFuncPointer:
 def wall_is_synchronised() -> bool:
     """Ask the kernel (adjtimex) whether a time service keeps the wall clock."""
     buffer = ctypes.create_string_buffer(512)  # struct timex is 208 bytes; modes = 0 reads only
-    state = _adjtimex()(buffer)
+    state: int = _adjtimex()(buffer)
     return 0 <= state < _TIME_ERROR
 
 

@@ -1,11 +1,11 @@
 """decide(inputs, state, now) -> (decision, state): the one door into the core."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from powerd.core.failsafe import Phase
-from powerd.core.model import GpuReading, Notice, Outcome, Plan, Step
-from powerd.core.timeline import BudgetMessage, Verdict
+from powerd.core.model import Notice, Plan, Step
+from powerd.core.timeline import Verdict
 from powerd.core.units import MilliWatts
 
 

@@ -64,5 +64,3 @@ class Verdict:
     seq: int
     reason: str = ""
     text: str = ""
-
-

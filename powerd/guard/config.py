@@ -4,13 +4,9 @@ The same dataclasses are the `[guard]` and `[gpu]` tables of `powerd.settings`, 
 definition. The guard reads only these two tables; the daemon validates the rest.
 """
 
-import os
-import tomllib
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
-
-from powerd.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "POWERD_"
 DROP_IN_DIRECTORY = "conf.d"
