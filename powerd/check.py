@@ -1,0 +1,190 @@
+"""What `powerd check-config FILE` finds out: problems, the feasibility sum, and where each value came from.
+
+Invariant: the verdict is made by the functions that `powerd.settings.load` uses; nothing passes here that the
+daemon refuses. The sum is shown for an infeasible rack too, since that is when it is needed.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from powerd.core.topology import Rack
+from powerd.core.units import watts
+from powerd.errors import ConfigError
+from powerd.settings import Loaded, Settings, leaves, prove, rack, read
+
+
+@dataclass(frozen=True, slots=True)
+class Feasibility:
+    """The sum that makes a failsafe feasible: needed <= failsafe <= hard limit. In watts.
+
+    Attributes:
+        floors_watts: sum over the roster.
+        rack_overhead_watts: drawn by the rack and by no host.
+        guard_band_watts: kept unused of the failsafe.
+        needed_watts: the three together, what the failsafe must be at least.
+    """
+
+    hosts: int
+    floors_watts: float
+    rack_overhead_watts: float
+    guard_band_watts: float
+    needed_watts: float
+    failsafe_watts: float
+    hard_limit_watts: float
+
+    @property
+    def spare_watts(self) -> float:
+        """Return what the failsafe leaves above the floors; negative if it is infeasible."""
+        return self.failsafe_watts - self.needed_watts
+
+
+@dataclass(frozen=True, slots=True)
+class Entitlement:
+    """What this host's share is worth, in watts."""
+
+    at_hard_limit_watts: float
+    in_failsafe_watts: float
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One setting in force, and where it stands."""
+
+    key: str
+    value: Any
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything about one configuration.
+
+    Attributes:
+        problems: one line each; empty if the daemon would start with this configuration.
+        feasibility: None when the values themselves cannot be used.
+        entitlement: None when the rack is infeasible or this host is not in it.
+    """
+
+    file: str
+    problems: tuple[str, ...]
+    site: str = ""
+    rack: str = ""
+    host: str = ""
+    mode: str = ""
+    feasibility: Feasibility | None = None
+    entitlement: Entitlement | None = None
+    values: tuple[Value, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Return whether the daemon would start with this configuration."""
+        return not self.problems
+
+
+def check(
+    path: Path, overrides: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
+) -> Report:
+    """Examine a configuration; arguments as for `powerd.settings.load`. Raises nothing for a bad one."""
+    try:
+        loaded = read(path, overrides, environment)
+    except ConfigError as error:
+        return Report(str(path), tuple(str(error).splitlines()))
+    try:
+        prove(path, loaded.settings)
+    except ConfigError as error:
+        return _report(path, loaded, tuple(str(error).splitlines()), None)
+    return _report(path, loaded, (), _entitlement(loaded.settings))
+
+
+def as_dict(report: Report) -> dict[str, Any]:
+    """Return the report for `--json`."""
+    return {"ok": report.ok, **asdict(report)}
+
+
+def render(report: Report) -> str:
+    """Return the report as text for a terminal."""
+    return "\n".join(_text(report))
+
+
+def _report(path: Path, loaded: Loaded, problems: tuple[str, ...], own: Entitlement | None) -> Report:
+    settings = loaded.settings
+    values = {".".join(key): value for key, value in leaves(settings.model_dump(mode="json"))}
+    return Report(
+        file=str(path),
+        problems=problems,
+        site=settings.host.site,
+        rack=settings.host.rack,
+        host=settings.host.name,
+        mode=settings.host.mode,
+        feasibility=_feasibility(settings),
+        entitlement=own,
+        values=tuple(Value(key, value, loaded.origins[key]) for key, value in values.items()),
+    )
+
+
+def _feasibility(settings: Settings) -> Feasibility:
+    table = settings.rack
+    floors = sum(entry.floor_watts for entry in table.hosts.values())
+    guard_band = table.failsafe_watts * table.guard_band_pct / 100
+    return Feasibility(
+        hosts=len(table.hosts),
+        floors_watts=floors,
+        rack_overhead_watts=table.overhead_watts,
+        guard_band_watts=guard_band,
+        needed_watts=floors + table.overhead_watts + guard_band,
+        failsafe_watts=table.failsafe_watts,
+        hard_limit_watts=table.hard_limit_watts,
+    )
+
+
+def _entitlement(settings: Settings) -> Entitlement:
+    record = rack(settings)
+    name = settings.host.name
+    return Entitlement(
+        at_hard_limit_watts=_entitled_watts(record, name, record.hard_limit_mw),
+        in_failsafe_watts=_entitled_watts(record, name, record.failsafe_mw),
+    )
+
+
+def _entitled_watts(record: Rack, name: str, cap_mw: int) -> float:
+    return watts(record.entitlement_mw(name, record.usable_mw(cap_mw)))
+
+
+def _text(report: Report) -> Iterator[str]:
+    yield from report.problems
+    yield f"{report.file}: {'OK' if report.ok else f'NOT usable, {len(report.problems)} problem(s)'}"
+    if report.feasibility:
+        yield f"host {report.host} of rack {report.rack}, site {report.site}, mode {report.mode}"
+        yield from _feasibility_text(report.feasibility)
+    if report.entitlement:
+        yield "\nThis host is entitled to (watts)"
+        yield _row("at the hard limit", report.entitlement.at_hard_limit_watts)
+        yield _row("in failsafe", report.entitlement.in_failsafe_watts)
+    if report.values:
+        yield "\nValues, and where each came from"
+        width = max(len(value.key) for value in report.values)
+        for value in report.values:
+            yield f"  {value.key:{width}}  {_shown(value.value):36}  {value.origin}"
+
+
+def _shown(value: object) -> str:
+    return "not set" if value is None else json.dumps(value)
+
+
+def _feasibility_text(sums: Feasibility) -> Iterator[str]:
+    verdict = f"spare {sums.spare_watts:g}" if sums.spare_watts >= 0 else f"MISSING {-sums.spare_watts:g}"
+    below = sums.failsafe_watts <= sums.hard_limit_watts
+    yield "\nFeasibility (watts): needed <= failsafe <= hard limit"
+    yield _row(f"floors of {sums.hosts} hosts", sums.floors_watts)
+    yield _row("rack overhead", sums.rack_overhead_watts)
+    yield _row("guard band of the failsafe", sums.guard_band_watts)
+    yield _row("needed", sums.needed_watts)
+    yield _row("failsafe, without a controller", sums.failsafe_watts, verdict)
+    yield _row("hard limit", sums.hard_limit_watts, "" if below else "BELOW the failsafe")
+
+
+def _row(label: str, number: float, note: str = "") -> str:
+    return f"  {label:32}{number:>12.1f}  {note}".rstrip()

@@ -1,0 +1,133 @@
+"""What the log looks like: one event name and its keys per line, in one of three formats.
+
+Decides form only; what is worth a line is decided where it happens. Invariant: one event is one line, and
+nothing in it controls a terminal, whatever a message from outside contained. The exception is "console", which
+prints tracebacks of our own over several lines. Called once, from the command line's entry point.
+"""
+
+import logging
+import sys
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Literal, TextIO, TypeAlias
+
+import structlog
+
+Format: TypeAlias = Literal["journal", "json", "console"]
+Level: TypeAlias = Literal["debug", "info", "warning", "error"]
+
+# Priorities of syslog(3), which journald reads from a prefix "<N>" (sd-daemon(3)).
+_PRIORITIES: Mapping[str, int] = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+_LEVELS: Mapping[Level, int] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+_Event: TypeAlias = MutableMapping[str, Any]
+_Processor: TypeAlias = Callable[[Any, str, _Event], Any]
+
+
+def configure(log_format: Format, level: Level, stream: TextIO | None = None) -> None:
+    """Set up structlog, and send warnings of the libraries the same way.
+
+    Args:
+        log_format: "journal": `<N>event key=value` (the prefix only off a terminal), which journald stamps
+            with the time itself; "json": one object a line; "console": for people, colours on a terminal.
+        level: less urgent events are dropped.
+        stream: where lines go; default: standard error.
+    """
+    stream = stream or sys.stderr
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            _printable,
+            *_rendering(log_format, colours=stream.isatty()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(handlers=[_FromLibraries()], level=logging.WARNING, force=True)
+
+
+def _rendering(log_format: Format, *, colours: bool) -> list[_Processor]:
+    traceback = structlog.processors.format_exc_info
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    if log_format == "json":
+        return [stamp, traceback, structlog.processors.JSONRenderer(sort_keys=True, default=str)]
+    if log_format == "console":
+        plain = structlog.dev.plain_traceback
+        return [
+            stamp,
+            structlog.dev.ConsoleRenderer(colors=colours, sort_keys=False, exception_formatter=plain),
+        ]
+    return [traceback, _journal_line if colours else _prefixed_journal_line]
+
+
+def _printable(_logger: object, _method: str, event: _Event) -> _Event:
+    """Escape line ends and control characters."""
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[key] = repr(value)[1:-1]
+    return event
+
+
+_KEYS = structlog.processors.LogfmtRenderer()
+
+
+def _journal_line(logger: object, method: str, event: _Event) -> str:
+    event.pop("level")
+    name = event.pop("event")
+    keys = _KEYS(logger, method, event)
+    return f"{name} {keys}".rstrip()
+
+
+def _prefixed_journal_line(logger: object, method: str, event: _Event) -> str:
+    priority = _PRIORITIES[event["level"]]
+    return f"<{priority}>{_journal_line(logger, method, event)}"
+
+
+class _FromLibraries(logging.Handler):
+    """Passes on what libraries say through `logging`."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(
+            record.levelno,
+            "library_message",
+            library=record.name,
+            text=record.getMessage(),
+            **({"exc_info": record.exc_info} if record.exc_info else {}),
+        )
+
+
+class Repeats:
+    """Lets the same (event, subject) through once per interval, and counts what it held back.
+
+    Args:
+        clock: seconds that never go back.
+        every_s: the interval.
+    """
+
+    # Subjects may come from the bus, so a hostile sender must not be able to grow this without end.
+    _KEPT = 1024
+
+    def __init__(self, clock: Callable[[], float], every_s: float = 60.0) -> None:
+        self._clock = clock
+        self._every_s = every_s
+        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def admit(self, event: str, subject: str = "") -> int | None:
+        """Return how many repeats were held back since the last one let through; None holds this one back."""
+        now_s = self._clock()
+        since_s, held_back = self._seen.get((event, subject), (-float("inf"), 0))
+        if now_s - since_s < self._every_s:
+            self._seen[event, subject] = (since_s, held_back + 1)
+            return None
+        # Insertion order is then the order of times, so the first entry is the oldest.
+        self._seen.pop((event, subject), None)
+        self._seen[event, subject] = (now_s, 0)
+        if len(self._seen) > self._KEPT:
+            del self._seen[next(iter(self._seen))]
+        return held_back
