@@ -155,7 +155,7 @@ def _key_of(text: str) -> Key:
     except tomllib.TOMLDecodeError:
         return ()
     parts = []
-    while isinstance(node, dict):
+    while isinstance(node, dict) and node:
         part, node = next(iter(node.items()))
         parts.append(part)
     return tuple(parts)

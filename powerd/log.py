@@ -1,8 +1,8 @@
 """What the log looks like: one event name and its keys per line, in one of three formats.
 
 Decides form only; what is worth a line is decided where it happens. Invariant: one event is one line, and
-nothing in it controls a terminal, whatever a message from outside contained. The exception is "console", which
-prints tracebacks of our own over several lines. Called once, from the command line's entry point.
+nothing in it controls a terminal, whatever a message from outside contained. Only "console" prints more: the
+tracebacks of our own errors, over several lines. Configured once, from the command line's entry point.
 """
 
 import logging
@@ -23,6 +23,8 @@ _LEVELS: Mapping[Level, int] = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
+# Control characters other than the line end, which every renderer escapes itself.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != ord("\n")}
 
 _Event: TypeAlias = MutableMapping[str, Any]
 _Processor: TypeAlias = Callable[[Any, str, _Event], Any]
@@ -42,7 +44,6 @@ def configure(log_format: Format, level: Level, stream: TextIO | None = None) ->
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            _printable,
             *_rendering(log_format, colours=stream.isatty()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
@@ -63,15 +64,13 @@ def _rendering(log_format: Format, *, colours: bool) -> list[_Processor]:
             stamp,
             structlog.dev.ConsoleRenderer(colors=colours, sort_keys=False, exception_formatter=plain),
         ]
-    return [traceback, _journal_line if colours else _prefixed_journal_line]
+    return [traceback, _printable, _journal_line if colours else _prefixed_journal_line]
 
 
 def _printable(_logger: object, _method: str, event: _Event) -> _Event:
-    """Escape line ends and control characters."""
-    for key, value in event.items():
-        if isinstance(value, str) and not value.isprintable():
-            event[key] = repr(value)[1:-1]
-    return event
+    return {
+        key: value.translate(_CONTROLS) if isinstance(value, str) else value for key, value in event.items()
+    }
 
 
 _KEYS = structlog.processors.LogfmtRenderer()

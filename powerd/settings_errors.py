@@ -67,7 +67,7 @@ def _suggestion(key: Key, place: str, model: type[BaseModel]) -> str:
     *table, wrong = key
     siblings = {name: (*table, name) for name in _at(model, tuple(table)) if name != _ANY_KEY}
     near = difflib.get_close_matches(wrong, siblings, n=1)
-    elsewhere = {known[-1]: known for known in _all_keys(model)}
+    elsewhere = {known[-1]: known for known in known_keys(model)}
     if near:
         found = siblings[near[0]]
     elif wrong in elsewhere:
@@ -87,8 +87,10 @@ def _at(annotation: object, table: Key) -> dict[str, Any]:
     return fields(annotation)
 
 
-def _all_keys(annotation: object, above: Key = ()) -> Iterator[Key]:
-    """Yield every key below a table, `*` standing for names that the operator chooses."""
+def known_keys(annotation: object, above: Key = ()) -> Iterator[Key]:
+    """Yield every key below a table that is not itself a table; `*` is a name that the operator chooses."""
     for name, kind in fields(annotation).items():
-        yield (*above, name)
-        yield from _all_keys(kind, (*above, name))
+        if fields(kind):
+            yield from known_keys(kind, (*above, name))
+        else:
+            yield (*above, name)

@@ -1,0 +1,65 @@
+"""The documented configuration file agrees with the code."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from powerd.guard.config import GpuOverride
+from powerd.settings import Settings, leaves, load
+from powerd.settings_errors import known_keys
+
+FILE = Path(__file__).parent.parent / "config" / "powerd.toml"
+# Shown with an example value, because there is no default to show.
+UNSET_BY_DEFAULT = {
+    "host.overhead_watts",
+    "gpu.floor_watts",
+    "gpu.ceiling_watts",
+    "gpu.overrides.*.floor_watts",
+    "gpu.overrides.*.ceiling_watts",
+    "guard.ceiling_watts",
+    "guard.host_ceiling_watts",
+}
+
+
+def with_defaults_spelt_out() -> dict[str, Any]:
+    """Return the file with every `#key = value` and `#[table]` line in force."""
+    return tomllib.loads(re.sub(r"^#(?=[a-z\[])", "", FILE.read_text(encoding="utf-8"), flags=re.MULTILINE))
+
+
+def documented() -> dict[str, Any]:
+    """Return the documented values by dotted key, names chosen by the operator written as `*`."""
+    anyone = re.compile(r"^(rack\.hosts|gpu\.overrides)\.[^.]+")
+    return {anyone.sub(r"\1.*", ".".join(key)): value for key, value in leaves(with_defaults_spelt_out())}
+
+
+def test_the_file_loads_as_it_is() -> None:
+    settings = load(FILE).settings
+    assert (settings.host.site, settings.host.rack, settings.host.name) == ("hel1", "r17", "r17-n3")
+    assert settings.host.mode == "dry-run"
+    assert settings.rack.hard_limit_watts == 40000
+    assert list(settings.rack.hosts) == ["r17-n1", "r17-n2", "r17-n3", "r17-n4"]
+
+
+def test_every_key_is_documented_and_nothing_else() -> None:
+    assert set(documented()) == {".".join(key) for key in known_keys(Settings)}
+
+
+def test_every_documented_default_is_the_default() -> None:
+    """What the file shows behind a `#` is what holds when the line stays as it is."""
+    in_force = {".".join(key): value for key, value in leaves(load(FILE).settings.model_dump(mode="json"))}
+    override = {f"gpu.overrides.*.{key}": value for key, value in vars(GpuOverride()).items()}
+    for key, shown in documented().items():
+        if key in UNSET_BY_DEFAULT:
+            assert (in_force | override)[key] is None, key
+        elif not key.startswith("rack.hosts."):
+            assert (in_force | override)[key] == shown, key
+
+
+def test_the_file_names_no_default_for_values_that_have_none() -> None:
+    """A host whose overhead nobody stated must not get somebody's example."""
+    assert load(FILE).settings.host.overhead_watts is None
+
+
+def test_every_line_of_the_file_fits_a_terminal() -> None:
+    assert max(len(line) for line in FILE.read_text(encoding="utf-8").splitlines()) <= 120
