@@ -1,52 +1,32 @@
-"""decide(inputs, state, now) -> (decision, state): the one door into the core."""
+"""decide(inputs, state, now, config) -> (decision, state): the one door into the core.
 
-from dataclasses import dataclass
-from enum import StrEnum
+    messages -> timeline -> failsafe -> rack cap -> ramp -> usable -> host -> demand -> targets -> plan
 
+Pure: the same arguments give the same results. Deciding twice at one moment on the same readings changes
+nothing, so the controller decides again after a write that failed, in the same iteration.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from powerd.core import overhead
+from powerd.core.admission import admit
+from powerd.core.demand import assess
 from powerd.core.failsafe import Phase
-from powerd.core.model import Notice, Plan, Step
-from powerd.core.timeline import Verdict
+from powerd.core.host_share import host_share
+from powerd.core.model import EventReason, GpuReading, Notice, Now, Plan, Step
+from powerd.core.notices import about_budget, about_gpus, about_messages
+from powerd.core.observed import Observed, learn_from_outcome, learn_from_reading
+from powerd.core.plan import writes
+from powerd.core.rack_view import rack_view
+from powerd.core.state import Config, Inputs, State
+from powerd.core.targets import GpuTarget, gpu_range
+from powerd.core.timeline import Statement, Timeline, Verdict, prune
 from powerd.core.units import MilliWatts
 
-
-class Demand(StrEnum):
-    """What a GPU's readings say of the power it could use."""
-
-    UNKNOWN = "unknown"  # no reading to judge by
-    IDLE = "idle"
-    BUSY = "busy"  # works, and its limit does not hold it back
-    CAPPED = "capped"  # its limit holds it back: it wants more
-    WAKING = "waking"  # started work a moment ago: given its ceiling until it has shown what it needs
-    HELD = "held"  # held back by heat or hardware: more watts would not help
-
-
-@dataclass(frozen=True, slots=True)
-class GpuTarget:
-    """What was decided for one GPU.
-
-    Attributes:
-        limit_mw: the limit it shall have; None for a GPU that cannot be limited.
-        counted_mw: what it takes of the host's GPU budget.
-        steps: how `limit_mw` came about, in order.
-    """
-
-    uuid: str
-    limit_mw: MilliWatts | None
-    counted_mw: MilliWatts
-    want_mw: MilliWatts
-    demand: Demand
-    steps: tuple[Step, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The budget in force and how long its sender is believed to be alive."""
-
-    source: str
-    epoch: int
-    seq: int
-    mw: MilliWatts | None
-    end_boot_s: float
+# The guard falls back by itself when a lease ends: powerd steps down this much earlier, so that the guard
+# need not.
+STEP_DOWN_LEAD_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +34,13 @@ class Decision:
     """Everything that one iteration decided.
 
     Attributes:
+        statement: the budget in force; None in `init` and `failsafe`.
         rack_steps: the chain from the hard limit to what the rack's hosts may use.
         host_steps: the chain from there to what this host's GPUs may use.
         infeasible_mw: how far the asked-for budget lies below what limiting can reach; 0 if reachable.
         compliant: every GPU's worst case fits the GPU budget, and nothing is infeasible.
         failsafe_cause: why the failsafe budget holds; empty when it does not.
-        wake_boot_s: when the next decision falls due without any news; None = no earlier than a period.
+        wake_boot_s: when the next decision falls due without any news; None = not before a period is over.
     """
 
     phase: Phase
@@ -72,7 +53,7 @@ class Decision:
     infeasible_mw: MilliWatts
     compliant: bool
     failsafe_cause: str
-    lease: Lease | None
+    statement: Statement | None
     rack_steps: tuple[Step, ...]
     host_steps: tuple[Step, ...]
     targets: tuple[GpuTarget, ...]
@@ -80,3 +61,106 @@ class Decision:
     verdicts: tuple[Verdict, ...] = ()
     notices: tuple[Notice, ...] = ()
     wake_boot_s: float | None = None
+
+
+def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Decision, State]:
+    """Decide what every GPU of this host may draw now, and what to write to get there."""
+    timeline, verdicts = _hear(inputs, state, now, config)
+    state = replace(state, timeline=timeline)
+    state, learned = _look(inputs, state, now, config)
+    view, state = rack_view(inputs, state, now, config)
+    share, state = host_share(inputs.readings, view, state, now, config)
+    current = {r.uuid: r.worst_case_mw for r in inputs.readings if r.uuid in share.sharing.ranges}
+    limits = {target.uuid: target.limit_mw for target in share.targets if target.limit_mw is not None}
+    cuts, raises = writes(current, limits, share.gpu_mw - share.sharing.fixed_mw, config.dead_band)
+    compliant = share.infeasible_mw <= 0 and fits(inputs.readings, share.gpu_mw)
+    told = (
+        *learned,
+        *about_messages(verdicts, view.conflict),
+        *about_gpus(inputs.readings, share.sharing.fixed),
+        *about_budget(share.infeasible_mw, braking=now.boot_s < state.brake_until_boot_s),
+    )
+    decision = Decision(
+        phase=state.failsafe.phase,
+        rack_cap_mw=view.cap_mw,
+        usable_mw=view.usable_mw,
+        entitlement_mw=share.host.entitlement_mw,
+        cap_mw=share.host.cap_mw,
+        overhead_mw=share.host.overhead_mw,
+        gpu_budget_mw=share.gpu_mw,
+        infeasible_mw=share.infeasible_mw,
+        compliant=compliant,
+        failsafe_cause=_failsafe_cause(state, now),
+        statement=view.statement,
+        rack_steps=view.steps,
+        host_steps=share.steps,
+        targets=share.targets,
+        plan=Plan(cuts, raises, share.fallback, _end_boot_s(view.statement, now, config)),
+        verdicts=verdicts,
+        notices=told,
+        wake_boot_s=_wake_boot_s(state.timeline),
+    )
+    return decision, state
+
+
+def fits(readings: Sequence[GpuReading], gpu_budget_mw: MilliWatts) -> bool:
+    """Say whether the most that the GPUs may draw together is known and within their budget."""
+    worst_cases = [reading.worst_case_mw for reading in readings]
+    known = [mw for mw in worst_cases if mw is not None]
+    return bool(known) and len(known) == len(worst_cases) and sum(known) <= gpu_budget_mw
+
+
+def _hear(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Timeline, tuple[Verdict, ...]]:
+    """Take in the messages, then drop what is over."""
+    timeline = state.timeline
+    verdicts = []
+    for message in inputs.messages:
+        timeline, verdict = admit(timeline, message, config.admission, state.failsafe.since_s)
+        verdicts.append(verdict)
+    return prune(timeline, now.boot_s + STEP_DOWN_LEAD_S), tuple(verdicts)
+
+
+def _look(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State, tuple[Notice, ...]]:
+    """Take in readings and outcomes: what the GPUs want, and what they would not do."""
+    demands, observed = dict(state.demands), dict(state.observed)
+    told: list[Notice] = []
+    for outcome in inputs.outcomes:
+        before = observed.get(outcome.uuid, Observed())
+        observed[outcome.uuid] = learn_from_outcome(before, outcome, now.boot_s)
+    for reading in inputs.readings:
+        uuid = reading.uuid
+        before = observed.get(uuid, Observed())
+        observed[uuid], learned = learn_from_reading(before, reading, now.boot_s, config.observed)
+        told.extend(learned)
+        span = gpu_range(reading, config.policies.of(uuid), observed[uuid])
+        ceiling = span.ceiling_mw if span else reading.worst_case_mw or 0
+        demands[uuid] = assess(demands.get(uuid), reading, ceiling, config.demand)
+    brake_until = state.brake_until_boot_s
+    if any(reading.event_reasons & EventReason.HW_POWER_BRAKE for reading in inputs.readings):
+        brake_until = now.boot_s + config.brake_hold_s
+    updated = replace(
+        state,
+        demands=demands,
+        observed=observed,
+        overhead=overhead.smooth(state.overhead, inputs.overhead),
+        brake_until_boot_s=brake_until,
+    )
+    return updated, tuple(told)
+
+
+def _end_boot_s(statement: Statement | None, now: Now, config: Config) -> float:
+    """Return how long a plan may hold: never longer than the lease it rests on (leases.md rule 16)."""
+    end = now.boot_s + config.hold_s
+    return end if statement is None else min(end, statement.end_boot_s)
+
+
+def _wake_boot_s(timeline: Timeline) -> float | None:
+    ends = [statement.end_boot_s - STEP_DOWN_LEAD_S for statement in timeline.statements.values()]
+    return min(ends, default=None)
+
+
+def _failsafe_cause(state: State, now: Now) -> str:
+    if now.boot_s < state.brake_until_boot_s:
+        return "power_brake"
+    causes = {Phase.INIT: "no_controller", Phase.FAILSAFE: "lease_over"}
+    return causes.get(state.failsafe.phase, "")

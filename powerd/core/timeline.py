@@ -1,10 +1,9 @@
-"""What holds at `now`: which messages count, for how long, and which of them governs.
+"""What holds at `now`: what was said, by whom, until when, and which of it governs.
 
-Rules: signals.md B4 (precedence), B5 (clocks) and B6 (verdicts). A rejected message changes nothing and
-extends no lease.
+Precedence: signals.md B4. What may enter is decided in `admission`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from powerd.core.model import Now
@@ -64,3 +63,79 @@ class Verdict:
     seq: int
     reason: str = ""
     text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The newest message of one source: older ones are replays.
+
+    Attributes:
+        failsafe_mw: the failsafe this source asked for; only ever used to lower the configured one.
+    """
+
+    epoch: int
+    seq: int
+    issued_at_s: float
+    digest: str
+    failsafe_mw: MilliWatts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A budget that holds until `end_boot_s`, unless its source says something newer."""
+
+    source: str
+    epoch: int
+    seq: int
+    mw: MilliWatts | None
+    priority: int
+    end_boot_s: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What a doubtful message lowers the cap to: no lease, only a lid."""
+
+    mw: MilliWatts
+    until_boot_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """All that was said and still counts, by source."""
+
+    statements: dict[str, Statement] = field(default_factory=dict)
+    ceilings: dict[str, Ceiling] = field(default_factory=dict)
+    seen: dict[str, Seen] = field(default_factory=dict)
+
+    @property
+    def failsafe_mw(self) -> MilliWatts | None:
+        """Return the lowest failsafe that a controller asked for; None if none did."""
+        asked = [seen.failsafe_mw for seen in self.seen.values() if seen.failsafe_mw is not None]
+        return min(asked, default=None)
+
+
+def prune(timeline: Timeline, boot_s: float) -> Timeline:
+    """Drop what is over. Keys stay: a replay must be known for ever."""
+    return replace(
+        timeline,
+        statements={k: v for k, v in timeline.statements.items() if boot_s < v.end_boot_s},
+        ceilings={k: v for k, v in timeline.ceilings.items() if boot_s < v.until_boot_s},
+    )
+
+
+def governing(timeline: Timeline) -> tuple[Statement | None, tuple[str, ...]]:
+    """Return the statement in force, and the sources in conflict over it.
+
+    The lowest priority number governs; between equals the lowest watts, and that is a conflict worth an
+    alarm (signals.md B4). `mw=None` sets no limit, so any number is lower.
+    """
+    if not timeline.statements:
+        return None, ()
+    first = min(statement.priority for statement in timeline.statements.values())
+    rivals = [statement for statement in timeline.statements.values() if statement.priority == first]
+    rivals.sort(key=lambda s: (s.mw is None, s.mw or 0, s.source))
+    conflict = tuple(sorted(s.source for s in rivals)) if len(rivals) > 1 else ()
+    return rivals[0], conflict

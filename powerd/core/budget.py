@@ -1,0 +1,112 @@
+"""Budget arithmetic: from everything that limits the rack down to what this host's GPUs may draw.
+
+    rack_cap    = max(sum of floors, min(hard limit, every cap that holds))
+    usable      = rack_cap - rack overhead - guard band - meter trim
+    entitlement = the host's floor + its share of what is above the floors
+    gpu_budget  = entitlement - host overhead
+
+Every number keeps its sources: each function returns the steps that made it (I6).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from powerd.core.model import Step
+from powerd.core.topology import Rack
+from powerd.core.units import MilliWatts
+
+
+@dataclass(frozen=True, slots=True)
+class RackCap:
+    """The lowest of everything that limits the rack, before any ramp.
+
+    Attributes:
+        asked_mw: what the lowest cap asks for, which may be below what limiting can reach.
+        mw: never below the sum of floors.
+        steps: hard limit first, then each cap in order, with the value after it.
+    """
+
+    asked_mw: MilliWatts
+    mw: MilliWatts
+    steps: tuple[Step, ...]
+
+
+def rack_cap(rack: Rack, caps: Iterable[Step]) -> RackCap:
+    """Combine by minimum: no signal can raise what another one lowers (signals.md B4)."""
+    asked = rack.hard_limit_mw
+    steps = [Step("hard_limit", asked, "rack.hard_limit_watts")]
+    for cap in caps:
+        asked = min(asked, cap.mw)
+        steps.append(Step(cap.rule, asked, cap.source, cap.note, cap.until_boot_s))
+    mw = max(asked, rack.floors_mw)
+    if mw > asked:
+        steps.append(Step("floors", mw, "rack.hosts", "GPUs cannot be limited below their minimum"))
+    return RackCap(asked, mw, tuple(steps))
+
+
+@dataclass(frozen=True, slots=True)
+class Usable:
+    """What of the rack cap the hosts may share.
+
+    Attributes:
+        infeasible_mw: how much the floors need beyond what was asked for.
+    """
+
+    mw: MilliWatts
+    infeasible_mw: MilliWatts
+    steps: tuple[Step, ...]
+
+
+def usable(rack: Rack, cap_mw: MilliWatts, asked_mw: MilliWatts) -> Usable:
+    """Take off what is not for the hosts to share.
+
+    Args:
+        cap_mw: the rack cap in effect.
+        asked_mw: the cap that was asked for, as `RackCap.asked_mw`.
+    """
+    after_overhead = cap_mw - rack.overhead_mw
+    mw = rack.usable_mw(cap_mw)
+    band_note = f"{rack.guard_band_pct:g} % for the error of the sensors"
+    steps = (
+        Step("rack_overhead", after_overhead, "rack.overhead_watts"),
+        Step("guard_band", mw, "rack.guard_band_pct", band_note),
+    )
+    return Usable(mw, max(0, rack.floors_mw - rack.usable_mw(min(cap_mw, asked_mw))), steps)
+
+
+@dataclass(frozen=True, slots=True)
+class HostBudget:
+    """What of the rack this host and its GPUs may draw.
+
+    Attributes:
+        cap_mw: what the host may draw: its entitlement, until hosts lend each other watts.
+        gpu_mw: what is left of it for the GPUs; may be negative where the overhead is above the cap.
+    """
+
+    entitlement_mw: MilliWatts
+    cap_mw: MilliWatts
+    overhead_mw: MilliWatts
+    gpu_mw: MilliWatts
+    steps: tuple[Step, ...]
+
+
+def host_budget(rack: Rack, name: str, usable_mw: MilliWatts, overhead: Step) -> HostBudget:
+    """Return this host's part.
+
+    Args:
+        overhead: what the host draws that is not GPU, and how that is known.
+    """
+    host = rack.host(name)
+    entitlement = rack.entitlement_mw(name, usable_mw)
+    gpu = entitlement - overhead.mw
+    share = host.share_units / sum(h.share_units for h in rack.hosts)
+    steps = (
+        Step(
+            "entitlement",
+            entitlement,
+            f"rack.hosts.{name}",
+            f"floor + {share:.1%} of the watts above all floors",
+        ),
+        Step("host_overhead", gpu, overhead.source, overhead.note),
+    )
+    return HostBudget(entitlement, entitlement, overhead.mw, gpu, steps)

@@ -1,0 +1,70 @@
+"""What this host's GPUs get of the rack's budget, now and if the controller fell silent."""
+
+from dataclasses import dataclass, replace
+
+from powerd.core import budget, overhead
+from powerd.core.failsafe import Phase
+from powerd.core.model import GpuReading, Now, Step, Write
+from powerd.core.rack_view import RackView
+from powerd.core.state import Config, State
+from powerd.core.targets import GpuTarget, Sharing, share_out, sort_out
+from powerd.core.units import MilliWatts
+
+
+@dataclass(frozen=True, slots=True)
+class HostShare:
+    """What this host's GPUs get."""
+
+    host: budget.HostBudget
+    gpu_mw: MilliWatts
+    infeasible_mw: MilliWatts
+    sharing: Sharing
+    targets: tuple[GpuTarget, ...]
+    fallback: tuple[Write, ...]
+    steps: tuple[Step, ...]
+
+
+def host_share(
+    readings: tuple[GpuReading, ...], view: RackView, state: State, now: Now, config: Config
+) -> tuple[HostShare, State]:
+    over = overhead.overhead_step(state.overhead, config.overhead_mw, now.boot_s)
+    host = budget.host_budget(config.rack, config.host, view.usable_mw, over)
+    sharing = sort_out(readings, config.policies, state.demands, state.observed, now.boot_s)
+    gpu_mw, found, state = _without_raise(readings, host.gpu_mw, state, now, config)
+    targets = share_out(sharing, gpu_mw, state.demands)
+    fallback = targets
+    if view.failsafe_cap_mw < view.cap_mw:
+        usable_mw = config.rack.usable_mw(view.failsafe_cap_mw)
+        fallback_mw = budget.host_budget(config.rack, config.host, usable_mw, over).gpu_mw
+        fallback = share_out(sharing, min(gpu_mw, fallback_mw), state.demands)
+    share = HostShare(
+        host=host,
+        gpu_mw=gpu_mw,
+        infeasible_mw=max(view.infeasible_mw, sharing.floors_mw - host.gpu_mw),
+        sharing=sharing,
+        targets=targets,
+        fallback=tuple(Write(t.uuid, t.limit_mw) for t in fallback if t.limit_mw is not None),
+        steps=host.steps + found,
+    )
+    return share, state
+
+
+def _without_raise(
+    readings: tuple[GpuReading, ...], gpu_mw: MilliWatts, state: State, now: Now, config: Config
+) -> tuple[MilliWatts, tuple[Step, ...], State]:
+    """Before any controller is heard, stay at or below the limits that were found.
+
+    What held before this start is not known, and the failsafe budget may be above it: going there would be
+    a raise without a grant. After the longest possible lease there is no such budget any more.
+    """
+    over_boot_s = state.failsafe.entered.boot_s + config.admission.max_lease_s
+    remembered = state.failsafe.held_mw is not None
+    if state.failsafe.phase is not Phase.INIT or remembered or now.boot_s >= over_boot_s or not readings:
+        return gpu_mw, (), state
+    if state.found_mw is None:
+        found = sum(reading.worst_case_mw or 0 for reading in readings)
+        state = replace(state, found_mw=found)
+    if state.found_mw is None or state.found_mw >= gpu_mw:
+        return gpu_mw, (), state
+    note = "no raise above the limits found before a controller is heard"
+    return state.found_mw, (Step("found", state.found_mw, "gpu", note, over_boot_s),), state

@@ -1,0 +1,74 @@
+"""How the rack cap climbs: down at once, up slowly and not in step with the other hosts.
+
+Grid operators fear synchronised returns of large loads as much as their absence (signals.md A5), so every
+raise after the start waits for the dwell and a jitter of its own, then follows a slope.
+"""
+
+from dataclasses import dataclass, replace
+
+from powerd.core.model import Now
+from powerd.core.units import MilliWatts
+
+
+@dataclass(frozen=True, slots=True)
+class RampRules:
+    """The slope of a raise.
+
+    Attributes:
+        mw_per_s: how fast the cap may climb (default of the configuration: 16.67 % of the hard limit per
+            minute, the CSIP-AUS default).
+        jitter_s: this host's own delay before climbing; it never delays a cut.
+    """
+
+    mw_per_s: float
+    jitter_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ramp:
+    """Where the cap is on its way.
+
+    Attributes:
+        cap_mw: the cap now; None before the first step.
+        free_mw: up to here the first raise is immediate, since nothing was curtailed: what held before a
+            restart, or no end (None) on the first start.
+        started: whether that first raise is spent.
+        base_mw, climbing_from_boot_s: the climb under way; None when there is none.
+    """
+
+    cap_mw: MilliWatts | None = None
+    free_mw: MilliWatts | None = None
+    started: bool = False
+    base_mw: MilliWatts = 0
+    climbing_from_boot_s: float | None = None
+
+
+def follow(
+    ramp: Ramp,
+    target_mw: MilliWatts,
+    now: Now,
+    rules: RampRules,
+    *,
+    controlled: bool,
+    not_before_boot_s: float,
+) -> Ramp:
+    """Move the cap towards its target.
+
+    Args:
+        controlled: a controller is in charge; the first such step may use `free_mw`.
+        not_before_boot_s: the end of the dwell after failsafe.
+    """
+    cap = ramp.cap_mw
+    if cap is None or target_mw <= cap:
+        spent = ramp.started or controlled
+        return replace(ramp, cap_mw=target_mw, climbing_from_boot_s=None, started=spent)
+    if controlled and not ramp.started:
+        free = target_mw if ramp.free_mw is None else min(target_mw, ramp.free_mw)
+        jumped = replace(ramp, cap_mw=max(cap, free), started=True)
+        return follow(jumped, target_mw, now, rules, controlled=True, not_before_boot_s=not_before_boot_s)
+    start = ramp.climbing_from_boot_s
+    if start is None:
+        start = max(now.boot_s, not_before_boot_s) + rules.jitter_s
+        ramp = replace(ramp, base_mw=cap, climbing_from_boot_s=start)
+    height = ramp.base_mw + int(max(0.0, now.boot_s - start) * rules.mw_per_s)
+    return replace(ramp, cap_mw=max(cap, min(target_mw, height)))

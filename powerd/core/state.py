@@ -1,0 +1,85 @@
+"""What a decision is made from: the operator's configuration, what is new, and what is remembered."""
+
+from dataclasses import dataclass, field
+
+from powerd.core.admission import AdmissionRules
+from powerd.core.demand import DemandRules, GpuDemand
+from powerd.core.failsafe import Failsafe, FailsafeRules, Phase
+from powerd.core.model import GpuReading, Now, Outcome
+from powerd.core.observed import Observed, ObservedRules
+from powerd.core.overhead import Overhead, OverheadSample
+from powerd.core.plan import DeadBand
+from powerd.core.ramp import Ramp, RampRules
+from powerd.core.timeline import BudgetMessage, Timeline
+from powerd.core.topology import GpuPolicies, Rack
+from powerd.core.units import MilliWatts
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything the operator decided that the core needs.
+
+    Attributes:
+        overhead_mw: configured host overhead; None if it is only measured.
+        hold_s: how long a plan holds without a newer one before the guard falls back.
+        brake_hold_s: how long the failsafe budget holds after a hardware power brake was seen.
+    """
+
+    rack: Rack
+    host: str
+    admission: AdmissionRules
+    ramp: RampRules
+    policies: GpuPolicies = field(default_factory=GpuPolicies)
+    overhead_mw: MilliWatts | None = None
+    failsafe: FailsafeRules = field(default_factory=FailsafeRules)
+    demand: DemandRules = field(default_factory=DemandRules)
+    observed: ObservedRules = field(default_factory=ObservedRules)
+    dead_band: DeadBand = field(default_factory=DeadBand)
+    hold_s: float = 5.0
+    brake_hold_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What is new since the last decision.
+
+    Attributes:
+        readings: the latest of every GPU, whether new or not; empty while the guard cannot be reached.
+        outcomes: of the writes since the last decision.
+        operator_cap_mw: an operator's cap on the rack; None = none.
+    """
+
+    readings: tuple[GpuReading, ...]
+    messages: tuple[BudgetMessage, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
+    overhead: OverheadSample | None = None
+    operator_cap_mw: MilliWatts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What one decision hands to the next.
+
+    Attributes:
+        found_mw: the sum of the limits found at the start: not exceeded before a controller is heard,
+            since what held before this start is not known.
+    """
+
+    timeline: Timeline
+    failsafe: Failsafe
+    ramp: Ramp
+    demands: dict[str, GpuDemand] = field(default_factory=dict)
+    observed: dict[str, Observed] = field(default_factory=dict)
+    overhead: Overhead = field(default_factory=Overhead)
+    brake_until_boot_s: float = 0.0
+    found_mw: MilliWatts | None = None
+
+
+def initial_state(now: Now, timeline: Timeline | None = None, cap_mw: MilliWatts | None = None) -> State:
+    """Return the state at the start of the daemon.
+
+    Args:
+        timeline: what was remembered: keys of any time, leases only of this boot.
+        cap_mw: the rack cap in effect when it was written; None if nothing was remembered.
+    """
+    return State(timeline or Timeline(), Failsafe(Phase.INIT, now, held_mw=cap_mw), Ramp(free_mw=cap_mw))

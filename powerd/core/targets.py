@@ -1,0 +1,162 @@
+"""From a GPU budget and readings to one target per GPU.
+
+GPUs that cannot be limited now (lost, hung, read-only, refusing) are counted at the most they may draw, and the
+others share what is left: one bad GPU never stops control of the rest (I5).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from powerd.core.allocator import Allocation, Request, allocate
+from powerd.core.demand import Demand, GpuDemand
+from powerd.core.model import Capability, GpuReading, GpuState, Step
+from powerd.core.observed import Observed
+from powerd.core.plan import whole_watts
+from powerd.core.topology import GpuPolicies, GpuPolicy
+from powerd.core.units import MilliWatts, watts
+
+
+@dataclass(frozen=True, slots=True)
+class GpuTarget:
+    """What was decided for one GPU.
+
+    Attributes:
+        limit_mw: the limit it shall have; None for a GPU that cannot be limited now.
+        counted_mw: what it takes of the host's GPU budget.
+        want_mw: what it would use if it could.
+        steps: how `limit_mw` came about, in order; the last one is the rule that binds.
+    """
+
+    uuid: str
+    limit_mw: MilliWatts | None
+    counted_mw: MilliWatts
+    want_mw: MilliWatts
+    demand: Demand
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Floor and ceiling of a GPU: its constraints, narrowed by configuration and by what was observed."""
+
+    floor_mw: MilliWatts
+    ceiling_mw: MilliWatts
+    ceiling_rule: str
+    ceiling_source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """The GPUs of a host sorted into those that can be limited now and those that only count.
+
+    Attributes:
+        requests: of the GPUs that can be limited.
+        ranges: of the same GPUs, by UUID.
+        fixed: of all others, what each counts and why.
+    """
+
+    requests: tuple[Request, ...]
+    ranges: dict[str, Range]
+    fixed: dict[str, Step]
+
+    @property
+    def fixed_mw(self) -> MilliWatts:
+        """Return what the GPUs that cannot be limited count together."""
+        return sum(step.mw for step in self.fixed.values())
+
+    @property
+    def floors_mw(self) -> MilliWatts:
+        """Return the least that all GPUs together can be limited to."""
+        return self.fixed_mw + sum(request.floor_mw for request in self.requests)
+
+
+def gpu_range(reading: GpuReading, policy: GpuPolicy, observed: Observed) -> Range | None:
+    """Return the range in which a GPU can be limited; None if it tells no constraints."""
+    own = reading.constraints
+    if own is None:
+        return None
+    floor = min(max(own.min_mw, policy.floor_mw or 0), own.max_mw)
+    ceiling, rule, source = own.max_mw, "ceiling", "gpu"
+    if policy.ceiling_mw is not None and policy.ceiling_mw < ceiling:
+        ceiling, source = policy.ceiling_mw, "gpu.ceiling_watts"
+    if observed.ceiling_mw is not None and observed.ceiling_mw < ceiling:
+        ceiling, rule, source = observed.ceiling_mw, observed.ceiling_source, "read-back"
+    return Range(floor, max(floor, ceiling), rule, source)
+
+
+def sort_out(
+    readings: Sequence[GpuReading],
+    policies: GpuPolicies,
+    demands: Mapping[str, GpuDemand],
+    observed: Mapping[str, Observed],
+    boot_s: float,
+) -> Sharing:
+    """Decide which GPUs can be limited now, and what the others count."""
+    requests, ranges, fixed = [], {}, {}
+    for reading in readings:
+        uuid, policy = reading.uuid, policies.of(reading.uuid)
+        known = observed.get(uuid, Observed())
+        span = gpu_range(reading, policy, known)
+        why = _why_fixed(reading, known, boot_s)
+        if why or span is None:
+            counted = _counted_mw(reading, policy, readings)
+            fixed[uuid] = Step("not_controllable", counted, "powerd", why or "tells no constraints")
+            continue
+        ranges[uuid] = span
+        want = min(max(demands[uuid].want_mw, span.floor_mw), span.ceiling_mw)
+        requests.append(
+            Request(uuid, span.floor_mw, span.ceiling_mw, want, policy.weight, policy.priority, policy.job)
+        )
+    return Sharing(tuple(requests), ranges, fixed)
+
+
+def _why_fixed(reading: GpuReading, observed: Observed, boot_s: float) -> str:
+    if reading.state is not GpuState.OK:
+        return f"{reading.state}: {reading.detail}" if reading.detail else str(reading.state)
+    if reading.capability is not Capability.SETTABLE:
+        return f"its limit is {reading.capability} only"
+    if observed.is_stuck(boot_s):
+        return "refused its last limit; tried again soon"
+    return ""
+
+
+def _counted_mw(reading: GpuReading, policy: GpuPolicy, all_readings: Iterable[GpuReading]) -> MilliWatts:
+    """Return the most a GPU that cannot be limited may draw, from the best knowledge there is."""
+    if reading.worst_case_mw is not None:
+        return reading.worst_case_mw
+    if policy.ceiling_mw is not None:
+        return policy.ceiling_mw
+    if reading.constraints is not None:
+        return reading.constraints.max_mw
+    # A GPU that tells nothing at all is taken for the largest of its neighbours.
+    return max((r.constraints.max_mw for r in all_readings if r.constraints is not None), default=0)
+
+
+def share_out(
+    sharing: Sharing, budget_mw: MilliWatts, demands: Mapping[str, GpuDemand]
+) -> tuple[GpuTarget, ...]:
+    """Share a GPU budget among the GPUs of a host, in order of UUID."""
+    allocations = allocate(budget_mw - sharing.fixed_mw, sharing.requests)
+    targets = [
+        _target(request, allocations[request.uuid], sharing.ranges[request.uuid], demands[request.uuid])
+        for request in sharing.requests
+    ]
+    for uuid, step in sharing.fixed.items():
+        known = demands[uuid]
+        targets.append(GpuTarget(uuid, None, step.mw, known.want_mw, known.demand, (step,)))
+    return tuple(sorted(targets, key=lambda target: target.uuid))
+
+
+def _target(request: Request, allocation: Allocation, span: Range, known: GpuDemand) -> GpuTarget:
+    limit = whole_watts(allocation.limit_mw, span.floor_mw)
+    wants = f"{known.demand}: wants {watts(request.want_mw):g} W"
+    steps = [
+        Step("floor", span.floor_mw, "gpu"),
+        Step("fair_share", allocation.wanted_mw, "powerd", wants),
+    ]
+    if allocation.spare_mw:
+        steps.append(Step("spare", limit, "powerd", "watts nobody wants, spread evenly"))
+    if limit >= span.ceiling_mw:
+        steps.append(Step(span.ceiling_rule, limit, span.ceiling_source))
+    steps[-1] = replace(steps[-1], mw=limit)
+    return GpuTarget(request.uuid, limit, limit, request.want_mw, known.demand, tuple(steps))
