@@ -43,9 +43,8 @@ def fields(annotation: object) -> dict[str, Any]:
 
 def _line(details: ErrorDetails, layers: Sequence[Layer], model: type[BaseModel]) -> str:
     key = tuple(str(part) for part in details["loc"] if part != "[key]")
-    place = origin(layers, key)
-    if place == "default":  # nobody set it, so name the file where it belongs
-        place = layers[0].place(key)
+    set_by_someone = key and any(layer.has(key) for layer in layers)
+    place = origin(layers, key) if set_by_someone else layers[0].place(key)  # else the file where it belongs
     if details["type"] in _UNKNOWN:
         return f"{place}: {'.'.join(key)}: unknown key{_suggestion(key, place, model)}"
     if details["type"] == "missing":

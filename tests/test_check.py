@@ -1,0 +1,52 @@
+"""`powerd check-config` tells whether the daemon would start, and shows the sum behind it."""
+
+import json
+from pathlib import Path
+
+from powerd.check import as_dict, check, render
+
+FILE = Path(__file__).parent.parent / "config" / "powerd.toml"
+
+
+def test_a_good_file_shows_the_sum_the_entitlement_and_the_place_of_every_value() -> None:
+    report = check(FILE)
+    assert report.ok
+    assert report.feasibility
+    assert report.feasibility.needed_watts == 4 * 2600 + 0 + 400
+    assert report.feasibility.spare_watts == 20000 - 10800
+    assert report.entitlement
+    assert report.entitlement.in_failsafe_watts == (20000 - 400) / 4
+    assert report.entitlement.at_hard_limit_watts == (40000 - 800) / 4
+    places = {value.key: value.origin for value in report.values}
+    assert places["host.site"].startswith(f"{FILE}:")
+    assert places["control.period_s"] == "default"
+
+
+def test_an_infeasible_failsafe_shows_how_many_watts_are_missing() -> None:
+    """The sum is needed most when it does not add up."""
+    report = check(FILE, {"rack.failsafe_watts": 9000})
+    assert len(report.problems) == 1
+    assert "rack.failsafe_watts 9000 is infeasible" in report.problems[0]
+    assert report.entitlement is None
+    text = render(report)
+    assert "MISSING 1580" in text
+    assert "NOT usable, 1 problem(s)" in text
+
+
+def test_a_file_that_cannot_be_read_gives_one_line_per_problem() -> None:
+    report = check(FILE, {"host.mode": "on", "log.level": "loud"})
+    assert [line.split(": ")[1] for line in report.problems] == ["host.mode", "log.level"]
+    assert report.feasibility is None
+
+
+def test_the_text_names_every_setting_once() -> None:
+    lines = render(check(FILE)).splitlines()
+    assert sum(line.startswith("  mqtt.url ") for line in lines) == 1
+    assert next(line for line in lines if "host.overhead_watts" in line).split()[1:3] == ["not", "set"]
+
+
+def test_the_json_form_is_json_and_says_ok() -> None:
+    data = json.loads(json.dumps(as_dict(check(FILE))))
+    assert data["ok"] is True
+    assert data["feasibility"]["failsafe_watts"] == 20000
+    assert data["values"][0] == {"key": "host.site", "value": "hel1", "origin": f"{FILE}:11"}

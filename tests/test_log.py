@@ -1,0 +1,124 @@
+"""One event, one line, in the format that was asked for."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from powerd.log import Format, Repeats, configure
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize(
+    ("method", "priority"), [("debug", 7), ("info", 6), ("warning", 4), ("error", 3), ("critical", 2)]
+)
+def test_the_journal_sees_each_line_with_its_priority(method: str, priority: int) -> None:
+    stream = io.StringIO()
+    configure("journal", "debug", stream)
+    getattr(structlog.get_logger(), method)("budget_accepted", source="facility-a", watts=30000)
+    assert stream.getvalue() == f"<{priority}>budget_accepted source=facility-a watts=30000\n"
+
+
+def test_a_terminal_sees_no_priority() -> None:
+    stream = Terminal()
+    configure("journal", "info", stream)
+    structlog.get_logger().info("started")
+    assert stream.getvalue() == "started\n"
+
+
+def test_json_lines_carry_event_level_and_time() -> None:
+    stream = io.StringIO()
+    configure("json", "info", stream)
+    structlog.get_logger().warning("gpu_lost", gpu="GPU-1", watts=None)
+    line = json.loads(stream.getvalue())
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {"event": "gpu_lost", "level": "warning", "gpu": "GPU-1", "watts": None}
+
+
+def test_colour_only_on_a_terminal() -> None:
+    plain, terminal = io.StringIO(), Terminal()
+    for stream in (plain, terminal):
+        configure("console", "info", stream)
+        structlog.get_logger().info("started")
+    assert "\x1b" not in plain.getvalue()
+    assert "\x1b" in terminal.getvalue()
+
+
+def test_less_urgent_events_than_the_level_are_dropped() -> None:
+    stream = io.StringIO()
+    configure("journal", "warning", stream)
+    structlog.get_logger().info("started")
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("log_format", ["journal", "json", "console"])
+def test_a_hostile_value_can_neither_start_a_line_nor_control_a_terminal(log_format: Format) -> None:
+    stream = io.StringIO()
+    configure(log_format, "info", stream)
+    structlog.get_logger().info("budget_rejected", source="x\n<0>panic\r\x1b[2J\x9b")
+    assert len(stream.getvalue().splitlines()) == 1
+    assert stream.getvalue()[:-1].isprintable()
+
+
+def test_warnings_of_libraries_come_the_same_way() -> None:
+    stream = io.StringIO()
+    configure("json", "info", stream)
+    logging.getLogger("aiohttp.server").warning("refused %s", "x")
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["library"], line["text"]) == (
+        "library_message",
+        "aiohttp.server",
+        "refused x",
+    )
+
+
+def test_an_exception_stays_on_one_line_of_the_journal() -> None:
+    stream = io.StringIO()
+    configure("journal", "info", stream)
+    try:
+        int("why")
+    except ValueError:
+        structlog.get_logger().exception("iteration_failed")
+    assert stream.getvalue().startswith("<3>iteration_failed exception=")
+    assert stream.getvalue().count("\n") == 1
+
+
+def test_a_repeat_within_the_minute_is_held_back_and_counted() -> None:
+    now_s = [0.0]
+    repeats = Repeats(lambda: now_s[0])
+    assert repeats.admit("budget_rejected", "a") == 0
+    assert repeats.admit("budget_rejected", "b") == 0
+    now_s[0] = 59.0
+    assert repeats.admit("budget_rejected", "a") is None
+    assert repeats.admit("budget_rejected", "a") is None
+    now_s[0] = 60.0
+    assert repeats.admit("budget_rejected", "a") == 2
+    now_s[0] = 120.0
+    assert repeats.admit("budget_rejected", "a") == 0
+
+
+def test_a_sender_that_invents_names_cannot_fill_the_memory() -> None:
+    """Only the newest subjects are remembered; an old one may then be logged once too often."""
+    repeats = Repeats(lambda: 0.0)
+    assert [repeats.admit("rejected", str(number)) for number in range(5000)] == [0] * 5000
+    assert repeats.admit("rejected", "4999") is None
+    assert repeats.admit("rejected", "0") == 0
