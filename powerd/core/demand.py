@@ -1,9 +1,9 @@
 """Who wants more: judged by power and by the power-cap counter, never by utilisation.
 
-A GPU wants more when the cap held its clocks down for more than 5 % of the period and it draws at least 0.9
-of what is enforced: an idle card can report the cap as active, and a busy one can draw its limit without being
-slowed. What a GPU does not want is given to others, less a reserve, and a GPU that starts work gets its full
-ceiling at once for a while.
+A GPU wants more when the cap held its clocks down for more than 5 % of the period and it draws at least
+0.9 of what is enforced: an idle card can report the cap as active, and a busy one can draw its limit without
+being slowed. What a GPU does not want is given to others, less a reserve, and a GPU that starts work gets its
+full ceiling at once for a while.
 
     idle --draw rises--> waking --warm-up over--> busy <--cap holds it back--> capped
       ^-------------- low for idle_after_s -------------'

@@ -27,6 +27,7 @@ class HostShare:
 def host_share(
     readings: tuple[GpuReading, ...], view: RackView, state: State, now: Now, config: Config
 ) -> tuple[HostShare, State]:
+    """Share the host's part among its GPUs, and work out what the guard falls back to."""
     over = overhead.overhead_step(state.overhead, config.overhead_mw, now.boot_s)
     host = budget.host_budget(config.rack, config.host, view.usable_mw, over)
     sharing = sort_out(readings, config.policies, state.demands, state.observed, now.boot_s)

@@ -1,4 +1,7 @@
-"""What a person should hear about a decision. Facts that hold are told every time; the controller counts repeats."""
+"""What a person should hear about a decision.
+
+Facts that hold are told every time; the controller counts repeats.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 

@@ -1,8 +1,8 @@
 """What read-back taught about each GPU: refused writes, other writers, limiters out of band.
 
 NVML never says who else writes. The lower value wins: it becomes a ceiling for a while; a higher one is cut
-again by the next plan (nvml-and-operations.md A2). A GPU that refuses a cut is counted at what it has, and its
-watts are taken from the others in the same iteration.
+again by the next plan. A GPU that refuses a cut is counted at what it has, and its watts are taken from the
+others in the same iteration.
 """
 
 from dataclasses import dataclass, replace

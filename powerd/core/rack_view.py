@@ -1,4 +1,4 @@
-"""What this host makes of the rack's budget: everything that limits the rack now, down to what hosts share."""
+"""The rack's budget as this host sees it: everything that limits the rack now, down to what hosts share."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -29,6 +29,7 @@ class RackView:
 
 
 def rack_view(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[RackView, State]:
+    """Combine every cap on the rack, climb no faster than the ramp, and take off what is not for hosts."""
     rack = config.rack
     statement, conflict = governing(state.timeline)
     phase = failsafe.step(state.failsafe, statement, state.ramp.cap_mw, now, config.failsafe)

@@ -1,7 +1,7 @@
 """From a GPU budget and readings to one target per GPU.
 
-GPUs that cannot be limited now (lost, hung, read-only, refusing) are counted at the most they may draw, and the
-others share what is left: one bad GPU never stops control of the rest (I5).
+GPUs that cannot be limited now (lost, hung, read-only, refusing) are counted at the most they may draw, and
+the others share what is left: one bad GPU never stops control of the rest (I5).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
