@@ -1,0 +1,113 @@
+"""The units are valid, tightly confined, and restart, order and stop as promised."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+DIRECTORY = Path(__file__).parent.parent.parent / "systemd"
+UNITS = ("powerd.service", "powerd-guard.service")
+BINARY = "/opt/powerd/bin/powerd"
+# Directives that confine rather than start a service (systemd.exec(5), systemd.resource-control(5)).
+HARDENING = re.compile(
+    r"^(Protect|Private|Restrict|SystemCall|Capability|Ambient|NoNew|Lock|MemoryDeny|Device|IPAddress|Remove|UMask)"
+)
+
+
+def directives(unit: str) -> list[tuple[str, str]]:
+    lines = (DIRECTORY / unit).read_text(encoding="utf-8").splitlines()
+    pairs = [line.partition("=") for line in lines if re.match(r"[A-Z]\w+=", line)]
+    return [(name, value) for name, _, value in pairs]
+
+
+def value(unit: str, name: str) -> str:
+    found = [text for key, text in directives(unit) if key == name]
+    assert len(found) == 1, f"{unit}: {name} is given {len(found)} times"
+    return found[0]
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """Return copies of the units whose program exists on this machine, which `verify` insists on."""
+    program = shutil.which("true")
+    assert program
+    for unit in UNITS:
+        text = (DIRECTORY / unit).read_text(encoding="utf-8")
+        (tmp_path / unit).write_text(text.replace(BINARY, program), encoding="utf-8")
+    return tmp_path
+
+
+def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = ["systemd-analyze", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_systemd_finds_no_error_in_the_units(installed: Path) -> None:
+    done = analyze("verify", "--recursive-errors=yes", "--man=no", *(installed / unit for unit in UNITS))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_verification_above_can_fail(installed: Path) -> None:
+    unit = installed / UNITS[0]
+    unit.write_text(unit.read_text(encoding="utf-8").replace("WatchdogSec=20s", "WatchdogSec=often"))
+    assert analyze("verify", "--recursive-errors=yes", "--man=no", unit).returncode != 0
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_the_exposure_of_each_unit_is_at_most_two_and_a_half_of_ten(installed: Path, unit: str) -> None:
+    done = analyze("security", "--offline=true", "--threshold=25", "--no-pager", installed / unit)
+    assert done.returncode == 0, done.stdout.splitlines()[-1:]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_every_hardening_line_has_its_reason_beside_it(unit: str) -> None:
+    lines = (DIRECTORY / unit).read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines):
+        if HARDENING.match(line):
+            above = next(text for text in reversed(lines[:number]) if not HARDENING.match(text))
+            assert above.startswith("# "), f"{unit}:{number + 1}: {line}"
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_each_unit_never_gives_up_and_lowers_the_limits_when_it_ends(unit: str) -> None:
+    assert value(unit, "Type") == "notify"
+    assert value(unit, "Restart") == "always"
+    assert value(unit, "StartLimitIntervalSec") == "0"
+    assert value(unit, "WatchdogSec") == "20s"
+    assert value(unit, "ExecStopPost").endswith("guard --config /etc/powerd/powerd.toml --apply-fallback")
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_limits_are_in_force_before_a_job_can_start(unit: str) -> None:
+    assert {"slurmd.service", "kubelet.service"} <= set(value(unit, "Before").split())
+    assert "nvidia-persistenced.service" in value(unit, "After").split()
+    assert value(unit, "Conflicts") == "nvidia-powerd.service"
+
+
+def test_only_the_guard_has_a_capability_and_only_the_daemon_a_network() -> None:
+    assert value("powerd-guard.service", "CapabilityBoundingSet") == "CAP_SYS_ADMIN"
+    assert value("powerd-guard.service", "PrivateNetwork") == "yes"
+    assert value("powerd-guard.service", "RestrictAddressFamilies") == "AF_UNIX"
+    assert value("powerd.service", "CapabilityBoundingSet") == ""
+    assert value("powerd.service", "PrivateDevices") == "yes"
+    assert value("powerd.service", "User") != value("powerd-guard.service", "User")
+
+
+def test_what_the_guard_remembers_survives_a_stop_of_its_service() -> None:
+    """A runtime directory that is removed at stop is a lost plan (leases.md, rule 2)."""
+    assert value("powerd-guard.service", "RuntimeDirectoryPreserve") == "yes"
+
+
+def test_the_guard_may_open_every_device_name_that_drivers_register() -> None:
+    allowed = {text.split()[0] for name, text in directives("powerd-guard.service") if name == "DeviceAllow"}
+    assert allowed == {"char-nvidia", "char-nvidiactl", "char-nvidia-frontend", "char-nvidia-caps"}
+
+
+def test_the_guard_serves_the_user_that_the_daemon_runs_as() -> None:
+    user = value("powerd.service", "User")
+    assert value("powerd-guard.service", "Environment") == f"POWERD_GUARD__CLIENT_USER={user}"
+    users = (DIRECTORY / "sysusers.conf").read_text(encoding="utf-8")
+    for unit in UNITS:
+        assert re.search(rf"^u {value(unit, 'User')} ", users, flags=re.MULTILINE)
