@@ -21,6 +21,14 @@ class GuardRefusedError(GuardError):
     """The guard answered, and said no. The text is its reason."""
 
 
+class BusError(PowerdError):
+    """The broker cannot be reached, refused the connection, or it broke. The text begins with the URL."""
+
+
+class PublishRefusedError(BusError):
+    """The broker is there, and does not let this client publish on a topic."""
+
+
 class SignalRejectedError(PowerdError):
     """A message from the bus cannot be used.
 

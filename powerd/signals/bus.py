@@ -1,0 +1,244 @@
+"""The host's standing connection to its site: keeps it, listens, and publishes in the background.
+
+Receiving never waits for publishing: messages are handed on as they are read from the socket, while one
+task works off the outbox. Being connected proves nothing about the facility and is only ever a hint.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from powerd.core.model import Notice, Severity
+from powerd.errors import BusError, ConfigError, PublishRefusedError
+from powerd.signals.backoff import Backoff
+from powerd.signals.endpoint import BusOptions, endpoint
+from powerd.signals.inbox import Inbox
+from powerd.signals.mqtt import OnMessage, Session, connect
+from powerd.signals.outbox import Outbox, Outgoing
+from powerd.snapshot import BusStatus
+
+# Longest wait for "offline" to be taken when the daemon stops; the will does it otherwise.
+_FAREWELL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """How the host shows that it is there: a retained topic that is also the last will.
+
+    Attributes:
+        payload: makes it, for being there (True) or not.
+    """
+
+    topic: str
+    payload: Callable[[bool], bytes]
+
+    def message(self, *, online: bool) -> Outgoing:
+        """Return what to publish, or to leave as will."""
+        return Outgoing(self.topic, self.payload(online), qos=1, retain=True)
+
+
+class Bus:
+    """A connection that is made again whenever it breaks.
+
+    Args:
+        options: where the broker is.
+        filters: what to listen to.
+        on_message: gets topic, payload, and whether the broker had it stored. Called from the event loop,
+            straight from the socket, so it must be quick.
+        on_notice: told once about each change: connected, lost, refused, flooded.
+        presence: the host's online topic; None for a client that is no host.
+        inbox: limits what `on_message` gets to see.
+        rng, sleep: for tests.
+
+    Raises:
+        ConfigError: the options cannot be used.
+    """
+
+    def __init__(
+        self,
+        options: BusOptions,
+        *,
+        filters: Sequence[str],
+        on_message: OnMessage,
+        on_notice: Callable[[Notice], None],
+        presence: Presence | None = None,
+        inbox: Inbox[tuple[bytes, bool]] | None = None,
+        rng: random.Random | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        endpoint(options)
+        self._options = options
+        self._filters = filters
+        self._on_message = on_message
+        self._on_notice = on_notice
+        self._presence = presence
+        self._inbox = inbox or Inbox()
+        self._sleep = sleep
+        self._backoff = Backoff(
+            options.reconnect_min_s, options.reconnect_max_s, rng or random.SystemRandom()
+        )
+        self._outbox = Outbox()
+        self._to_publish = asyncio.Event()
+        self._release_timer: asyncio.TimerHandle | None = None
+        self._session: Session | None = None
+        self._protocol = ""
+        self._error = ""
+        self._received = 0
+        self._published = 0
+
+    def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+        """Publish as soon as possible, without waiting; see `Outbox` for what is kept while disconnected."""
+        self._outbox.put(Outgoing(topic, payload, qos, retain), connected=self._session is not None)
+        self._to_publish.set()
+
+    def status(self, *, rejected: int = 0) -> BusStatus:
+        """Return how the connection stands.
+
+        Args:
+            rejected: messages that the caller could not use, for the record.
+        """
+        return BusStatus(
+            url=self._options.url,
+            connected=self._session is not None,
+            protocol=self._session.protocol if self._session else "",
+            error="" if self._session else self._error,
+            received=self._received,
+            rejected=rejected,
+            published=self._published,
+        )
+
+    @property
+    def flooded(self) -> int:
+        """Return how many messages were dropped unread because there were too many of their topic."""
+        return self._inbox.dropped
+
+    async def run(self) -> NoReturn:
+        """Connect, serve, and connect again, until cancelled. Then say goodbye, without the will."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                begun_s = loop.time()
+                try:
+                    await self._serve()
+                except (BusError, ConfigError) as error:
+                    self._lost(str(error))
+                await self._sleep(self._backoff.failed(lasted_s=loop.time() - begun_s))
+        finally:
+            if self._release_timer:
+                self._release_timer.cancel()
+
+    async def _serve(self) -> NoReturn:
+        """Hold one connection for as long as it lasts.
+
+        Raises:
+            BusError: it broke, or could not be made.
+        """
+        will = self._presence.message(online=False) if self._presence else None
+        # A version that worked is tried alone next time; if that fails, all are.
+        protocol, self._protocol = self._protocol, ""
+        async with connect(self._options, on_message=self._arrived, will=will, protocol=protocol) as session:
+            self._protocol = session.protocol
+            # Listening comes first: whoever sees "online" may take it that this host hears.
+            refused = await session.subscribe(self._filters) if self._filters else []
+            if self._presence:
+                await session.publish(self._presence.message(online=True))
+            self._gained(session, refused)
+            try:
+                await self._until_broken(session)
+            except asyncio.CancelledError:
+                await self._farewell(session)
+                raise
+
+    async def _until_broken(self, session: Session) -> NoReturn:
+        publisher = asyncio.create_task(self._work_off(session))
+        watcher = asyncio.create_task(session.closed())
+        tasks = (publisher, watcher)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        raise next(result for result in results if not isinstance(result, asyncio.CancelledError))
+
+    async def _work_off(self, session: Session) -> NoReturn:
+        while True:
+            message = self._outbox.head()
+            if message is None:
+                self._to_publish.clear()
+                await self._to_publish.wait()
+                continue
+            try:
+                await session.publish(message)
+            except PublishRefusedError as error:
+                self._on_notice(Notice("mqtt_publish_refused", Severity.WARNING, str(error), message.topic))
+            else:
+                self._published += 1
+            self._outbox.done(message)
+
+    async def _farewell(self, session: Session) -> None:
+        if self._presence:
+            with contextlib.suppress(BusError, TimeoutError):  # then the will says it
+                async with asyncio.timeout(_FAREWELL_S):
+                    await session.publish(self._presence.message(online=False))
+
+    def _gained(self, session: Session, refused: Sequence[str]) -> None:
+        self._session = session
+        self._error = ""
+        self._on_notice(
+            Notice("mqtt_connected", Severity.INFO, f"{self._options.url}: MQTT {session.protocol}")
+        )
+        for each in refused:
+            self._on_notice(
+                Notice(
+                    "mqtt_subscription_refused",
+                    Severity.CRITICAL,
+                    f"{self._options.url}: subscribing to {each} was refused: check the broker's access list",
+                    each,
+                )
+            )
+
+    def _lost(self, error: str) -> None:
+        self._session = None
+        self._outbox.disconnected()
+        if error != self._error:  # one notice per change, not one per attempt
+            self._on_notice(Notice("mqtt_disconnected", Severity.WARNING, error))
+        self._error = error
+
+    def _arrived(self, topic: str, payload: bytes, retained: bool) -> None:
+        self._received += 1
+        loop = asyncio.get_running_loop()
+        if self._inbox.offer(topic, (payload, retained), loop.time()):
+            self._deliver(topic, payload, retained)
+        elif self._release_timer is None:
+            self._release_later(loop)
+
+    def _release_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        due_s = self._inbox.next_due_s
+        self._release_timer = loop.call_at(due_s, self._release) if due_s is not None else None
+
+    def _release(self) -> None:
+        loop = asyncio.get_running_loop()
+        for topic, (payload, retained) in self._inbox.due(loop.time()):
+            self._deliver(topic, payload, retained)
+        for topic in self._inbox.new_floods():
+            self._on_notice(
+                Notice(
+                    "signal_flood",
+                    Severity.WARNING,
+                    f"{topic}: more messages than are read; only the latest counts",
+                    topic,
+                )
+            )
+        self._release_later(loop)
+
+    def _deliver(self, topic: str, payload: bytes, retained: bool) -> None:
+        try:
+            self._on_message(topic, payload, retained)
+        except Exception as error:  # noqa: BLE001 - reported below; one message must not end the connection
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"handling a message on {topic} failed", "exception": error}
+            )

@@ -1,0 +1,153 @@
+"""Typed access to the fields of one received object. Every refusal names the field and what it should be.
+
+The rules are those of JSON Schema 2020-12, since the schemas in `schemas/` are what others validate with:
+a boolean is no number, and 3.0 is an integer.
+"""
+
+from typing import NoReturn, cast
+
+from powerd.core.units import MilliWatts, milliwatts
+from powerd.errors import SignalRejectedError
+from powerd.signals import rfc3339
+from powerd.signals.reasons import Reason
+from powerd.signals.strict_json import JsonObject
+
+# Largest value of an integer field: a signed 64-bit integer holds it everywhere it is stored.
+MAX_INTEGER = 2**63 - 1
+# Largest value of a watts field (signals.md B2): 10 MW is more than a rack can be.
+MAX_WATTS = 10_000_000
+MAX_SOURCE_CHARACTERS = 64
+# Above this multiple of the hard limit the sender mistook its unit (signals.md B6).
+UNIT_ERROR_FACTOR = 10
+
+
+class Fields:
+    """Reads one object.
+
+    Attributes:
+        source: who sent it, as far as the object tells; "unknown" otherwise.
+    """
+
+    def __init__(self, data: JsonObject) -> None:
+        self._data = data
+        source = data.get("source")
+        known = isinstance(source, str) and 0 < len(source) <= MAX_SOURCE_CHARACTERS
+        self.source = printable(cast("str", source)) if known else "unknown"
+
+    def refuse(self, reason: Reason, text: str) -> NoReturn:
+        """Refuse the object.
+
+        Raises:
+            SignalRejectedError: always.
+        """
+        raise SignalRejectedError(reason, text, self.source)
+
+    def has(self, name: str) -> bool:
+        """Return whether the field is there, null or not."""
+        return name in self._data
+
+    def is_null(self, name: str) -> bool:
+        """Return whether a required field is null.
+
+        Raises:
+            SignalRejectedError: it is missing.
+        """
+        return self._required(name) is None
+
+    def version(self, supported: int) -> None:
+        """Check the major version of the format.
+
+        Raises:
+            SignalRejectedError: it is another one.
+        """
+        version = self._required("v")
+        if isinstance(version, bool) or version != supported:
+            self.refuse(Reason.VERSION, f"v is {_shown(version)}; this powerd reads v {supported}")
+
+    def text(self, name: str, max_characters: int, *, min_characters: int = 0) -> str:
+        """Return a string of limited length, fit to be printed.
+
+        Raises:
+            SignalRejectedError: it is missing, not a string, too short or too long.
+        """
+        value = self._required(name)
+        if not isinstance(value, str):
+            self.refuse(Reason.TYPE, f"{name} is {_shown(value)}, not a string")
+        if not min_characters <= len(value) <= max_characters:
+            self.refuse(
+                Reason.LENGTH,
+                f"{name} has {len(value)} characters, not {min_characters} to {max_characters}",
+            )
+        return printable(value)
+
+    def integer(self, name: str) -> int:
+        """Return an integer from 0 to `MAX_INTEGER`.
+
+        Raises:
+            SignalRejectedError: it is missing, not an integer, or out of range.
+        """
+        value = self._number(name)
+        if isinstance(value, float) and not value.is_integer():
+            self.refuse(Reason.TYPE, f"{name} is {_shown(value)}, not an integer")
+        if not 0 <= value <= MAX_INTEGER:
+            self.refuse(Reason.RANGE, f"{name} is {_shown(value)}, not between 0 and {MAX_INTEGER}")
+        return int(value)
+
+    def power_mw(self, name: str, hard_limit_mw: MilliWatts) -> MilliWatts:
+        """Return a number of watts in milliwatts.
+
+        Args:
+            name: the field.
+            hard_limit_mw: what the unit is judged by. More than it is not refused here, ten times it is.
+
+        Raises:
+            SignalRejectedError: it is missing, not a number, negative or in the wrong unit.
+        """
+        watts = self._number(name)
+        if watts < 0:
+            self.refuse(Reason.NEGATIVE, f"{name} is {_shown(watts)}; power cannot be negative")
+        if watts > MAX_WATTS or milliwatts(watts) > UNIT_ERROR_FACTOR * hard_limit_mw:
+            self.refuse(
+                Reason.UNIT_ERROR,
+                f"{name} is {_shown(watts)}, more than {UNIT_ERROR_FACTOR} times the hard limit of "
+                f"{hard_limit_mw / 1000:g}: is it in watts?",
+            )
+        return milliwatts(watts)
+
+    def unix_s(self, name: str) -> float:
+        """Return a time stamp in Unix seconds.
+
+        Raises:
+            SignalRejectedError: it is missing, not a string, or not RFC 3339 with an offset.
+        """
+        value = self._required(name)
+        if not isinstance(value, str):
+            self.refuse(Reason.TYPE, f"{name} is {_shown(value)}, not a string")
+        try:
+            return rfc3339.parse(value)
+        except ValueError as error:
+            self.refuse(Reason.TIME, f"{name} is {_shown(value)}: {error}")
+
+    def _required(self, name: str) -> object:
+        try:
+            return self._data[name]
+        except KeyError:
+            self.refuse(Reason.MISSING, f"{name} is missing")
+
+    def _number(self, name: str) -> int | float:
+        value = self._required(name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self.refuse(Reason.TYPE, f"{name} is {_shown(value)}, not a number")
+        return value
+
+
+def printable(text: str) -> str:
+    """Replace what a terminal or a log would act on instead of showing it."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _shown(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 40 else f"{text[:36]}..."  # noqa: PLR2004 - for people

@@ -1,0 +1,256 @@
+"""One connection to an MQTT broker. The only file that imports aiomqtt, so that the client can be replaced.
+
+Works around what aiomqtt 2.5 leaves to its caller: an attempt that failed keeps its socket and a task, a
+broker that hangs up instead of answering is noticed by time-out only, every message costs two task switches,
+and a broker's refusal to publish goes unreported. Safety never rests on a connection: leases decide.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from typing import NoReturn
+
+import aiomqtt
+from paho.mqtt.client import Client as PahoClient
+from paho.mqtt.client import DisconnectFlags
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from powerd.errors import BusError, PublishRefusedError
+from powerd.signals.endpoint import BusOptions, Endpoint, endpoint
+from powerd.signals.outbox import Outgoing
+
+# Topic, payload, and whether it comes from the broker's store.
+OnMessage = Callable[[str, bytes, bool], None]
+
+# Longest wait for any answer of the broker: to connect, subscribe, or publish at QoS 1.
+ANSWER_TIMEOUT_S = 5.0
+
+_VERSIONS = {"5": aiomqtt.ProtocolVersion.V5, "3.1.1": aiomqtt.ProtocolVersion.V311}
+# MQTT 5, section 2.4. paho reports return code 1 of a broker that only knows 3.1.1 as the same.
+_UNSUPPORTED_PROTOCOL_VERSION = 0x84
+# Without it a state that follows an acknowledgement waits for the broker's delayed TCP ACK, up to 40 ms.
+_SOCKET_OPTIONS = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
+
+
+class Session:
+    """An established connection.
+
+    Attributes:
+        protocol: "5" or "3.1.1".
+    """
+
+    def __init__(self, client: "_Client", url: str, protocol: str) -> None:
+        self._client = client
+        self._url = url
+        self.protocol = protocol
+
+    async def subscribe(self, filters: Sequence[str]) -> list[str]:
+        """Subscribe at QoS 1.
+
+        Returns:
+            The filters that the broker refused. Some brokers grant what they never deliver.
+
+        Raises:
+            BusError: the connection broke, or the broker does not answer.
+        """
+        with _as_bus_error(self._url):
+            codes = await self._client.subscribe([(each, 1) for each in filters])
+        return [
+            each
+            for each, code in zip(filters, codes, strict=True)
+            if isinstance(code, ReasonCode) and code.is_failure
+        ]
+
+    async def publish(self, message: Outgoing) -> None:
+        """Publish, and wait until the broker has it (QoS 1) or it was sent (QoS 0). One at a time.
+
+        Raises:
+            PublishRefusedError: the broker does not allow it; only brokers that speak MQTT 5 say so.
+            BusError: the connection broke, or the broker does not answer.
+        """
+        properties = None
+        if message.expiry_s is not None and self.protocol == "5":
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho declares no types
+            properties.MessageExpiryInterval = message.expiry_s
+        self._client.refusal = ""
+        with _as_bus_error(self._url):
+            await self._client.publish(
+                message.topic, message.payload, message.qos, message.retain, properties
+            )
+        if self._client.refusal:
+            raise PublishRefusedError(
+                f"{self._url}: publishing on {message.topic} was refused ({self._client.refusal}): "
+                "check the broker's access list"
+            )
+
+    async def closed(self) -> NoReturn:
+        """Wait for the end of the connection.
+
+        Raises:
+            BusError: always; the text says why it ended.
+        """
+        with _as_bus_error(self._url):
+            async for (
+                _
+            ) in self._client.messages:  # yields nothing, see _delivering_queue; ends with the connection
+                pass
+        raise BusError(f"{self._url}: the connection ended")
+
+
+@contextlib.asynccontextmanager
+async def connect(
+    options: BusOptions,
+    *,
+    on_message: OnMessage | None = None,
+    will: Outgoing | None = None,
+    protocol: str = "",
+) -> AsyncIterator[Session]:
+    """Connect once, with a clean start: the broker keeps no old commands for this client.
+
+    Args:
+        options: where and who.
+        on_message: called from the event loop for each message, as it is read from the socket.
+        will: what the broker publishes when the connection breaks.
+        protocol: one that is known to work; empty = as in the options.
+
+    Raises:
+        BusError: no connection. Nothing of the attempt is left behind.
+        ConfigError: the options cannot be used.
+    """
+    where = await asyncio.to_thread(endpoint, options)
+    wanted = protocol or options.protocol
+    versions = list(_VERSIONS) if wanted == "auto" else [wanted]
+    with _as_bus_error(options.url):
+        client, spoken = await _negotiate(options, where, versions, on_message, will)
+    try:
+        yield Session(client, options.url, spoken)
+    finally:
+        await client.leave()
+
+
+async def _negotiate(
+    options: BusOptions,
+    where: Endpoint,
+    versions: Sequence[str],
+    on_message: OnMessage | None,
+    will: Outgoing | None,
+) -> tuple["_Client", str]:
+    for version in versions[:-1]:
+        with contextlib.suppress(_VersionRefusedError):
+            return await _enter(_client(options, where, version, on_message, will)), version
+    version = versions[-1]
+    return await _enter(_client(options, where, version, on_message, will)), version
+
+
+async def _enter(client: "_Client") -> "_Client":
+    try:
+        await client.__aenter__()
+    except BaseException as error:
+        client.close_socket()
+        if isinstance(error, aiomqtt.MqttCodeError) and error.rc == _UNSUPPORTED_PROTOCOL_VERSION:
+            raise _VersionRefusedError("the broker refuses this version of MQTT") from error
+        raise
+    return client
+
+
+class _VersionRefusedError(aiomqtt.MqttError):
+    """The broker does not speak this version of MQTT, or hung up instead of saying so."""
+
+
+class _Client(aiomqtt.Client):
+    """aiomqtt's client, with what it knows and keeps to itself.
+
+    Attributes:
+        refusal: why the broker refused the last publication; empty if it did not.
+    """
+
+    refusal = ""
+
+    def _on_disconnect(
+        self,
+        client: PahoClient,
+        userdata: object,
+        flags: DisconnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        # aiomqtt ignores the end of a connection that was never answered, and goes on waiting.
+        if not self._connected.done():
+            self._connected.set_exception(_VersionRefusedError("the broker hung up without an answer"))
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
+
+    def _on_publish(
+        self, client: PahoClient, userdata: object, mid: int, reason_code: ReasonCode, properties: Properties
+    ) -> None:
+        if reason_code.is_failure:
+            self.refusal = str(reason_code)
+        super()._on_publish(client, userdata, mid, reason_code, properties)
+
+    async def leave(self) -> None:
+        """Disconnect, without the will; a broker that does not answer is left anyway."""
+        try:
+            with contextlib.suppress(aiomqtt.MqttError):
+                await self.__aexit__(None, None, None)
+        finally:
+            self.close_socket()
+
+    def close_socket(self) -> None:
+        """Close the socket and end its task, which aiomqtt leaves behind when connecting fails."""
+        # No public call does this: disconnect() waits for a broker that may never answer.
+        self._client._sock_close()  # noqa: SLF001
+
+
+def _client(
+    options: BusOptions, where: Endpoint, version: str, on_message: OnMessage | None, will: Outgoing | None
+) -> _Client:
+    return _Client(
+        where.host,
+        where.port,
+        identifier=options.client_id,
+        username=options.username or None,
+        password=options.password,
+        protocol=_VERSIONS[version],
+        will=aiomqtt.Will(will.topic, will.payload, will.qos, will.retain) if will else None,
+        queue_type=_delivering_queue(on_message or _ignore),
+        timeout=ANSWER_TIMEOUT_S,
+        keepalive=options.keepalive_s,
+        tls_context=where.tls,
+        socket_options=_SOCKET_OPTIONS,
+        logger=_silent_logger(),
+    )
+
+
+def _delivering_queue(on_message: OnMessage) -> type["asyncio.Queue[aiomqtt.Message]"]:
+    """Return a queue that never holds anything: putting a message into it calls `on_message`.
+
+    This is aiomqtt's public hook nearest to the socket. Its own iterator makes a task per message.
+    """
+
+    class DeliveringQueue(asyncio.Queue[aiomqtt.Message]):
+        def put_nowait(self, item: aiomqtt.Message) -> None:
+            on_message(item.topic.value, bytes(item.payload), item.retain)
+
+    return DeliveringQueue
+
+
+def _ignore(_topic: str, _payload: bytes, _retained: bool) -> None:
+    """Take a message that nobody asked for."""
+
+
+def _silent_logger() -> logging.Logger:
+    """Return a logger without output: paho logs as errors what is raised as `BusError` anyway."""
+    logger = logging.getLogger("powerd.signals.paho")
+    logger.disabled = True
+    return logger
+
+
+@contextlib.contextmanager
+def _as_bus_error(url: str) -> Generator[None]:
+    try:
+        yield
+    except (aiomqtt.MqttError, ValueError) as error:  # ValueError: a host name that cannot be encoded
+        raise BusError(f"{url}: {error.__cause__ or error}") from error

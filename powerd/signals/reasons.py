@@ -1,0 +1,27 @@
+"""Why a payload is refused: the `reason` label of `powerd_signal_rejected_total` (signals.md B6)."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Stable slugs. One table, so that dashboards and tests have one place to look."""
+
+    EMPTY = "empty"  # no payload: no statement, which is neither 0 W nor "no limit"
+    TOO_LARGE = "too_large"
+    ENCODING = "encoding"  # not strict UTF-8, or a byte order mark
+    TOO_DEEP = "too_deep"
+    JSON = "json"  # not JSON at all
+    NOT_OBJECT = "not_object"
+    DUPLICATE_KEY = "duplicate_key"
+    NOT_FINITE = "not_finite"  # NaN, Infinity, or a number beyond what a double holds
+    SURROGATE = "surrogate"  # half of a surrogate pair: cannot be written to a log
+    VERSION = "version"
+    MISSING = "missing"
+    TYPE = "type"
+    RANGE = "range"
+    LENGTH = "length"
+    NEGATIVE = "negative"
+    UNIT_ERROR = "unit_error"  # so far above the hard limit that the unit must be wrong
+    RACK = "rack"
+    TIME = "time"  # not RFC 3339 with an offset
+    ORDER = "order"  # ends before it begins

@@ -1,0 +1,30 @@
+"""Time stamps of the wire: RFC 3339 with an offset in, UTC with milliseconds out (signals.md B5).
+
+A time without an offset means a different moment on every host, so it is refused, never guessed.
+"""
+
+import re
+from datetime import UTC, datetime
+
+# The same expression stands in schemas/*.json. `datetime` then refuses the days that no month has.
+PATTERN = (
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?"
+    r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
+)
+_STAMP = re.compile(PATTERN)
+
+
+def parse(text: str) -> float:
+    """Return Unix seconds.
+
+    Raises:
+        ValueError: not a date and time of RFC 3339, or without an offset from UTC.
+    """
+    if not _STAMP.fullmatch(text):
+        raise ValueError("not RFC 3339 with an offset, like 2026-11-21T17:00:00Z")
+    return datetime.fromisoformat(text).timestamp()
+
+
+def utc(wall_s: float) -> str:
+    """Format Unix seconds the way powerd publishes them: `2026-11-21T17:00:00.000Z`."""
+    return datetime.fromtimestamp(wall_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

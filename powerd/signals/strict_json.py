@@ -1,0 +1,125 @@
+"""Bytes from the bus to one JSON object, or a refusal. Never a crash, never a guess (signals.md B6).
+
+`json.loads` alone is too kind: it takes UTF-16, NaN, repeated keys and half surrogate pairs, reads 1e999 as
+infinity, and answers deep nesting with RecursionError. So form is checked in order of cost, size first.
+"""
+
+import json
+import math
+import re
+from typing import NoReturn, TypeAlias
+
+from powerd.errors import SignalRejectedError
+from powerd.signals.reasons import Reason
+
+MAX_BYTES = 64 * 1024
+MAX_DEPTH = 16
+
+JsonObject: TypeAlias = dict[str, object]
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_BRACKET = re.compile(r"[\[\]{}]")
+# An integer this short is finite as a double without looking.
+_SHORT_NUMBER = 300
+
+
+def loads(payload: bytes) -> JsonObject:
+    """Parse one payload.
+
+    Raises:
+        SignalRejectedError: it is not an object in the strict sense of signals.md B6.
+    """
+    if len(payload) > MAX_BYTES:
+        _refuse(Reason.TOO_LARGE, f"payload has {len(payload)} bytes, more than {MAX_BYTES}")
+    if payload.startswith(_BYTE_ORDER_MARK):
+        _refuse(Reason.ENCODING, "payload starts with a byte order mark; send plain UTF-8")
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError as error:
+        _refuse(Reason.ENCODING, f"payload is not UTF-8 at byte {error.start}")
+    if _too_deep(text):
+        _refuse(Reason.TOO_DEEP, f"payload nests deeper than {MAX_DEPTH} levels")
+    try:
+        parsed = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        _refuse(Reason.JSON, f"payload is not JSON: {error.msg} at character {error.pos}")
+    if not isinstance(parsed, dict):
+        _refuse(Reason.NOT_OBJECT, f"payload is a JSON {_json_type(parsed)}, not an object")
+    if "\\u" in text and _has_half_surrogate(parsed):
+        _refuse(Reason.SURROGATE, "payload holds half of a surrogate pair (\\ud800 to \\udfff)")
+    return parsed
+
+
+def _refuse(reason: Reason, text: str) -> NoReturn:
+    raise SignalRejectedError(reason, text)
+
+
+def _too_deep(text: str) -> bool:
+    """Count levels without recursion; few payloads hold enough brackets to need the count."""
+    if text.count("{") + text.count("[") <= MAX_DEPTH:
+        return False
+    depth = 0
+    for bracket in _BRACKET.findall(_STRING.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        if depth > MAX_DEPTH:
+            return True
+    return False
+
+
+def _unique(pairs: list[tuple[str, object]]) -> JsonObject:
+    parsed = dict(pairs)
+    if len(parsed) != len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        _refuse(Reason.DUPLICATE_KEY, f"key {repeated!a} appears twice")
+    return parsed
+
+
+def _finite_float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        _refuse(Reason.NOT_FINITE, f"number {_short(text)} is beyond the range of a double")
+    return number
+
+
+def _finite_int(text: str) -> int:
+    # The length is checked before int(): converting digits takes quadratic time.
+    if len(text) > _SHORT_NUMBER:
+        _finite_float(text)
+    return int(text)
+
+
+def _no_constant(text: str) -> NoReturn:
+    _refuse(Reason.NOT_FINITE, f"{text} is not a JSON number")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_float=_finite_float, parse_int=_finite_int, parse_constant=_no_constant
+)
+
+
+def _has_half_surrogate(parsed: JsonObject) -> bool:
+    try:
+        json.dumps(parsed, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _json_type(parsed: object) -> str:
+    match parsed:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case str():
+            return "string"
+        case list():
+            return "array"
+        case _:
+            return "number"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 24 else f"{text[:20]}... ({len(text)} characters)"  # noqa: PLR2004 - for people

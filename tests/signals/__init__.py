@@ -1,0 +1,1 @@
+"""Claims about what comes from the bus and goes to it."""
