@@ -35,7 +35,7 @@ def boot_id() -> str:
 
 
 @functools.cache
-def _adjtimex() -> ctypes._NamedFuncPointer:
+def _adjtimex() -> "ctypes._NamedFuncPointer":  # the name exists for type checkers only
     return ctypes.CDLL(None, use_errno=True).adjtimex
 
 
