@@ -1,0 +1,65 @@
+# `make demo` and `make test` set up all they need, then run; `make` lists the targets.
+# Nothing is written outside this directory except missing Debian packages.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
+NOT_INSTALLED := echo "cannot install the Python packages of pyproject.toml: pip failed, see above" >&2; exit 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup test demo bench lint format clean
+
+help:                ## list the targets
+	@sed -n 's/^\([a-z]*\): .*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: $(VENV)/.test $(VENV)/.system  ## everything that tests and benchmarks need
+
+test: setup lint     ## lint, types, and the whole suite; every branch of the core
+	$(BIN)/pytest --cov --cov-fail-under=100
+
+demo: $(VENV)/.demo  ## a whole rack on this machine; options in ARGS, e.g. ARGS="--hosts 8 --json"
+	@$(BIN)/powerd demo $(ARGS)
+
+bench: setup         ## the benchmark tables, as text and JSON
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+lint: $(VENV)/.test  ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.test  ## rewrite the code in the one format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:               ## remove what the targets above made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
+	find powerd tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: a target that was set up once takes no time the next time.
+
+$(VENV)/.python: .ci/need
+	@.ci/need $(PYTHON)=python3
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/need "$$($(PYTHON) -c \
+		'import sysconfig; print(sysconfig.get_path("stdlib"))')/ensurepip/__init__.py=python3-venv"
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.demo: pyproject.toml $(VENV)/.python
+	@$(INSTALL) -e '.[demo]' || { $(NOT_INSTALLED); }
+	@touch $@
+
+$(VENV)/.test: pyproject.toml $(VENV)/.python
+	@$(INSTALL) -e '.[demo,test]' || { $(NOT_INSTALLED); }
+	@touch $@ $(VENV)/.demo
+
+# The broker; a compiler for the fake NVML library; promtool; systemd-analyze; openssl for certificates of tests.
+$(VENV)/.system: .ci/need $(VENV)/.python
+	@.ci/need mosquitto=mosquitto mosquitto_pub=mosquitto-clients gcc=gcc /usr/include/stdio.h=libc6-dev \
+		promtool=prometheus systemd-analyze=systemd openssl=openssl
+	@touch $@
