@@ -4,18 +4,21 @@ The same dataclasses are the `[guard]` and `[gpu]` tables of `powerd.settings`, 
 definition. The guard reads only these two tables; the daemon validates the rest.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final, TypeVar
 
-ENVIRONMENT_PREFIX = "POWERD_"
-DROP_IN_DIRECTORY = "conf.d"
+from powerd.errors import ConfigError
+from powerd.layers import Key, Layer, merge, origin, read_layers
+
+_Table = TypeVar("_Table")
 
 
 def _positive(table: str, **values: float | None) -> None:
     for key, value in values.items():
-        if value is not None and value <= 0:
-            raise ValueError(f"{table}.{key} must be greater than 0, not {value}")
+        if value is not None and not 0 < value < float("inf"):
+            raise ValueError(f"{table}.{key} must be a finite number greater than 0, not {value}")
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,85 @@ class GuardConfig:
         )
 
     @property
+    def socket_path(self) -> Path:
+        """Return where the guard listens."""
+        return Path(self.socket)
+
+    @property
     def state_path(self) -> Path:
         """Return the directory of the plan in force and the baseline."""
         return Path(self.state_dir) if self.state_dir else Path(self.socket).parent
+
+
+def load(path: Path, environment: Mapping[str, str]) -> tuple[GpuConfig, GuardConfig]:
+    """Read the `[gpu]` and `[guard]` tables from the same sources as the daemon; other tables are its own.
+
+    Args:
+        path: the main file; `conf.d/*.toml` beside it is read too.
+        environment: variables, of which `POWERD_GPU__*` and `POWERD_GUARD__*` are used.
+
+    Raises:
+        ConfigError: a source cannot be used, a key is unknown, or a value is wrong; names the place.
+    """
+    layers = read_layers(path, environment=environment)
+    tree = merge(layers)
+    return _table(GpuConfig, tree, ("gpu",), layers), _table(GuardConfig, tree, ("guard",), layers)
+
+
+def _table(kind: type[_Table], parent: Mapping[str, Any], key: Key, layers: tuple[Layer, ...]) -> _Table:
+    table = parent.get(key[-1], {})
+    if not isinstance(table, dict):
+        raise _wrong(key, layers, "must be a table")
+    kinds = {f.name: f.type for f in fields(kind)}  # type: ignore[arg-type]  # every kind is a dataclass
+    values = {}
+    for name in table:
+        if name not in kinds:
+            raise _wrong((*key, name), layers, f"unknown key; known are {', '.join(sorted(kinds))}")
+        values[name] = _value(kinds[name], table, (*key, name), layers)
+    try:
+        return kind(**values)
+    except ValueError as error:
+        name = next((name for name in values if f".{name} " in str(error)), "")
+        raise ConfigError(f"{origin(layers, (*key, name) if name else key)}: {error}") from error
+
+
+def _value(kind: object, table: Mapping[str, Any], key: Key, layers: tuple[Layer, ...]) -> object:
+    if isinstance(kind, type) and is_dataclass(kind):
+        return _table(kind, table, key, layers)
+    value = table[key[-1]]
+    if kind == dict[str, GpuOverride]:
+        if not isinstance(value, dict):
+            raise _wrong(key, layers, "must be a table")
+        return {uuid: _table(GpuOverride, value, (*key, uuid), layers) for uuid in value}
+    wanted, name = _SCALARS[kind]
+    if isinstance(value, str) and wanted is not str and origin(layers, key).startswith("environment"):
+        value = _from_text(value, wanted)
+    # bool is an int to Python, and to nobody else.
+    if isinstance(value, bool) is not (wanted is bool) or not isinstance(value, wanted):
+        raise _wrong(key, layers, f"must be {name}, not {value!r}")
+    return value
+
+
+_SCALARS: Final[dict[object, tuple[Any, str]]] = {
+    str: (str, "a text"),
+    bool: (bool, "true or false"),
+    int: (int, "a whole number"),
+    float: ((int, float), "a number"),
+    float | None: ((int, float), "a number"),
+}
+
+
+def _from_text(text: str, wanted: object) -> object:
+    """Return what a variable's text says: a boolean, a number, or else the text, which is then wrong."""
+    if wanted is bool:
+        return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
+    for convert in (int, float):
+        try:
+            return convert(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _wrong(key: Key, layers: tuple[Layer, ...], problem: str) -> ConfigError:
+    return ConfigError(f"{origin(layers, key)}: {'.'.join(key)}: {problem}")

@@ -1,30 +1,60 @@
 """What daemon and guard say to each other: one JSON object per line over a Unix stream socket.
 
-Request  {"id": 7, "op": "read" | "plan" | "release", ...}      answered in any order, by `id`
+Request  {"id": 7, "op": "read"}
+         {"id": 8, "op": "plan", "token": ..., "number": 1, "cuts": [...], "raises": [...], "fallback": [...],
+          "end_boot_s": ...}
+         {"id": 9, "op": "release", "token": ...}               answered in any order, by `id`
 Reply    {"id": 7, "ok": true, ...}  or  {"id": 7, "ok": false, "error": "one line"}
 
-On connection the guard speaks first: {"id": 0, "ok": true, "token": ..., "protocol": 1, ...}. The token names
+On connection the guard speaks first: {"id": 0, "ok": true, "token": ..., "protocol": 1}. The token names
 the connection: a plan is executed only if its token is the newest connection's, its number is larger than any
 before on that connection, and its end has not passed (leases.md rule 16).
 
 Both sides are of one version and one host, so records travel as the JSON form of their dataclass.
 """
 
+import dataclasses
 import json
+import math
+from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
+
+from powerd.core.model import (
+    Capability,
+    Constraints,
+    GpuReading,
+    GpuState,
+    Outcome,
+    Plan,
+    Result,
+    Write,
+)
 
 PROTOCOL_VERSION: Final = 1
 MAX_LINE_BYTES: Final = 256 * 1024
 
 Message: TypeAlias = dict[str, Any]
 
+_FIELDS: Final = {
+    record: tuple(field.name for field in dataclasses.fields(record))
+    for record in (Constraints, GpuReading, Outcome, Plan, Write)
+}
+
+
+def _record(value: object) -> Message:
+    # dataclasses.asdict copies deeply, at ten times the cost; the encoder calls this for nested records.
+    return {name: getattr(value, name) for name in _FIELDS[type(value)]}  # type: ignore[index]
+
+
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_record)
+
 
 def encode(message: Message) -> bytes:
-    """Return one message as a line."""
-    return json.dumps(message, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    """Return one message, records included, as a line."""
+    return _ENCODER.encode(message).encode() + b"\n"
 
 
-def decode(line: bytes) -> Message:
+def decode(line: bytes | bytearray) -> Message:
     """Return the message of one line.
 
     Raises:
@@ -37,3 +67,67 @@ def decode(line: bytes) -> Message:
     if not isinstance(message, dict):
         raise ValueError("a message is a JSON object")
     return message
+
+
+def plan_from(message: Mapping[str, Any]) -> Plan:
+    """Return the plan of a request, every field checked: the daemon may be of another mind, or compromised.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    end_boot_s = message.get("end_boot_s")
+    if (
+        isinstance(end_boot_s, bool)
+        or not isinstance(end_boot_s, int | float)
+        or not math.isfinite(end_boot_s)
+    ):
+        raise ValueError("end_boot_s must be a finite number of seconds")
+    return Plan(
+        cuts=_writes_from(message, "cuts"),
+        raises=_writes_from(message, "raises"),
+        fallback=_writes_from(message, "fallback"),
+        end_boot_s=float(end_boot_s),
+    )
+
+
+def integer_from(message: Mapping[str, Any], key: str) -> int:
+    """Return a field that must be a whole number.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    value = message.get(key)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{key} must be a whole number")
+    return value
+
+
+def outcome_from(fields: Mapping[str, Any]) -> Outcome:
+    """Return an outcome that `encode` wrote."""
+    return Outcome(**{**fields, "result": Result(fields["result"])})
+
+
+def reading_from(fields: Mapping[str, Any]) -> GpuReading:
+    """Return a reading that `encode` wrote."""
+    constraints = fields["constraints"]
+    return GpuReading(
+        **{
+            **fields,
+            "state": GpuState(fields["state"]),
+            "capability": Capability(fields["capability"]),
+            "constraints": None if constraints is None else Constraints(**constraints),
+        }
+    )
+
+
+def _writes_from(message: Mapping[str, Any], key: str) -> tuple[Write, ...]:
+    entries = message.get(key, [])
+    if not isinstance(entries, list):
+        raise ValueError(f"{key} must be a list")
+    return tuple(_write_from(entry, key) for entry in entries)
+
+
+def _write_from(entry: object, key: str) -> Write:
+    if not isinstance(entry, dict) or not isinstance(entry.get("uuid"), str):
+        raise ValueError(f"each of {key} must be an object with uuid and mw")
+    return Write(uuid=entry["uuid"], mw=integer_from(entry, "mw"))

@@ -1,0 +1,120 @@
+"""`python -m powerd.guard`: the privileged process, or the action that a service manager runs after it.
+
+Options are read by hand: argparse would cost a tenth of the memory that the guard may use.
+"""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from powerd.errors import ConfigError
+from powerd.guard import config as guard_config
+from powerd.guard import journal
+from powerd.guard.config import GpuConfig, GuardConfig
+from powerd.guard.driver import Driver
+from powerd.guard.server import STOP_WITHIN_S, Loop, Server, watch_stdin
+from powerd.notify import notify
+
+_USAGE = """usage: powerd guard --config FILE [--apply-fallback | --exit-with-stdin]
+
+The only process that writes GPU power limits. Serves powerd on a Unix socket.
+
+  --config FILE       the configuration, e.g. /etc/powerd/powerd.toml
+  --apply-fallback    lower the GPUs to the stored plan's fallback limits and end, within 5 s
+  --exit-with-stdin   do the same and end when standard input ends
+  --help              show this
+
+example: powerd guard --config /etc/powerd/powerd.toml
+"""
+_OK, _FAILED, _USAGE_ERROR = 0, 1, 2
+
+
+@dataclass
+class _Options:
+    config: str = ""
+    apply_fallback: bool = False
+    exit_with_stdin: bool = False
+
+
+def main(argv: list[str]) -> int:
+    """Run the guard until it is told to stop; return the exit code: 0 ok, 1 failed, 2 configuration error."""
+    if "--help" in argv:
+        sys.stdout.write(_USAGE)
+        return _OK
+    try:
+        options = _parse(argv)
+        gpu, guard = guard_config.load(Path(options.config), os.environ)
+        if options.apply_fallback:
+            return _apply_fallback(guard, _driver(gpu))
+        return _serve(guard, _driver(gpu), exit_with_stdin=options.exit_with_stdin)
+    except ConfigError as error:
+        sys.stderr.write(f"powerd guard: {error}\n")
+        return _USAGE_ERROR
+
+
+def _parse(argv: list[str]) -> _Options:
+    options = _Options()
+    arguments = iter(argv)
+    for argument in arguments:
+        match argument:
+            case "--config":
+                options.config = next(arguments, "")
+            case "--apply-fallback":
+                options.apply_fallback = True
+            case "--exit-with-stdin":
+                options.exit_with_stdin = True
+            case _:
+                raise ConfigError(f"unknown argument {argument}; see powerd guard --help")
+    if not options.config:
+        raise ConfigError("--config FILE is missing; see powerd guard --help")
+    return options
+
+
+def _driver(gpu: GpuConfig) -> Driver:
+    # Imported where chosen: neither driver's libraries shall cost memory beside the other's.
+    if gpu.driver == "simulated":
+        from powerd.guard.simulated import SimulatedDriver  # noqa: PLC0415
+
+        return SimulatedDriver(gpu.simulated)
+    from powerd.guard.nvml import NvmlDriver  # noqa: PLC0415
+
+    return NvmlDriver()
+
+
+def _serve(config: GuardConfig, driver: Driver, *, exit_with_stdin: bool) -> int:
+    loop = Loop(config, driver)
+    server = Server(config, loop)
+    told: list[str] = []
+    loop.stop_on_signals(lambda: told.append("signal"))
+    if exit_with_stdin:
+        watch_stdin(loop, lambda: told.append("orphaned"))
+    notify("READY=1")
+    journal.log(journal.NOTICE, f"listening on {config.socket}")
+    loop.run_until(lambda: bool(told))
+    notify("STOPPING=1")
+    server.close()
+    if "orphaned" in told:
+        _fall_back(loop, "the process that started this guard has ended")
+    loop.detach()
+    return _OK
+
+
+def _apply_fallback(config: GuardConfig, driver: Driver) -> int:
+    loop = Loop(config, driver)
+    return _OK if _fall_back(loop, "the guard was stopped") else _FAILED
+
+
+def _fall_back(loop: Loop, reason: str) -> bool:
+    loop.keeper.fire_now(reason)
+    if loop.run_until(lambda: not loop.keeper.is_armed, STOP_WITHIN_S):
+        return True
+    journal.log(journal.ERROR, "not every GPU could be lowered to its fallback limit in time")
+    return False
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    # Not sys.exit: finalisation would wait for the interpreter lock of a thread that hangs in the driver.
+    sys.stdout.flush()
+    os._exit(code)

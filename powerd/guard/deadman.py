@@ -1,0 +1,182 @@
+"""The dead-man's switch: when a plan's end passes without a newer plan, its fallback limits are written.
+
+It never raises (leases.md rule 17), it keeps the earlier of two ends while a plan lowers (rule 18), and it
+goes on until each GPU is confirmed at or below its fallback, or a newer plan takes over. What is armed
+survives a restart of the guard.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from powerd.core.model import Plan
+from powerd.guard import journal
+from powerd.guard.driver import FORBID_WRITES_VARIABLE
+from powerd.guard.fleet import Fleet
+from powerd.guard.jobs import Done, Job, Op, writes_forbidden
+from powerd.guard.statefile import StateFile
+
+_FIRST_RETRY_S = 0.1
+_LAST_RETRY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Armed:
+    """An end on the boot clock, and the limits in milliwatts to fall to when it passes."""
+
+    end_boot_s: float
+    fallback_mw: dict[str, int]
+
+    def joined(self, other: "Armed") -> "Armed":
+        """Return what keeps both promises: the earlier end, and the lower limit of each GPU."""
+        fallback_mw = self.fallback_mw | other.fallback_mw
+        for uuid in self.fallback_mw.keys() & other.fallback_mw.keys():
+            fallback_mw[uuid] = min(self.fallback_mw[uuid], other.fallback_mw[uuid])
+        return Armed(min(self.end_boot_s, other.end_boot_s), fallback_mw)
+
+
+class DeadMan:
+    """What is armed, and the fallback writes under way; main loop only.
+
+    Args:
+        fleet: does the writes.
+        clock: seconds on the boot clock.
+        file: where the armed plans survive a restart.
+
+    Attributes:
+        fired: how often an end has passed since the start.
+    """
+
+    def __init__(self, fleet: Fleet, clock: Callable[[], float], file: StateFile) -> None:
+        self.fired = 0
+        self._fleet = fleet
+        self._clock = clock
+        self._file = file
+        self._saved = True
+        self._old: Armed | None = None  # stays armed until the cuts of the plan after it are confirmed
+        self._new: Armed | None = None
+        self._duty_mw: dict[str, int] = {}
+        self._in_flight: dict[str, Job] = {}
+        self._retry_boot_s = 0.0
+        self._retry_s = _FIRST_RETRY_S
+
+    def restore(self) -> None:
+        """Arm what a guard that ran before in this boot had armed."""
+        content = self._file.load()
+        if not content:
+            return
+        try:
+            armed = [_armed_from(entry) for entry in content["armed"]]
+        except (KeyError, TypeError, ValueError):
+            journal.log(journal.WARNING, "the stored plan cannot be understood; starting without it")
+            return
+        self._old, self._new = (
+            (armed[0], armed[-1]) if len(armed) > 1 else (None, armed[0] if armed else None)
+        )
+
+    def arm(self, plan: Plan) -> None:
+        """Arm a new plan; the ones before stay armed too until `confirm`. Ends fallback writes under way."""
+        self._drop_duty()
+        if self._new is not None:
+            self._old = self._new if self._old is None else self._old.joined(self._new)
+        self._new = Armed(plan.end_boot_s, {write.uuid: write.mw for write in plan.fallback})
+        self._saved = False
+
+    def confirm(self) -> None:
+        """Forget every plan but the newest: its cuts are confirmed."""
+        self._old = None
+
+    def save(self) -> None:
+        """Write down what is armed, once per plan: while its cuts are under way, before any raise.
+
+        What `confirm` forgets later stays in the file until the next plan; that can only lower too early.
+        """
+        if self._saved:
+            return
+        self._saved = True
+        armed = [entry for entry in (self._old, self._new) if entry is not None]
+        self._file.save(
+            {"armed": [{"end_boot_s": a.end_boot_s, "fallback_mw": a.fallback_mw} for a in armed]}
+        )
+
+    def disarm(self) -> None:
+        """Forget everything, here and on disk."""
+        self._drop_duty()
+        self._old = self._new = None
+        self._saved = True
+        self._file.remove()
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether an end or a fallback write is still to come."""
+        return bool(self._new is not None or self._old is not None or self._duty_mw)
+
+    def due_boot_s(self) -> float | None:
+        """Return when `tick` has something to do next."""
+        times = [armed.end_boot_s for armed in (self._old, self._new) if armed is not None]
+        if self._duty_mw.keys() - self._in_flight.keys():
+            times.append(self._retry_boot_s)
+        return min(times, default=None)
+
+    def tick(self, now_boot_s: float) -> None:
+        """Fire when an end has passed; try failed fallback writes again."""
+        for armed in (self._old, self._new):
+            if armed is not None and armed.end_boot_s <= now_boot_s:
+                self._fire(armed, "the plan has ended and no newer one came")
+        if self._duty_mw and now_boot_s >= self._retry_boot_s:
+            self._write()
+
+    def fire_now(self, reason: str) -> None:
+        """Fall to the fallback of all that is armed, without waiting for its end."""
+        for armed in (self._old, self._new):
+            if armed is not None:
+                self._fire(armed, reason)
+        self._write()
+
+    def gpu_is_back(self) -> None:
+        """Try at once what had to wait for a GPU or the driver."""
+        self._retry_boot_s = 0.0
+
+    def _fire(self, armed: Armed, reason: str) -> None:
+        if armed is self._old:
+            self._old = None
+        else:
+            self._new = None
+        if not armed.fallback_mw:
+            return
+        self.fired += 1
+        journal.log(journal.WARNING, f"{reason}: lowering {len(armed.fallback_mw)} GPUs to their fallback")
+        if writes_forbidden():
+            journal.log(journal.WARNING, f"{FORBID_WRITES_VARIABLE} is set: nothing is written")
+            return
+        self._duty_mw = armed.joined(Armed(armed.end_boot_s, self._duty_mw)).fallback_mw
+        self._retry_boot_s = 0.0
+        self._retry_s = _FIRST_RETRY_S
+
+    def _write(self) -> None:
+        self._retry_boot_s = self._clock() + self._retry_s
+        self._retry_s = min(2 * self._retry_s, _LAST_RETRY_S)
+        waiting = [item for item in self._duty_mw.items() if item[0] not in self._in_flight]
+        for uuid, target_mw in waiting:
+            job = Job(Op.LOWER, partial(self._written, uuid, target_mw), target_mw)
+            self._in_flight[uuid] = job
+            self._fleet.submit(uuid, job)
+
+    def _written(self, uuid: str, target_mw: int, done: Done) -> None:
+        self._in_flight.pop(uuid, None)
+        known = [done.limits.requested_mw, done.limits.enforced_mw] if done.limits else []
+        confirmed = bool(known) and max(mw or 0 for mw in known) <= target_mw
+        if confirmed and done.error is None and self._duty_mw.get(uuid) == target_mw:
+            del self._duty_mw[uuid]
+
+    def _drop_duty(self) -> None:
+        self._duty_mw.clear()
+        for uuid, job in list(self._in_flight.items()):
+            if self._fleet.withdraw(uuid, job):
+                del self._in_flight[uuid]
+
+
+def _armed_from(entry: dict[str, Any]) -> Armed:
+    fallback_mw = {str(uuid): int(mw) for uuid, mw in entry["fallback_mw"].items()}
+    return Armed(float(entry["end_boot_s"]), fallback_mw)

@@ -1,0 +1,265 @@
+"""What the guard does, without sockets and threads: reads, plans, the dead-man's switch, release.
+
+Everything here runs in the main loop, is told of ends by callbacks, and never waits. Invariant: nothing
+raises a limit but an accepted plan or an explicit release.
+"""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from powerd.core.model import Plan, Result, Write
+from powerd.guard import journal
+from powerd.guard.attachment import Attachment
+from powerd.guard.baseline import Baseline
+from powerd.guard.callstats import CallStats
+from powerd.guard.config import GuardConfig
+from powerd.guard.deadman import DeadMan
+from powerd.guard.driver import DriverError, Kind
+from powerd.guard.fleet import Fleet, Runner
+from powerd.guard.gpu import Gpu
+from powerd.guard.jobs import Done, Job, Op, writes_forbidden
+from powerd.guard.plans import Execution, RefusedError, validate
+from powerd.guard.statefile import StateFile
+
+Reply = Callable[[dict[str, Any]], None]
+
+PLAN_FILE = "plan.json"
+BASELINE_FILE = "baseline.json"
+
+
+class _Read:
+    """One read request: answered when every GPU has answered, or at its deadline."""
+
+    def __init__(self, since_boot_s: float, deadline_boot_s: float, reply: Reply) -> None:
+        self.since_boot_s = since_boot_s
+        self.deadline_boot_s = deadline_boot_s
+        self.reply = reply
+        self.waiting: dict[str, Job] = {}
+
+
+class Keeper:
+    """The guard's state and its operations.
+
+    Args:
+        config: the `[guard]` table.
+        runner: runs jobs on threads.
+        clock: seconds on the boot clock.
+    """
+
+    def __init__(self, config: GuardConfig, runner: Runner, clock: Callable[[], float]) -> None:
+        self._config = config
+        self._clock = clock
+        self._stats = CallStats()
+        self._baseline = Baseline(StateFile(config.state_path / BASELINE_FILE))
+        self._fleet = Fleet(runner, clock, config.call_deadline_s, self._before_write, self._after_job)
+        self._attachment = Attachment(runner, self._fleet, clock, self._attached, self._start_held_reads)
+        self._deadman = DeadMan(self._fleet, clock, StateFile(config.state_path / PLAN_FILE))
+        self._deadman.restore()
+        self._token = ""
+        self._number = -1
+        self._reads: list[_Read] = []
+        self._executions: list[Execution] = []
+        self._newest: Execution | None = None
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether the dead-man's switch still has something to do."""
+        return self._deadman.is_armed
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no worker is in the driver, those that hang excepted."""
+        return self._fleet.is_quiet
+
+    def new_client(self) -> str:
+        """Return the token of a new connection, and void what older ones have queued (rule 16)."""
+        self._token = os.urandom(8).hex()
+        self._number = -1
+        for execution in list(self._executions):
+            execution.void("another connection has taken over")
+        return self._token
+
+    def read(self, reply: Reply) -> None:
+        """Sample every GPU and reply with a report."""
+        now = self._clock()
+        request = _Read(now, now + self._config.call_deadline_s, reply)
+        self._reads.append(request)
+        if not self._attachment.in_progress:
+            self._start_read(request)
+
+    def plan(self, token: str, number: int, plan: Plan, reply: Reply) -> None:
+        """Execute a plan and reply with its outcomes.
+
+        Raises:
+            RefusedError: nothing was written, and what was armed stays armed.
+        """
+        self._check_token(token)
+        if number <= self._number:
+            raise RefusedError(f"plan {number} is not newer than plan {self._number}")
+        if plan.end_boot_s <= self._clock():
+            raise RefusedError("the plan has already ended")
+        validate(plan, self._fleet.gpus, self._config)
+        self._number = number
+        self._deadman.arm(plan)
+        self._execute(plan, partial(self._end_plan, reply))
+        self._deadman.save()
+
+    def release(self, token: str, reply: Reply) -> None:
+        """Put back what GPUs had before the first write, disarm, and reply with the outcomes.
+
+        Raises:
+            RefusedError: nothing was written.
+        """
+        self._check_token(token)
+        writes = []
+        for uuid, baseline_mw in self._baseline.limits_mw.items():
+            gpu = self._fleet.gpus.get(uuid)
+            mw = baseline_mw or (gpu.info.default_mw if gpu is not None else None)
+            if mw is not None:
+                writes.append(Write(uuid, mw))
+        self._deadman.disarm()
+        self._execute(Plan(raises=tuple(writes), end_boot_s=float("inf")), partial(self._end_release, reply))
+
+    def fire_now(self, reason: str) -> None:
+        """Fall to the fallback without waiting for the end: nobody is left who could renew it."""
+        for execution in list(self._executions):
+            execution.void(reason)
+        self._deadman.fire_now(reason)
+
+    def due_boot_s(self) -> float | None:
+        """Return when `tick` has something to do next."""
+        times = (
+            self._fleet.next_deadline_boot_s(),
+            self._attachment.due_boot_s(),
+            self._deadman.due_boot_s(),
+            min((request.deadline_boot_s for request in self._reads), default=None),
+        )
+        return min((time for time in times if time is not None), default=None)
+
+    def tick(self, now_boot_s: float) -> None:
+        """Do what has fallen due. To be called after every event and at `due_boot_s`."""
+        self._fleet.check_deadlines(now_boot_s)
+        for execution in list(self._executions):
+            if execution.plan.end_boot_s <= now_boot_s:
+                execution.stop_raising("the plan has ended")
+        self._deadman.tick(now_boot_s)
+        for request in list(self._reads):
+            if request.deadline_boot_s <= now_boot_s:
+                self._answer(request)
+        self._attachment.tick(now_boot_s)
+
+    def _check_token(self, token: str) -> None:
+        if token != self._token:
+            raise RefusedError("a newer connection has taken over: connect again")
+
+    def _execute(self, plan: Plan, on_end: Callable[[Execution], None]) -> None:
+        for older in list(self._executions):
+            older.supersede(plan)
+        may_raise = partial(self._may_raise, plan)
+        execution = Execution(plan, self._fleet, may_raise, self._cuts_settled, on_end)
+        self._executions.append(execution)
+        self._newest = execution
+        execution.start()
+
+    def _may_raise(self, plan: Plan) -> str:
+        return "the plan has ended" if plan.end_boot_s <= self._clock() else ""
+
+    def _cuts_settled(self) -> None:
+        # The older end is given up only when no cut of any plan is still on its way (rule 18).
+        newest = self._newest
+        if newest is not None and newest.confirmed and all(e.cuts_settled for e in self._executions):
+            self._deadman.confirm()
+        self._deadman.save()
+
+    def _end_plan(self, reply: Reply, execution: Execution) -> None:
+        self._executions.remove(execution)
+        reply({"outcomes": execution.ordered_outcomes, "last_cut_boot_s": execution.last_cut_boot_s})
+
+    def _end_release(self, reply: Reply, execution: Execution) -> None:
+        self._executions.remove(execution)
+        outcomes = execution.ordered_outcomes
+        released = {o.uuid for o in outcomes if o.result in (Result.APPLIED, Result.CLAMPED)}
+        for uuid in released:
+            self._fleet.gpus[uuid].written_mw = None
+        self._baseline.forget(released)
+        reply({"outcomes": outcomes})
+
+    def _start_held_reads(self) -> None:
+        for request in list(self._reads):
+            if not request.waiting:
+                self._start_read(request)
+
+    def _start_read(self, request: _Read) -> None:
+        request.waiting = {
+            uuid: Job(Op.READ, partial(self._read_done, request, uuid)) for uuid in self._fleet.gpus
+        }
+        if not request.waiting:
+            self._answer(request)
+        for uuid, job in list(request.waiting.items()):
+            self._fleet.submit(uuid, job)
+
+    def _read_done(self, request: _Read, uuid: str, _done: Done) -> None:
+        request.waiting.pop(uuid, None)
+        if not request.waiting:
+            self._answer(request)
+
+    def _answer(self, request: _Read) -> None:
+        if request not in self._reads:
+            return  # answered at its deadline; this GPU came too late
+        self._reads.remove(request)
+        for uuid, job in request.waiting.items():
+            self._fleet.withdraw(uuid, job)
+        now = self._clock()
+        request.reply(
+            {
+                "readings": [gpu.reading(request.since_boot_s, now) for gpu in self._fleet.gpus.values()],
+                "generation": self._attachment.generation,
+                "driver_error": self._attachment.error,
+                "writes_forbidden": writes_forbidden(),
+                "fallback_count": self._deadman.fired,
+                "calls": self._stats.wire(),
+            }
+        )
+
+    def _before_write(self, gpu: Gpu) -> None:
+        if not writes_forbidden():
+            self._baseline.record(gpu.info.uuid, gpu.limits.requested_mw if gpu.limits else None)
+
+    def _after_job(self, gpu: Gpu, done: Done, was_away: bool, counters_went_back: bool) -> None:
+        for call, seconds in done.calls:
+            self._stats.add(call, seconds)
+        if done.error is not None and done.error.kind == Kind.DRIVER_GONE:
+            self._attachment.lost(done.error)
+        elif counters_went_back:
+            self._attachment.lost(DriverError(Kind.DRIVER_GONE, "the energy counter went back: reloaded"))
+        elif was_away and done.error is None and self._fleet.is_open:
+            self._put_back(gpu)
+            self._deadman.gpu_is_back()
+
+    def _attached(self) -> None:
+        for gpu in self._fleet.gpus.values():
+            if gpu.written_mw is None:
+                self._fleet.submit(gpu.info.uuid, Job(Op.READ, _ignore))
+            else:
+                self._put_back(gpu)
+        self._deadman.gpu_is_back()
+
+    def _put_back(self, gpu: Gpu) -> None:
+        """Write the last limit again if the GPU has come back with a higher one; never a raise."""
+        if gpu.written_mw is not None:
+            done = partial(_report_put_back, gpu.info.uuid, gpu.written_mw)
+            self._fleet.submit(gpu.info.uuid, Job(Op.LOWER, done, gpu.written_mw))
+
+
+def _ignore(_done: Done) -> None:
+    """Do nothing: the GPU itself has learnt from the job."""
+
+
+def _report_put_back(uuid: str, target_mw: int, done: Done) -> None:
+    if done.error is not None:
+        text = f"cannot put the limit of {uuid} back to {target_mw / 1000:g} W: {done.error}"
+        journal.log(journal.WARNING, text)
+    elif done.wrote:
+        journal.log(journal.NOTICE, f"put the limit of {uuid} back to {target_mw / 1000:g} W")

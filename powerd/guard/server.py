@@ -1,0 +1,214 @@
+"""The event loop of the guard: one thread, one selector, no call that can block.
+
+It is made by hand because asyncio alone would take a third of the memory that the guard may use. Whatever
+the driver does, this loop goes on: the dead-man's switch, the other GPUs and the watchdog depend on it.
+"""
+
+import os
+import selectors
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from powerd.clock import boot_s
+from powerd.guard import journal
+from powerd.guard.config import GuardConfig
+from powerd.guard.connection import Connection
+from powerd.guard.driver import Driver
+from powerd.guard.keeper import Keeper
+from powerd.guard.listener import Listener, allowed_uids
+from powerd.guard.plans import RefusedError
+from powerd.guard.protocol import PROTOCOL_VERSION, Message, decode, integer_from, plan_from
+from powerd.guard.workers import Completions, Workers
+from powerd.notify import notify, watchdog_interval_s
+
+# CLOCK_BOOTTIME goes on during suspend, the selector's timeout does not: look at the clock at least so often.
+_MAX_SLEEP_S = 1.0
+# How long an orderly end may take: fallback writes, calls that are still in the driver, detaching.
+STOP_WITHIN_S = 5.0
+_MAX_CONNECTIONS = 16
+_MAX_OUTSTANDING = 64
+# A worker that holds the interpreter lock gives it up after this long if the loop wants it; the default of
+# 5 ms would be longer than a whole plan.
+_SWITCH_INTERVAL_S = 0.0005
+
+
+class Loop:
+    """Keeper, workers and the selector that drives them; `Server` adds the socket.
+
+    Args:
+        config: the `[guard]` table.
+        driver: called from worker threads only.
+    """
+
+    def __init__(self, config: GuardConfig, driver: Driver) -> None:
+        self.selector = selectors.DefaultSelector()
+        self._completions = Completions()
+        self._workers = Workers(driver, self._completions)
+        self.keeper = Keeper(config, self._workers, boot_s)
+        self._watchdog_s = watchdog_interval_s()
+        self._watchdog_due_s = 0.0
+        self.selector.register(self._completions.readable, selectors.EVENT_READ, self._wake)
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+
+    def stop_on_signals(self, stop: Callable[[], None]) -> None:
+        """Call `stop` on SIGTERM and SIGINT; the wake-up pipe gets the loop out of its sleep."""
+        signal.set_wakeup_fd(self._completions.writable, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: stop())
+
+    def run_until(self, finished: Callable[[], bool], within_s: float | None = None) -> bool:
+        """Serve until `finished`; return whether it was, before `within_s` seconds had passed."""
+        end_s = None if within_s is None else boot_s() + within_s
+        while not finished():
+            now = boot_s()
+            if end_s is not None and now >= end_s:
+                return False
+            self._step(now, end_s)
+        return True
+
+    def detach(self) -> None:
+        """Let the workers come out of the driver and detach it, as far as that does not take too long."""
+        if not self.run_until(lambda: self.keeper.is_quiet, STOP_WITHIN_S):
+            return
+        detached: list[bool] = []
+        self._workers.detach(lambda: detached.append(True))
+        self.run_until(lambda: bool(detached), STOP_WITHIN_S)
+
+    def _step(self, now: float, end_s: float | None) -> None:
+        times = [time for time in (self.keeper.due_boot_s(), end_s) if time is not None]
+        timeout_s = min(max(0.0, min(times, default=now + _MAX_SLEEP_S) - now), self._longest_sleep_s())
+        for key, events in self.selector.select(timeout_s):
+            key.data(events)
+        now = boot_s()
+        self.keeper.tick(now)
+        if self._watchdog_s is not None and now >= self._watchdog_due_s:
+            self._watchdog_due_s = now + self._watchdog_s
+            notify("WATCHDOG=1")
+
+    def _longest_sleep_s(self) -> float:
+        return _MAX_SLEEP_S if self._watchdog_s is None else min(_MAX_SLEEP_S, self._watchdog_s)
+
+    def _wake(self, _events: int) -> None:
+        self._completions.drain()
+
+
+class Server:
+    """Accepts clients and turns their lines into operations.
+
+    Args:
+        config: the `[guard]` table.
+        loop: not running yet.
+
+    Raises:
+        ConfigError: the socket cannot be had.
+    """
+
+    def __init__(self, config: GuardConfig, loop: Loop) -> None:
+        self._loop = loop
+        self._keeper = loop.keeper
+        self._selector = loop.selector
+        self._uids = allowed_uids(config.client_user)
+        self._listener = Listener(config.socket_path, config.client_user)
+        self._connections: list[Connection] = []
+        self._selector.register(self._listener.socket, selectors.EVENT_READ, self._accept)
+
+    def close(self) -> None:
+        """Stop listening and close every connection; limits and what is armed stay as they are."""
+        self._selector.unregister(self._listener.socket)
+        self._listener.close()
+        for connection in list(self._connections):
+            self._drop(connection)
+
+    def _accept(self, _events: int) -> None:
+        try:
+            peer, _address = self._listener.socket.accept()
+        except OSError as error:  # the client has gone again, or no descriptor is left
+            journal.log(journal.WARNING, f"cannot accept a connection: {error.strerror}")
+            return
+        connection = Connection(peer, self._watch)
+        uid = connection.peer_uid()
+        if uid not in self._uids:
+            journal.log(journal.WARNING, f"refused a connection of user id {uid}")
+            connection.refuse(f"user id {uid} may not use the guard; see guard.client_user")
+            peer.close()
+            return
+        if len(self._connections) >= _MAX_CONNECTIONS:
+            self._connections[0].refuse("too many connections; this was the oldest")
+            self._drop(self._connections[0])
+        self._connections.append(connection)
+        self._selector.register(peer, selectors.EVENT_READ, partial(self._serve, connection))
+        connection.token = self._keeper.new_client()
+        connection.send({"id": 0, "ok": True, "token": connection.token, "protocol": PROTOCOL_VERSION})
+
+    def _watch(self, connection: Connection, want_write: bool) -> None:
+        if connection not in self._connections:
+            return
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if want_write else 0)
+        self._selector.modify(connection.peer, events, partial(self._serve, connection))
+
+    def _serve(self, connection: Connection, events: int) -> None:
+        if events & selectors.EVENT_WRITE:
+            connection.flush()
+        if events & selectors.EVENT_READ:
+            for line in connection.receive():
+                self._request(connection, line)
+        if connection.closing:
+            self._drop(connection)
+
+    def _request(self, connection: Connection, line: bytearray) -> None:
+        if connection.closing:
+            return
+        try:
+            message = decode(line)
+            number = integer_from(message, "id")
+        except ValueError as error:
+            connection.refuse(f"not a request: {error}")
+            return
+        connection.outstanding += 1
+        try:
+            self._dispatch(connection, number, message)
+        except (ValueError, RefusedError) as error:
+            self._reply(connection, number, {"error": str(error)}, ok=False)
+
+    def _dispatch(self, connection: Connection, number: int, message: Message) -> None:
+        if connection.outstanding > _MAX_OUTSTANDING:
+            raise RefusedError(f"more than {_MAX_OUTSTANDING} requests are waiting")
+        reply = partial(self._reply, connection, number)
+        match message.get("op"):
+            case "read":
+                self._keeper.read(reply)
+            case "plan":
+                plan = plan_from(message)
+                self._keeper.plan(str(message.get("token")), integer_from(message, "number"), plan, reply)
+            case "release":
+                self._keeper.release(str(message.get("token")), reply)
+            case _:
+                raise RefusedError("op must be read, plan or release")
+
+    def _reply(self, connection: Connection, number: int, body: dict[str, Any], *, ok: bool = True) -> None:
+        connection.outstanding -= 1
+        connection.send({"id": number, "ok": ok, **body})
+        if connection.closing:
+            self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        if connection not in self._connections:
+            return
+        connection.closing = True
+        self._connections.remove(connection)
+        self._selector.unregister(connection.peer)
+        connection.peer.close()
+
+
+def watch_stdin(loop: Loop, on_end: Callable[[], None]) -> None:
+    """Call `on_end` once standard input ends: the process that started this guard has ended."""
+
+    def read(_events: int) -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            loop.selector.unregister(sys.stdin)
+            on_end()
+
+    loop.selector.register(sys.stdin, selectors.EVENT_READ, read)
