@@ -161,6 +161,20 @@ def _problem_of_secret(file: str) -> str:
     return ""
 
 
+def secret(file: str) -> str | None:
+    """Return what a secret file holds, without its line end; None if none is configured.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    if not file:
+        return None
+    try:
+        return Path(file).read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from error
+
+
 def rack(settings: Settings) -> Rack:
     """Return the core's record of the rack.
 

@@ -121,7 +121,7 @@ class ControlSettings(Table):
         period_s: an iteration runs this often without any news.
         hold_s: the guard's dead-man's switch fires when no plan arrived for so long.
         failsafe_hold_s: in failsafe, a last cap below the failsafe budget stays in force this long.
-        raise_dwell_s: after failsafe or a cut, no raise before.
+        raise_dwell_s: after failsafe, no raise before.
         raise_ramp_pct_per_min: raises after a curtailment, in percent of the hard limit.
         raise_jitter_s: raises start up to this much later, differently per host.
         deadband_watts, deadband_pct: a raise smaller than the larger of the two is not written.
@@ -159,7 +159,7 @@ class NativeSettings(Table):
 
     Attributes:
         sources: senders whose budgets count; empty = any.
-        max_skew_s: a message stamped further in the future is rejected.
+        max_skew_s: a message whose stamps differ more from our synchronised clock may only lower.
     """
 
     enabled: bool = True

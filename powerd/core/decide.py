@@ -15,12 +15,12 @@ from powerd.core.demand import assess
 from powerd.core.failsafe import Phase
 from powerd.core.host_share import host_share
 from powerd.core.model import EventReason, GpuReading, Notice, Now, Plan, Step
-from powerd.core.notices import about_budget, about_gpus, about_messages
+from powerd.core.notices import about_budget, about_gpus, about_messages, about_phase
 from powerd.core.observed import Observed, learn_from_outcome, learn_from_reading
 from powerd.core.plan import writes
 from powerd.core.rack_view import rack_view
 from powerd.core.state import Config, Inputs, State
-from powerd.core.targets import GpuTarget, gpu_range
+from powerd.core.targets import GpuTarget, gpu_range, settle
 from powerd.core.timeline import Statement, Timeline, Verdict, prune
 from powerd.core.units import MilliWatts
 
@@ -65,6 +65,7 @@ class Decision:
 
 def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Decision, State]:
     """Decide what every GPU of this host may draw now, and what to write to get there."""
+    before = state.failsafe.phase
     timeline, verdicts = _hear(inputs, state, now, config)
     state = replace(state, timeline=timeline)
     state, learned = _look(inputs, state, now, config)
@@ -73,9 +74,11 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
     current = {r.uuid: r.worst_case_mw for r in inputs.readings if r.uuid in share.sharing.ranges}
     limits = {target.uuid: target.limit_mw for target in share.targets if target.limit_mw is not None}
     cuts, raises = writes(current, limits, share.gpu_mw - share.sharing.fixed_mw, config.dead_band)
+    written = {write.uuid for write in cuts + raises}
     compliant = share.infeasible_mw <= 0 and fits(inputs.readings, share.gpu_mw)
     told = (
         *learned,
+        *about_phase(before, state.failsafe.phase, view.cap_mw),
         *about_messages(verdicts, view.conflict),
         *about_gpus(inputs.readings, share.sharing.fixed),
         *about_budget(share.infeasible_mw, braking=now.boot_s < state.brake_until_boot_s),
@@ -94,7 +97,7 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
         statement=view.statement,
         rack_steps=view.steps,
         host_steps=share.steps,
-        targets=share.targets,
+        targets=settle(share.targets, current, written),
         plan=Plan(cuts, raises, share.fallback, _end_boot_s(view.statement, now, config)),
         verdicts=verdicts,
         notices=told,

@@ -5,9 +5,26 @@ Facts that hold are told every time; the controller counts repeats.
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from powerd.core.failsafe import Phase
 from powerd.core.model import Capability, GpuReading, GpuState, Notice, Severity, Step
 from powerd.core.timeline import Verdict, VerdictKind
 from powerd.core.units import MilliWatts, watts
+
+
+def about_phase(before: Phase, after: Phase, cap_mw: MilliWatts) -> Iterator[Notice]:
+    """Tell when control was lost, and when it is back."""
+    if before is after:
+        return
+    cap = f"the rack cap is {watts(cap_mw):g} W"
+    if after is Phase.FAILSAFE:
+        text = f"no controller heard within its lease: failsafe, {cap}"
+        yield Notice("failsafe_entered", Severity.CRITICAL, text)
+    elif before is Phase.FAILSAFE:
+        yield Notice(
+            "failsafe_left", Severity.INFO, f"a controller is back: {after}, {cap}, raises follow slowly"
+        )
+    else:
+        yield Notice("phase_changed", Severity.INFO, f"{before} -> {after}: {cap}")
 
 
 def about_messages(verdicts: Iterable[Verdict], conflict: tuple[str, ...]) -> Iterator[Notice]:

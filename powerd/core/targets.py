@@ -4,7 +4,7 @@ GPUs that cannot be limited now (lost, hung, read-only, refusing) are counted at
 the others share what is left: one bad GPU never stops control of the rest (I5).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from powerd.core.allocator import Allocation, Request, allocate
@@ -160,3 +160,19 @@ def _target(request: Request, allocation: Allocation, span: Range, known: GpuDem
         steps.append(Step(span.ceiling_rule, limit, span.ceiling_source))
     steps[-1] = replace(steps[-1], mw=limit)
     return GpuTarget(request.uuid, limit, limit, request.want_mw, known.demand, tuple(steps))
+
+
+def settle(
+    targets: Sequence[GpuTarget], current: Mapping[str, MilliWatts | None], written: Collection[str]
+) -> tuple[GpuTarget, ...]:
+    """Leave a GPU whose change is within the dead-band at the limit it has: that is its target then."""
+    return tuple(
+        target if target.uuid in written else _kept(target, current.get(target.uuid)) for target in targets
+    )
+
+
+def _kept(target: GpuTarget, current_mw: MilliWatts | None) -> GpuTarget:
+    if current_mw is None or target.limit_mw is None or current_mw == target.limit_mw:
+        return target
+    step = Step("dead_band", current_mw, "control.deadband_watts", "too small a change to write")
+    return replace(target, limit_mw=current_mw, counted_mw=current_mw, steps=(*target.steps, step))

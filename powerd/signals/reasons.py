@@ -25,3 +25,4 @@ class Reason(StrEnum):
     RACK = "rack"
     TIME = "time"  # not RFC 3339 with an offset
     ORDER = "order"  # ends before it begins
+    SOURCE = "source"  # not one of the senders that the configuration listens to

@@ -1,0 +1,103 @@
+"""`powerd`: run | guard | demo | check-config.
+
+Each command imports what it needs when it is called: the guard must stay small, and help must be quick.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from powerd.errors import ConfigError, PowerdError
+
+EXIT_FAILED = 1
+EXIT_CONFIGURATION = 2
+
+DEFAULT_CONFIG = Path("/etc/powerd/powerd.toml")
+
+app = typer.Typer(
+    name="powerd",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Keeps a rack of GPUs inside the power budget that its facility or grid gives it.",
+)
+
+ConfigFile = Annotated[Path, typer.Option("--config", help="Main file; conf.d/*.toml beside it is read too.")]
+
+
+class Mode(StrEnum):
+    """How far powerd may go."""
+
+    MONITOR = "monitor"
+    DRY_RUN = "dry-run"
+    ENFORCE = "enforce"
+
+
+@app.command(epilog="Example: powerd run --config /etc/powerd/powerd.toml --mode dry-run")
+def run(
+    config: ConfigFile = DEFAULT_CONFIG,
+    mode: Annotated[Mode | None, typer.Option(help="Overrides host.mode.")] = None,
+    spawn_guard: Annotated[
+        bool, typer.Option("--spawn-guard", help="Start a guard of its own, as guard.spawn = true does.")
+    ] = False,
+) -> None:
+    """Run the daemon of one host."""
+    import asyncio  # noqa: PLC0415 - see the module's docstring
+
+    from powerd import log, settings  # noqa: PLC0415
+    from powerd.app import serve  # noqa: PLC0415
+
+    overrides = {"host.mode": mode.value if mode else None, "guard.spawn": spawn_guard or None}
+    loaded = settings.load(config, overrides, os.environ)
+    log.configure(loaded.settings.log.format, loaded.settings.log.level)
+    asyncio.run(serve(loaded.settings, config))
+
+
+@app.command("check-config", epilog="Example: powerd check-config /etc/powerd/powerd.toml")
+def check_config(
+    file: Annotated[Path, typer.Argument(help="Main file; conf.d/*.toml beside it is read too.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Validate a configuration; show the effective failsafe, the feasibility sum and every value's origin."""
+    from powerd import check  # noqa: PLC0415
+
+    report = check.check(file, environment=os.environ)
+    typer.echo(json.dumps(check.as_dict(report), indent=2) if as_json else check.render(report))
+    if not report.ok:
+        raise typer.Exit(EXIT_CONFIGURATION)
+
+
+@app.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    epilog="Example: powerd guard --config /etc/powerd/powerd.toml",
+)
+def guard(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+    """Run the privileged process: the only one that writes limits. Unix socket only."""
+    from powerd.guard.__main__ import main as guard_main  # noqa: PLC0415
+
+    raise typer.Exit(guard_main(arguments or []))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line, and turn every expected error into one line and an exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        app(arguments)
+    except ConfigError as error:
+        _fail(error, EXIT_CONFIGURATION)
+    except PowerdError as error:
+        _fail(error, EXIT_FAILED)
+
+
+def _fail(error: PowerdError, code: int) -> None:
+    for line in str(error).splitlines():
+        typer.echo(f"powerd: {line}", err=True)
+    sys.exit(code)

@@ -1,0 +1,295 @@
+"""THE LOOP: sample -> decide -> enforce -> report, every period, and at once when a message arrives.
+
+The only place where the pure core meets the outside. Sampling runs beside deciding, so that a GPU that is
+slow to read delays no cut: a cut is decided on the last readings. Invariants: only `enforce` writes; an
+iteration ends in a bounded time whatever the guard does; what was decided is reported, also when it failed.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import structlog
+
+from powerd.clock import Clock
+from powerd.core.decide import Decision, decide, fits
+from powerd.core.model import Notice, Now, Outcome, Plan, Result, Severity, Write
+from powerd.core.overhead import OverheadSample
+from powerd.core.preflight import objections
+from powerd.core.state import Config, Inputs, State
+from powerd.core.timeline import BudgetMessage, Statement
+from powerd.core.units import watts
+from powerd.errors import ConfigError
+from powerd.host_gpus import HostGpus
+from powerd.problems import Problems
+from powerd.snapshot import BusStatus, Snapshot
+
+Mode = Literal["monitor", "dry-run", "enforce"]
+
+# A plan whose writes did not all succeed is decided again on what was read back. Twice is enough to take a
+# failed GPU's watts from the others; what fails after that waits for the next period.
+MAX_PLANS_PER_ITERATION = 3
+# More than this at once is a flood: the newest count.
+MAX_WAITING = 256
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the loop runs.
+
+    Attributes:
+        period_s: one iteration at least this often.
+        persistence_needed: `enforce` refuses to start on GPUs without persistence mode.
+    """
+
+    site: str
+    rack: str
+    host: str
+    mode: Mode
+    period_s: float = 1.0
+    persistence_needed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one iteration hands to everyone who shows or stores it.
+
+    Attributes:
+        state: to be remembered over a restart.
+        notices: new, or due to be told again.
+        sampled: the iteration followed a sample of the GPUs, as one does every period.
+    """
+
+    snapshot: Snapshot
+    state: State
+    notices: tuple[Notice, ...]
+    sampled: bool
+
+
+class Controller:
+    """Runs the loop over one host.
+
+    Args:
+        report: called at the end of every iteration; must not block.
+        bus_status: asked once per iteration.
+        overhead: the latest measurement of what is not GPU, or None.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        config: Config,
+        state: State,
+        *,
+        clock: Clock,
+        gpus: HostGpus,
+        report: Callable[[Report], None],
+        bus_status: Callable[[], BusStatus],
+        overhead: Callable[[], OverheadSample | None] = lambda: None,
+    ) -> None:
+        self._options = options
+        self._config = config
+        self._state = state
+        self._clock = clock
+        self._gpus = gpus
+        self._report = report
+        self._bus_status = bus_status
+        self._overhead = overhead
+        self._problems = Problems()
+        self._wake = asyncio.Event()
+        self._wake_boot_s: float | None = None
+        self._sampled = False
+        self._messages: list[BudgetMessage] = []
+        self._notices: list[Notice] = []
+        self._outcomes: tuple[Outcome, ...] = ()
+        self._iteration = 0
+        self._statement: Statement | None = None
+        self._would_write: tuple[Write, ...] = ()
+        self._may_write = False
+
+    def submit(self, message: BudgetMessage) -> None:
+        """Hand over a message; it is decided on at once."""
+        self._messages = [*self._messages[-MAX_WAITING + 1 :], message]
+        self._wake.set()
+
+    def notice(self, notice: Notice) -> None:
+        """Hand over something that people should hear about; told with the next iteration."""
+        self._notices = [*self._notices[-MAX_WAITING + 1 :], notice]
+
+    async def run(self) -> None:
+        """Run until cancelled.
+
+        Raises:
+            ConfigError: `enforce` must not start on this host.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._sample_forever(), name="sample")
+            tasks.create_task(self._iterate_forever(), name="iterate")
+
+    async def _sample_forever(self) -> None:
+        due_s = self._clock.now().boot_s
+        while True:
+            await self.sample()
+            self._wake.set()
+            now_s = self._clock.now().boot_s
+            due_s = max(due_s + self._options.period_s, now_s)  # late once is not late for ever
+            await asyncio.sleep(due_s - now_s)
+
+    async def _iterate_forever(self) -> None:
+        while True:
+            await self._wait()
+            await self.iterate()
+
+    async def _wait(self) -> None:
+        """Wait for a sample or a message, but not past a lease's end, nor much longer than a period."""
+        timeout_s = 1.5 * self._options.period_s
+        if self._wake_boot_s is not None:
+            timeout_s = min(timeout_s, max(0.0, self._wake_boot_s - self._clock.now().boot_s))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._wake.wait()
+        self._wake.clear()
+
+    async def sample(self) -> None:
+        """Read all GPUs, and check once that `enforce` may start on what was found."""
+        await self._gpus.sample()
+        self._sampled = True
+        if self._options.mode == "enforce" and not self._may_write and self._gpus.report is not None:
+            self._preflight()
+
+    def _preflight(self) -> None:
+        measured = self._overhead()
+        overhead_mw = max(self._config.overhead_mw or 0, measured.mw if measured else 0)
+        needed = self._options.persistence_needed
+        found = objections(self._gpus.readings, self._config, overhead_mw, persistence_needed=needed)
+        if found:
+            raise ConfigError("\n".join(f"enforce refused: {line}" for line in found))
+        self._may_write = True
+
+    async def iterate(self) -> None:
+        """Decide, enforce, report: once."""
+        now = self._clock.now()
+        sampled, self._sampled = self._sampled, False
+        messages, self._messages = tuple(self._messages), []
+        outcomes, self._outcomes = self._outcomes, ()
+        decision = self._decide(now, messages, outcomes)
+        done = _Enforced(decision)
+        if self._may_write:
+            done = await self._enforce(decision)
+        else:
+            self._log_what_would_be_written(decision.plan)
+        self._iteration += 1
+        self._wake_boot_s = decision.wake_boot_s
+        self._log_budget(done.decision.statement, now)
+        notices = self._tell(done, now)
+        snapshot = self._snapshot(done, now, messages)
+        self._report(Report(snapshot, self._state, notices, sampled))
+
+    def _decide(
+        self, now: Now, messages: tuple[BudgetMessage, ...], outcomes: tuple[Outcome, ...]
+    ) -> Decision:
+        inputs = Inputs(self._gpus.readings, messages, outcomes, self._overhead())
+        decision, self._state = decide(inputs, self._state, now, self._config)
+        return decision
+
+    async def _enforce(self, decision: Decision) -> "_Enforced":
+        """Have the plan executed; where a GPU failed, take its watts from the others at once."""
+        outcomes: tuple[Outcome, ...] = ()
+        last_cut_boot_s = None
+        for _ in range(MAX_PLANS_PER_ITERATION):
+            report = await self._gpus.execute(decision.plan)
+            if report is None:
+                break
+            outcomes += report.outcomes
+            last_cut_boot_s = report.last_cut_boot_s or last_cut_boot_s
+            if not any(outcome.result in (Result.FAILED, Result.SKIPPED) for outcome in report.outcomes):
+                self._outcomes = report.outcomes
+                break
+            again = self._decide(self._clock.now(), (), report.outcomes)
+            decision = replace(again, verdicts=decision.verdicts, notices=_merged(decision, again))
+        compliant = decision.infeasible_mw <= 0 and fits(self._gpus.readings, decision.gpu_budget_mw)
+        return _Enforced(replace(decision, compliant=compliant), outcomes, last_cut_boot_s)
+
+    def _log_what_would_be_written(self, plan: Plan) -> None:
+        writes = plan.cuts + plan.raises
+        if self._options.mode == "dry-run" and writes != self._would_write:
+            limits = " ".join(f"{write.uuid}={watts(write.mw):g}W" for write in writes)
+            log.info("would_set_limits", limits=limits or "none")
+        self._would_write = writes
+
+    def _log_budget(self, statement: Statement | None, now: Now) -> None:
+        """Log a budget when it changes, not each time it is renewed."""
+        last, self._statement = self._statement, statement
+        if statement is None or (last and (last.source, last.mw) == (statement.source, statement.mw)):
+            return
+        amount = None if statement.mw is None else watts(statement.mw)
+        lease_s = round(statement.end_boot_s - now.boot_s, 3)
+        log.info("budget_changed", source=statement.source, rack_watts=amount, lease_s=lease_s)
+
+    def _tell(self, done: "_Enforced", now: Now) -> tuple[Notice, ...]:
+        failed = [_about_failure(o) for o in done.outcomes if o.result is Result.FAILED]
+        unreachable = []
+        if self._gpus.error:
+            text = f"{self._gpus.error}; GPUs keep their limits, and fall back by themselves if it still runs"
+            unreachable = [Notice("guard_unreachable", Severity.CRITICAL, text)]
+        waiting, self._notices = self._notices, []
+        all_notices = [*done.decision.notices, *failed, *unreachable, *waiting]
+        due = self._problems.take(all_notices, now.boot_s, now.wall_s)
+        for notice in due:
+            log.log(_LOG_LEVELS[notice.severity], notice.event, subject=notice.subject, text=notice.text)
+        return due
+
+    def _snapshot(self, done: "_Enforced", now: Now, messages: tuple[BudgetMessage, ...]) -> Snapshot:
+        options, gpus = self._options, self._gpus
+        reaction_s = None
+        if done.last_cut_boot_s is not None and messages:
+            reaction_s = done.last_cut_boot_s - min(message.received.boot_s for message in messages)
+        return Snapshot(
+            now=now,
+            iteration=self._iteration,
+            period_s=options.period_s,
+            mode=options.mode,
+            site=options.site,
+            rack=options.rack,
+            host=options.host,
+            readings=gpus.readings,
+            decision=done.decision,
+            outcomes=done.outcomes,
+            guard_error=gpus.error,
+            writes_forbidden=gpus.report.writes_forbidden if gpus.report else False,
+            bus=self._bus_status(),
+            problems=self._problems.current(),
+            reaction_s=reaction_s,
+            elapsed_s=self._clock.now().boot_s - now.boot_s,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Enforced:
+    """A decision and what came of it."""
+
+    decision: Decision
+    outcomes: tuple[Outcome, ...] = ()
+    last_cut_boot_s: float | None = None
+
+
+_LOG_LEVELS = {
+    Severity.INFO: logging.INFO,
+    Severity.WARNING: logging.WARNING,
+    Severity.CRITICAL: logging.ERROR,
+}
+
+
+def _merged(first: Decision, again: Decision) -> tuple[Notice, ...]:
+    """Return the notices of both decisions of one moment; of a fact told twice, the later telling."""
+    return tuple({(n.event, n.subject): n for n in first.notices + again.notices}.values())
+
+
+def _about_failure(outcome: Outcome) -> Notice:
+    text = f"limit {watts(outcome.target_mw):g} W not confirmed: {outcome.detail or 'read back higher'}"
+    return Notice("limit_write_failed", Severity.CRITICAL, text, outcome.uuid)

@@ -1,0 +1,123 @@
+"""This host's GPUs as the daemon knows them: the last readings, and what was written since.
+
+Invariant: without a guard nothing is known; old readings are dropped, never served again.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import replace
+from typing import Protocol, TypeVar
+
+from powerd.clock import Clock
+from powerd.core.model import GpuReading, Outcome, Plan, Result
+from powerd.errors import GuardError, GuardRefusedError
+from powerd.guard.client import GuardReport, PlanReport
+
+_Answer = TypeVar("_Answer")
+
+
+class Guard(Protocol):
+    """What is needed of the guard; `powerd.guard.client.GuardClient` is the one there is."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection stands, as far as is known."""
+
+    async def connect(self) -> None:
+        """Connect, or connect again."""
+
+    async def close(self) -> None:
+        """Give the connection up."""
+
+    async def read(self) -> GuardReport:
+        """Read all GPUs."""
+
+    async def plan(self, plan: Plan) -> PlanReport:
+        """Execute a plan; an empty one renews the hold."""
+
+
+class HostGpus:
+    """Keeps readings current between samples.
+
+    Args:
+        answer_within_s: a guard that is silent for longer is given up, and connected to again.
+
+    Attributes:
+        error: why the guard cannot be used; empty when it can.
+        report: the guard's last report; None while it cannot be used.
+    """
+
+    def __init__(self, guard: Guard, clock: Clock, *, answer_within_s: float) -> None:
+        self._guard = guard
+        self._clock = clock
+        self._answer_within_s = answer_within_s
+        self._connections = 0
+        self._written: dict[str, tuple[float, Outcome]] = {}
+        self.report: GuardReport | None = None
+        self.error = "the guard was not asked yet"
+
+    @property
+    def readings(self) -> tuple[GpuReading, ...]:
+        """Return every GPU, with what was written after its last sample."""
+        if self.report is None:
+            return ()
+        return tuple(self._with_writes(reading) for reading in self.report.readings)
+
+    @property
+    def reconnections(self) -> int:
+        """Return how many connections were made after the first: the guard was started again, or hung."""
+        return max(0, self._connections - 1)
+
+    async def sample(self) -> None:
+        """Read all GPUs."""
+        report = await self._answer(self._connect_and_read())
+        if report is not None:
+            self.report = report
+            self.error = ""
+
+    async def _connect_and_read(self) -> GuardReport:
+        if not self._guard.is_connected:
+            await self._guard.connect()
+            self._connections += 1
+        return await self._guard.read()
+
+    async def execute(self, plan: Plan) -> PlanReport | None:
+        """Have a plan executed; None if the guard could not be asked, with `error` saying why."""
+        report = await self._answer(self._guard.plan(plan))
+        if report is not None:
+            now_s = self._clock.now().boot_s
+            self._written |= {outcome.uuid: (now_s, outcome) for outcome in report.outcomes}
+        return report
+
+    async def _answer(self, call: Awaitable[_Answer]) -> _Answer | None:
+        try:
+            async with asyncio.timeout(self._answer_within_s):
+                return await call
+        except GuardRefusedError as error:
+            self.error = f"the guard refused: {error}"
+        except GuardError as error:
+            self._lose(str(error))
+        except TimeoutError:
+            self._lose(f"the guard did not answer within {self._answer_within_s:g} s")
+            await self._guard.close()
+        return None
+
+    def _lose(self, error: str) -> None:
+        self.report = None
+        self.error = error
+        self._written.clear()
+
+    def _with_writes(self, reading: GpuReading) -> GpuReading:
+        written_boot_s, outcome = self._written.get(reading.uuid, (0.0, None))
+        if outcome is None or reading.sampled_boot_s >= written_boot_s or outcome.result is Result.SKIPPED:
+            return reading
+        worst_case = reading.worst_case_mw if outcome.worst_case_mw is None else outcome.worst_case_mw
+        if outcome.result is Result.FAILED:
+            return replace(reading, worst_case_mw=worst_case)
+        return replace(
+            reading,
+            requested_mw=outcome.requested_mw,
+            enforced_mw=outcome.enforced_mw,
+            written_mw=outcome.target_mw,
+            worst_case_mw=worst_case,
+        )
