@@ -4,6 +4,7 @@ Options are read by hand: argparse would cost a tenth of the memory that the gua
 """
 
 import os
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from powerd.guard import config as guard_config
 from powerd.guard import journal
 from powerd.guard.config import GpuConfig, GuardConfig
 from powerd.guard.driver import Driver
+from powerd.guard.protocol import decode, encode
 from powerd.guard.server import STOP_WITHIN_S, Loop, Server, watch_stdin
 from powerd.notify import notify
 
@@ -21,7 +23,8 @@ _USAGE = """usage: powerd guard --config FILE [--apply-fallback | --exit-with-st
 The only process that writes GPU power limits. Serves powerd on a Unix socket.
 
   --config FILE       the configuration, e.g. /etc/powerd/powerd.toml
-  --apply-fallback    lower the GPUs to the stored plan's fallback limits and end, within 5 s
+  --apply-fallback    lower the GPUs to the fallback limits of the plan in force and end, within 5 s;
+                      a guard that runs is asked to do it
   --exit-with-stdin   do the same and end when standard input ends
   --help              show this
 
@@ -101,8 +104,24 @@ def _serve(config: GuardConfig, driver: Driver, *, exit_with_stdin: bool) -> int
 
 
 def _apply_fallback(config: GuardConfig, driver: Driver) -> int:
+    if _asked_running_guard(config.socket_path):
+        return _OK
     loop = Loop(config, driver)
     return _OK if _fall_back(loop, "the guard was stopped") else _FAILED
+
+
+def _asked_running_guard(path: Path) -> bool:
+    """Leave it to the guard that serves the socket, which would take our writes for those of a stranger."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
+        peer.settimeout(STOP_WITHIN_S)
+        try:
+            peer.connect(str(path))
+            peer.sendall(encode({"id": 1, "op": "fallback"}))
+            with peer.makefile("rb") as replies:
+                hello, reply = decode(replies.readline()), decode(replies.readline())
+        except (OSError, ValueError):
+            return False
+    return bool(hello.get("ok") and reply.get("ok"))
 
 
 def _fall_back(loop: Loop, reason: str) -> bool:

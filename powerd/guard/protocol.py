@@ -3,12 +3,14 @@
 Request  {"id": 7, "op": "read"}
          {"id": 8, "op": "plan", "token": ..., "number": 1, "cuts": [...], "raises": [...], "fallback": [...],
           "end_boot_s": ...}
-         {"id": 9, "op": "release", "token": ...}               answered in any order, by `id`
+         {"id": 9, "op": "release", "token": ...}
+         {"id": 10, "op": "fallback"}                           answered in any order, by `id`
 Reply    {"id": 7, "ok": true, ...}  or  {"id": 7, "ok": false, "error": "one line"}
 
 On connection the guard speaks first: {"id": 0, "ok": true, "token": ..., "protocol": 1}. The token names
 the connection: a plan is executed only if its token is the newest connection's, its number is larger than any
-before on that connection, and its end has not passed (leases.md rule 16).
+before on that connection, and its end has not passed (leases.md rule 16). `fallback` fires the dead-man's
+switch now; that never raises, so it needs no token.
 
 Both sides are of one version and one host, so records travel as the JSON form of their dataclass.
 """

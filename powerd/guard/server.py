@@ -30,9 +30,6 @@ _MAX_SLEEP_S = 1.0
 STOP_WITHIN_S = 5.0
 _MAX_CONNECTIONS = 16
 _MAX_OUTSTANDING = 64
-# A worker that holds the interpreter lock gives it up after this long if the loop wants it; the default of
-# 5 ms would be longer than a whole plan.
-_SWITCH_INTERVAL_S = 0.0005
 
 
 class Loop:
@@ -51,7 +48,6 @@ class Loop:
         self._watchdog_s = watchdog_interval_s()
         self._watchdog_due_s = 0.0
         self.selector.register(self._completions.readable, selectors.EVENT_READ, self._wake)
-        sys.setswitchinterval(_SWITCH_INTERVAL_S)
 
     def stop_on_signals(self, stop: Callable[[], None]) -> None:
         """Call `stop` on SIGTERM and SIGINT; the wake-up pipe gets the loop out of its sleep."""
@@ -185,8 +181,11 @@ class Server:
                 self._keeper.plan(str(message.get("token")), integer_from(message, "number"), plan, reply)
             case "release":
                 self._keeper.release(str(message.get("token")), reply)
+            case "fallback":
+                self._keeper.fire_now("a client asked for the fallback")
+                reply({})
             case _:
-                raise RefusedError("op must be read, plan or release")
+                raise RefusedError("op must be read, plan, release or fallback")
 
     def _reply(self, connection: Connection, number: int, body: dict[str, Any], *, ok: bool = True) -> None:
         connection.outstanding -= 1
