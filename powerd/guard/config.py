@@ -60,7 +60,9 @@ class SimulatedGpus:
         load: which measured load trace drives them: "training", "inference", "mixed", "idle" or "full".
         seed: makes placement and phase repeatable.
         time_factor: trace seconds per second; the physics of the GPU itself stay in real time.
-        commands: a directory to watch for faults to inject, for tests and drills; empty = none.
+        start_boot_s: boot clock at which the traces start, so that processes and hosts agree on the load.
+        commands: a JSON file of faults to inject, read again when it changes (`powerd.simulator.faults`),
+            for tests and drills; empty = none.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
@@ -70,9 +72,14 @@ class SimulatedGpus:
     load: str = "mixed"
     seed: int = 0
     time_factor: float = 1.0
+    start_boot_s: float = 0.0
     commands: str = ""
 
     def __post_init__(self) -> None:
+        if self.load not in ("training", "inference", "mixed", "idle", "full"):
+            raise ValueError(
+                f'gpu.simulated.load must be training, inference, mixed, idle or full, not "{self.load}"'
+            )
         _positive("gpu.simulated", count=self.count, time_factor=self.time_factor)
 
 

@@ -1,8 +1,8 @@
 """The real GPUs: `Driver` on the unmodified nvidia-ml-py bindings. The only file that imports pynvml.
 
 It translates: NVML's fields and functions into `Sample` and `Limits`, its return codes into `Kind`. It
-decides nothing about limits, and writes only in `set_limit`. Which way a GPU answers is found out once, at attach: a
-reading per field, else by the older function, else never asked for again.
+decides nothing about limits, and writes only in `set_limit`. Which way a GPU answers is found out once, at
+attach: each reading as a field, else by the older function, else it is never asked for again.
 
 Units are NVML's own: milliwatts, millijoules, nanoseconds. A reading outside its plausible range is one of
 NVML's sentinels or nonsense, and becomes None.
