@@ -1,6 +1,6 @@
 """Budget arithmetic: from everything that limits the rack down to what this host's GPUs may draw.
 
-    rack_cap    = max(sum of floors, min(hard limit, every cap that holds))
+    rack_cap    = max(what the floors need, min(hard limit, every cap that holds))
     usable      = rack_cap - rack overhead - guard band - meter trim
     entitlement = the host's floor + its share of what is above the floors
     gpu_budget  = entitlement - host overhead
@@ -22,7 +22,7 @@ class RackCap:
 
     Attributes:
         asked_mw: what the lowest cap asks for, which may be below what limiting can reach.
-        mw: never below the sum of floors.
+        mw: never below what the floors need.
         steps: hard limit first, then each cap in order, with the value after it.
     """
 
@@ -38,7 +38,7 @@ def rack_cap(rack: Rack, caps: Iterable[Step]) -> RackCap:
     for cap in caps:
         asked = min(asked, cap.mw)
         steps.append(Step(cap.rule, asked, cap.source, cap.note, cap.until_boot_s))
-    mw = max(asked, rack.floors_mw)
+    mw = max(asked, rack.least_mw)
     if mw > asked:
         steps.append(Step("floors", mw, "rack.hosts", "GPUs cannot be limited below their minimum"))
     return RackCap(asked, mw, tuple(steps))
@@ -71,7 +71,7 @@ def usable(rack: Rack, cap_mw: MilliWatts, asked_mw: MilliWatts) -> Usable:
         Step("rack_overhead", after_overhead, "rack.overhead_watts"),
         Step("guard_band", mw, "rack.guard_band_pct", band_note),
     )
-    return Usable(mw, max(0, rack.floors_mw - rack.usable_mw(min(cap_mw, asked_mw))), steps)
+    return Usable(mw, max(0, rack.floors_mw - rack.usable_mw(asked_mw)), steps)
 
 
 @dataclass(frozen=True, slots=True)

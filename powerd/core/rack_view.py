@@ -56,7 +56,7 @@ def rack_view(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[R
         cap_mw=cap_mw,
         usable_mw=usable.mw,
         infeasible_mw=usable.infeasible_mw,
-        failsafe_cap_mw=max(rack.floors_mw, min(cap_mw, failsafe_mw)),
+        failsafe_cap_mw=max(rack.least_mw, min(cap_mw, failsafe_mw)),
         steps=asked.steps + climbing + usable.steps,
     )
     return view, replace(state, ramp=climb)

@@ -5,7 +5,7 @@ what is taken off before sharing, and at most its hard limit (I7).
 """
 
 from dataclasses import dataclass, field
-from math import floor
+from math import ceil, floor
 
 from powerd.core.units import MilliWatts, watts
 
@@ -105,6 +105,11 @@ class Rack:
     def floors_mw(self) -> MilliWatts:
         """Return the sum of the hosts' floors."""
         return sum(host.floor_mw for host in self.hosts)
+
+    @property
+    def least_mw(self) -> MilliWatts:
+        """Return the lowest cap that limiting can reach: the floors, and what is taken off before sharing."""
+        return ceil((self.floors_mw + self.overhead_mw) / (1 - self.guard_band_pct / 100))
 
     def host(self, name: str) -> Host:
         """Return one host of the roster.
