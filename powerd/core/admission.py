@@ -29,18 +29,18 @@ class AdmissionRules:
 
 
 def admit(
-    timeline: Timeline, message: BudgetMessage, rules: AdmissionRules, failsafe_since_s: float | None
+    timeline: Timeline, message: BudgetMessage, rules: AdmissionRules, failsafe_since_boot_s: float | None
 ) -> tuple[Timeline, Verdict]:
     """Judge one message, at the moment it was received.
 
     Args:
-        failsafe_since_s: wall clock at which failsafe was entered, None outside it. Only what was issued
-            later ends it (LPC-916: a *following* limit write).
+        failsafe_since_boot_s: when failsafe was entered, None outside it. Only what was issued later ends it
+            (LPC-916: a *following* limit write).
     """
     refusal = _refusal(timeline, message, rules)
     if refusal is not None:
         return timeline, refusal
-    doubt = _doubt(message, rules, failsafe_since_s)
+    doubt = _doubt(message, rules, failsafe_since_boot_s)
     if doubt is None:
         return _accept(timeline, message, rules)
     return _lower(timeline, message, rules, *doubt)
@@ -54,7 +54,8 @@ def _refusal(timeline: Timeline, message: BudgetMessage, rules: AdmissionRules) 
     """Refuse repeats and replays: newer means a larger (epoch, seq) per source."""
     seen = timeline.seen.get(message.source)
     if seen is None:
-        if len(timeline.seen) < rules.max_sources:
+        known = timeline.seen.keys() | timeline.ceilings.keys()
+        if message.source in known or len(known) < rules.max_sources:
             return None
         text = f"already {rules.max_sources} budget sources known; restart powerd if they changed"
         return _verdict(VerdictKind.REJECTED, message, "too_many_sources", text)
@@ -84,7 +85,7 @@ def _lease_s(message: BudgetMessage, rules: AdmissionRules) -> float:
 
 
 def _doubt(
-    message: BudgetMessage, rules: AdmissionRules, failsafe_since_s: float | None
+    message: BudgetMessage, rules: AdmissionRules, failsafe_since_boot_s: float | None
 ) -> tuple[str, str] | None:
     """Return why the message may only lower, as (slug, text); None if it may do all."""
     received = message.received
@@ -97,14 +98,10 @@ def _doubt(
         return "expired", f"it expired {age_s - _lease_s(message, rules):.0f} s before it arrived"
     if age_s < -rules.max_skew_s or (age_s > rules.max_skew_s and not message.retained):
         return "clock_skew", f"its sender's clock differs by {-age_s:+.0f} s"
-    if failsafe_since_s is not None and message.issued_at_s <= failsafe_since_s:
+    # Two ages are compared, not two stamps: the wall clock may have been set since failsafe was entered.
+    if failsafe_since_boot_s is not None and age_s >= received.boot_s - failsafe_since_boot_s:
         return "before_failsafe", "it was issued before failsafe was entered"
     return None
-
-
-def _remember(timeline: Timeline, message: BudgetMessage, failsafe_mw: MilliWatts | None) -> dict[str, Seen]:
-    seen = Seen(message.epoch, message.seq, message.issued_at_s, message.digest, failsafe_mw)
-    return {**timeline.seen, message.source: seen}
 
 
 def _accept(timeline: Timeline, message: BudgetMessage, rules: AdmissionRules) -> tuple[Timeline, Verdict]:
@@ -127,10 +124,15 @@ def _accept(timeline: Timeline, message: BudgetMessage, rules: AdmissionRules) -
     failsafe_mw = message.failsafe_mw
     if failsafe_mw is None and before is not None:
         failsafe_mw = before.failsafe_mw  # a missing field is no statement
+    seen = Seen(message.epoch, message.seq, message.issued_at_s, message.digest, failsafe_mw)
+    ceilings = dict(timeline.ceilings)
+    ceiling = ceilings.get(message.source)
+    if ceiling is not None and (ceiling.epoch, ceiling.seq) <= (message.epoch, message.seq):
+        del ceilings[message.source]
     updated = Timeline(
         {**timeline.statements, message.source: statement},
-        {source: ceiling for source, ceiling in timeline.ceilings.items() if source != message.source},
-        _remember(timeline, message, failsafe_mw),
+        ceilings,
+        {**timeline.seen, message.source: seen},
     )
     reason = "clamped_to_hard_limit" if text else ""
     return updated, _verdict(VerdictKind.ACCEPTED, message, reason, text)
@@ -139,14 +141,15 @@ def _accept(timeline: Timeline, message: BudgetMessage, rules: AdmissionRules) -
 def _lower(
     timeline: Timeline, message: BudgetMessage, rules: AdmissionRules, reason: str, why: str
 ) -> tuple[Timeline, Verdict]:
-    """Let a doubtful message lower what holds; it renews nothing and can raise nothing."""
-    before = timeline.seen.get(message.source)
-    known = [mw for mw in (message.failsafe_mw, before.failsafe_mw if before else None) if mw is not None]
-    seen = _remember(timeline, message, min(known, default=None))
+    """Let a doubtful message lower what holds; it renews nothing, raises nothing, and makes nothing old."""
     if message.mw is None:
-        return replace(timeline, seen=seen), _verdict(VerdictKind.REJECTED, message, reason, why)
-    old = timeline.ceilings.get(message.source)
-    mw = message.mw if old is None else min(old.mw, message.mw)
-    ceiling = Ceiling(mw, message.received.boot_s + rules.lower_only_hold_s, reason)
-    updated = replace(timeline, seen=seen, ceilings={**timeline.ceilings, message.source: ceiling})
+        return timeline, _verdict(VerdictKind.REJECTED, message, reason, why)
+    mw, old = message.mw, timeline.ceilings.get(message.source)
+    if old is not None:
+        if (message.epoch, message.seq) <= (old.epoch, old.seq):
+            return timeline, _verdict(VerdictKind.DUPLICATE, message, "duplicate")
+        mw = min(mw, old.mw)
+    until_boot_s = message.received.boot_s + rules.lower_only_hold_s
+    ceiling = Ceiling(message.epoch, message.seq, mw, until_boot_s, reason)
+    updated = replace(timeline, ceilings={**timeline.ceilings, message.source: ceiling})
     return updated, _verdict(VerdictKind.LOWER_ONLY, message, reason, f"{why}: it may only lower")

@@ -118,7 +118,7 @@ def _hear(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Timel
     timeline = state.timeline
     verdicts = []
     for message in inputs.messages:
-        timeline, verdict = admit(timeline, message, config.admission, state.failsafe.since_s)
+        timeline, verdict = admit(timeline, message, config.admission, state.failsafe.since_boot_s)
         verdicts.append(verdict)
     return prune(timeline, now.boot_s + STEP_DOWN_LEAD_S), tuple(verdicts)
 

@@ -56,9 +56,9 @@ class Failsafe:
     dwell_until_boot_s: float = 0.0
 
     @property
-    def since_s(self) -> float | None:
-        """Return the wall clock at which failsafe was entered; None outside failsafe."""
-        return self.entered.wall_s if self.phase is Phase.FAILSAFE else None
+    def since_boot_s(self) -> float | None:
+        """Return when failsafe was entered; None outside failsafe."""
+        return self.entered.boot_s if self.phase is Phase.FAILSAFE else None
 
 
 def step(

@@ -67,7 +67,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The newest message of one source: older ones are replays.
+    """The newest accepted message of one source: older ones are replays.
 
     Attributes:
         failsafe_mw: the failsafe this source asked for; only ever used to lower the configured one.
@@ -95,8 +95,13 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """What a doubtful message lowers the cap to: no lease, only a lid."""
+    """What a doubtful message lowers the cap to: no lease, only a lid.
 
+    It stays until its source says something newer without doubt, or its time is over.
+    """
+
+    epoch: int
+    seq: int
     mw: MilliWatts
     until_boot_s: float
     reason: str

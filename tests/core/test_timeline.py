@@ -1,0 +1,62 @@
+"""What holds at a moment, and which of it governs (signals.md B4)."""
+
+from dataclasses import replace
+
+import pytest
+
+from powerd.core.timeline import Ceiling, Seen, Statement, Timeline, governing, prune
+from tests.core.make import W
+
+
+def statement(source: str, watts: float | None, priority: int = 100, end_boot_s: float = 60.0) -> Statement:
+    return Statement(source, 1, 1, None if watts is None else round(watts * W), priority, end_boot_s)
+
+
+def of(*statements: Statement) -> Timeline:
+    return Timeline({one.source: one for one in statements})
+
+
+def test_nobody_governs_while_nobody_speaks() -> None:
+    assert governing(Timeline()) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("statements", "winner", "conflict"),
+    [
+        ([("a", 4000, 100)], "a", ()),
+        ([("a", 4000, 100), ("b", 3000, 100)], "b", ("a", "b")),
+        ([("a", 4000, 100), ("b", None, 100)], "a", ("a", "b")),
+        ([("a", None, 100), ("b", 0, 100)], "b", ("a", "b")),
+        ([("b", 4000, 100), ("a", 4000, 100)], "a", ("a", "b")),
+        ([("a", 4000, 50), ("b", 3000, 100)], "a", ()),
+        ([("a", None, 50), ("b", 3000, 100)], "a", ()),
+        ([("a", 4000, 50), ("b", 3000, 50), ("c", 1000, 100)], "b", ("a", "b")),
+    ],
+)
+def test_the_lowest_priority_number_governs_and_between_equals_the_lowest_watts(
+    statements: list[tuple[str, float | None, int]], winner: str, conflict: tuple[str, ...]
+) -> None:
+    for order in (statements, statements[::-1]):
+        first, rivals = governing(of(*(statement(*one) for one in order)))
+        assert first is not None
+        assert (first.source, rivals) == (winner, conflict)
+
+
+def test_a_lease_is_over_at_its_end_not_after() -> None:
+    timeline = of(statement("a", 4000, end_boot_s=60.0))
+    assert prune(timeline, 59.999).statements
+    assert not prune(timeline, 60.0).statements
+
+
+def test_a_lid_ends_too_but_keys_stay_for_ever() -> None:
+    """A replay must be known however late it comes."""
+    seen = Seen(1, 1, 0.0, "digest", failsafe_mw=2500 * W)
+    timeline = replace(of(), ceilings={"a": Ceiling(1, 1, 3000 * W, 7200.0, "expired")}, seen={"a": seen})
+    assert prune(timeline, 7199.0) == timeline
+    assert prune(timeline, 7200.0) == Timeline(seen={"a": seen})
+
+
+def test_a_source_that_asked_for_no_failsafe_lowers_none() -> None:
+    seen = {"a": Seen(1, 1, 0.0, ""), "b": Seen(1, 1, 0.0, "", failsafe_mw=0)}
+    assert Timeline(seen=seen).failsafe_mw == 0
+    assert Timeline(seen={"a": seen["a"]}).failsafe_mw is None
