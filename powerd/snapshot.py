@@ -59,6 +59,7 @@ class Snapshot:
         guard_error: why the guard cannot be used; empty when it can.
         writes_forbidden: POWERD_FORBID_WRITES is set at the guard.
         reaction_s: message received -> last cut read back, if this iteration reacted to a message.
+        elapsed_s: from `now`, the iteration's start, to its last read-back.
     """
 
     now: Now
@@ -76,3 +77,4 @@ class Snapshot:
     bus: BusStatus
     problems: tuple[Problem, ...]
     reaction_s: float | None = None
+    elapsed_s: float = 0.0

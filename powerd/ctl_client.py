@@ -1,0 +1,90 @@
+"""How `powerctl` asks the daemon: one GET over TCP or the Unix socket, with the standard library.
+
+No HTTP package is imported: asking for the status of a host must be instant.
+"""
+
+import http.client
+import json
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+from powerd.errors import ConfigError, DaemonUnreachableError, PowerdError
+
+DEFAULT_URL = "http://127.0.0.1:9780"
+_TIMEOUT_S = 5.0
+
+Document: TypeAlias = dict[str, Any]
+
+
+class RequestFailedError(PowerdError):
+    """The daemon answered, and could not do what was asked. The text is its reason."""
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=_TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_TIMEOUT_S)
+        self.sock.connect(str(self._path))
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """Where the daemon is.
+
+    Attributes:
+        url: of its TCP endpoint; not used if `socket_path` is set.
+    """
+
+    url: str = DEFAULT_URL
+    socket_path: Path | None = None
+
+    def get(self, path: str) -> Document:
+        """Return one JSON document.
+
+        Raises:
+            ConfigError: the URL cannot be used.
+            DaemonUnreachableError: nothing answers, or not as powerd does.
+            RequestFailedError: it answers with an error.
+        """
+        connection = self._connection()
+        try:
+            connection.request("GET", path, headers={"Accept": "application/json"})
+            answer = connection.getresponse()
+            document = json.loads(answer.read())
+        except (OSError, http.client.HTTPException) as error:
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise DaemonUnreachableError(f"no answer from {self._where}: {why}; is powerd running?") from None
+        except ValueError:
+            raise DaemonUnreachableError(f"{self._where} answers, but is not powerd") from None
+        finally:
+            connection.close()
+        if not isinstance(document, dict):
+            raise DaemonUnreachableError(f"{self._where} answers, but is not powerd")
+        if answer.status != http.client.OK:
+            raise RequestFailedError(str(document.get("error", f"{self._where} answered {answer.status}")))
+        return document
+
+    @property
+    def _where(self) -> str:
+        return self.url if self.socket_path is None else str(self.socket_path)
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self.socket_path is not None:
+            return _UnixConnection(self.socket_path)
+        try:
+            parts = urlsplit(self.url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host, port, parts = None, None, urlsplit("")
+        if parts.scheme != "http" or not host:
+            raise ConfigError(f'--url "{self.url}" is not like {DEFAULT_URL}')
+        return http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)

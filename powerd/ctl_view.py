@@ -1,0 +1,113 @@
+"""What `powerctl` prints for people. Everything shown comes from a status or explain document."""
+
+from collections.abc import Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from powerd.ctl_checks import ExitCode
+from powerd.ctl_client import Document
+
+_BAR_CELLS = 20
+_OFF_TERMINAL_COLUMNS = 120
+_STYLES = {
+    ExitCode.OK: "bold green",
+    ExitCode.DEGRADED: "bold yellow",
+    ExitCode.FAILSAFE: "bold white on red",
+}
+
+
+def console() -> Console:
+    """Return where to print: no colour off a terminal, and there a width that cuts nothing."""
+    plain = Console(highlight=False, soft_wrap=False)
+    if plain.is_terminal:
+        return plain
+    return Console(highlight=False, no_color=True, width=_OFF_TERMINAL_COLUMNS)
+
+
+def status_screen(status: Document, code: ExitCode, reasons: Sequence[str]) -> RenderableType:
+    """Return one screen: state, budget chain, GPUs, what is wrong."""
+    return Group(
+        _headline(status, code),
+        "",
+        _budget(status),
+        "",
+        _gpus(status["gpus"]),
+        *(Text(f"! {reason}", style="yellow") for reason in reasons),
+    )
+
+
+def explanation(document: Document) -> RenderableType:
+    """Return the chain of one GPU as a table, and the paragraph."""
+    table = _table("level", "watts", "rule", "source", "note", "until")
+    for step in document["steps"]:
+        until = "" if step["remaining_s"] is None else f"{step['remaining_s']:.0f} s"
+        rule = step["rule"].replace("_", " ")
+        table.add_row(step["scope"], watts(step["watts"]), rule, step["source"], step["note"], until)
+    head = Text(f"GPU {document['index']}  {document['name']}  {document['uuid']}", style="bold")
+    return Group(head, "", table, "", Text(document["text"]))
+
+
+def watts(value: float | None) -> str:
+    """Return watts for people; unknown is a dash, never a zero."""
+    return "-" if value is None else f"{value:,.0f} W"
+
+
+def _headline(status: Document, code: ExitCode) -> Text:
+    place = f"{status['host']}  rack {status['rack']}  site {status['site']}  {status['mode']}  "
+    return Text.assemble((place, "bold"), (f" {status['state']} ", _STYLES[code]))
+
+
+def _budget(status: Document) -> RenderableType:
+    budget = status["budget"]
+    chain = " > ".join(f"{step['rule'].replace('_', ' ')} {watts(step['watts'])}" for step in budget["chain"])
+    lease = budget["lease"]
+    if lease is None:
+        held = "no controller's budget is in force"
+    else:
+        asked = "no limit" if lease["watts"] is None else watts(lease["watts"])
+        held = f"{lease['source']} {asked}, {lease['remaining_s']:.0f} s left (message {lease['seq']})"
+    table = Table.grid(padding=(0, 2))
+    table.add_row("lease", held)
+    table.add_row("chain", Text(chain))
+    table.add_row(
+        "GPUs",
+        f"may draw {watts(budget['gpus_watts'])}, given {watts(budget['allocated_watts'])}, "
+        f"draw {watts(budget['draw_watts'])}",
+    )
+    return table
+
+
+def _gpus(gpus: Sequence[Document]) -> Table:
+    table = _table("GPU", "name", "draw", "limit", "enforced", "range", "", "state", "why")
+    scale = max([gpu["max_watts"] or 0 for gpu in gpus], default=0)
+    for gpu in gpus:
+        table.add_row(
+            str(gpu["index"]),
+            gpu["name"].removeprefix("NVIDIA "),
+            watts(gpu["draw_watts"]),
+            watts(gpu["limit_watts"]),
+            watts(gpu["enforced_watts"]),
+            f"{watts(gpu['min_watts'])} to {watts(gpu['max_watts'])}",
+            _bar(gpu["draw_watts"], gpu["limit_watts"], scale),
+            Text(gpu["state"], style="" if gpu["state"] == "ok" else "bold red"),
+            gpu["reason"].replace("_", " "),
+        )
+    return table
+
+
+def _bar(draw: float | None, limit: float | None, scale: float) -> str:
+    """Return `####  |   `: the draw as cells, the limit as a line."""
+    cells = ["#" if (draw or 0) * _BAR_CELLS > i * scale else "." for i in range(_BAR_CELLS)]
+    if limit is not None and scale > 0:
+        cells[min(_BAR_CELLS - 1, int(limit * _BAR_CELLS / scale))] = "|"
+    return "".join(cells)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    numbers = ("watts", "draw", "limit", "enforced", "range")
+    for name in columns:
+        table.add_column(name, justify="right" if name in numbers else "left", no_wrap=name != "note")
+    return table

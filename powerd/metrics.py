@@ -1,0 +1,169 @@
+"""Metrics of the daemon, in a registry of its own: the rows of `metrics_table`, kept up to date.
+
+Invariant: bounded cardinality. GPUs that are gone lose their series, and sources that nobody believed share
+one. Not thread-safe: the control loop feeds it and the endpoint scrapes it on the same event loop.
+"""
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from powerd.clock import Clock
+from powerd.core.timeline import VerdictKind
+from powerd.metrics_table import (
+    GPU_LABELS,
+    GUARD_RESTARTS,
+    NVML_CALLS,
+    REJECTED,
+    SIGNAL_AGE,
+    TABLE,
+    Change,
+    Kind,
+    Labels,
+    Row,
+    Samples,
+    View,
+)
+from powerd.snapshot import Snapshot
+
+_HOST_LABELS = ("rack", "host")
+# A rack has a handful of controllers; more names than this are somebody's invention.
+MAX_SOURCES = 16
+MAX_REASONS = 32
+_OTHER = "other"
+
+
+class Metrics:
+    """All metrics of one daemon.
+
+    Args:
+        rack: value of the label `rack` of every series.
+        host: value of the label `host` of every series.
+        clock: tells how old the latest snapshot is at a scrape.
+    """
+
+    def __init__(self, rack: str, host: str, clock: Clock) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call] # untyped in prometheus-client
+        self._host = (rack, host)
+        self._clock = clock
+        self._latest: Snapshot | None = None
+        self._totals = {row.name: dict.fromkeys(row.start, 0.0) for row in TABLE if _is_counted(row)}
+        self._histograms = {row.name: self._histogram(row) for row in TABLE if row.kind is Kind.HISTOGRAM}
+        self._believed_boot_s: dict[str, float] = {}
+        self._reasons: set[str] = set()
+        self.registry = CollectorRegistry()
+        self.registry.register(_Exposition(self))
+        ProcessCollector(registry=self.registry)
+
+    def observe(self, snapshot: Snapshot) -> None:
+        """Take in one finished iteration; called once for each."""
+        change = Change(self._latest, snapshot)
+        self._latest = snapshot
+        self._note_sources(snapshot)
+        for row in TABLE:
+            if row.grow is not None:
+                self._grow(row, row.grow(change))
+        self._forget_lost_gpus(snapshot)
+
+    def signal_rejected(self, source: str, reason: str) -> None:
+        """Count a message that was refused before it reached the core, whose verdicts `observe` counts."""
+        self._grow_counter(REJECTED, (source, reason), 1.0)
+
+    def guard_restarted(self) -> None:
+        """Count a guard that came back as another process."""
+        self._grow_counter(GUARD_RESTARTS, (), 1.0)
+
+    def nvml_call(self, call: str, seconds: float) -> None:
+        """Take in the duration of one driver call; `call` is the name of a driver method."""
+        self._histograms[NVML_CALLS].labels(*self._host, call).observe(seconds)
+
+    def expose(self, accept: str) -> tuple[bytes, str]:
+        """Return the body and content type that an Accept header asks for: Prometheus text or OpenMetrics."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield one family for each row of the table, as of now."""
+        now = self._clock.now()
+        view = None if self._latest is None else View(self._latest, now)
+        for row in TABLE:
+            if row.kind is Kind.HISTOGRAM:
+                yield from self._histograms[row.name].collect()
+            elif row.name == SIGNAL_AGE:
+                ages = self._believed_boot_s.items()
+                yield self._family(row, (((source,), now.boot_s - since) for source, since in ages))
+            elif row.read is not None:
+                yield self._family(row, row.read(view) if view is not None else ())
+            else:
+                yield self._family(row, self._totals[row.name].items())
+
+    def _family(self, row: Row, samples: Samples) -> Metric:
+        family_of = CounterMetricFamily if row.kind is Kind.COUNTER else GaugeMetricFamily
+        family = family_of(row.name, row.help, labels=(*_HOST_LABELS, *row.labels))
+        for labels, value in samples:
+            family.add_metric((*self._host, *labels), value)
+        return family
+
+    def _histogram(self, row: Row) -> Histogram:
+        labels = (*_HOST_LABELS, *row.labels)
+        histogram = Histogram(row.name, row.help, labels, registry=None, buckets=row.buckets)
+        for start in row.start:
+            histogram.labels(*self._host, *start)
+        return histogram
+
+    def _grow(self, row: Row, samples: Samples) -> None:
+        for labels, value in samples:
+            if row.kind is Kind.HISTOGRAM:
+                self._histograms[row.name].labels(*self._host, *labels).observe(value)
+            else:
+                self._grow_counter(row.name, labels, value)
+
+    def _grow_counter(self, name: str, labels: Labels, value: float) -> None:
+        if name == REJECTED:
+            labels = self._folded(*labels)
+        totals = self._totals[name]
+        totals[labels] = totals.get(labels, 0.0) + value
+
+    def _folded(self, source: str, reason: str) -> Labels:
+        """Keep what anybody can put on the bus from making a series each."""
+        if reason in self._reasons or len(self._reasons) < MAX_REASONS:
+            self._reasons.add(reason)
+        else:
+            reason = _OTHER
+        return (source if source in self._believed_boot_s else "unknown", reason)
+
+    def _note_sources(self, snapshot: Snapshot) -> None:
+        for verdict in snapshot.decision.verdicts:
+            known = verdict.source in self._believed_boot_s or len(self._believed_boot_s) < MAX_SOURCES
+            if verdict.kind is VerdictKind.ACCEPTED and known:
+                self._believed_boot_s[verdict.source] = snapshot.now.boot_s
+
+    def _forget_lost_gpus(self, snapshot: Snapshot) -> None:
+        present = {reading.uuid for reading in snapshot.readings}
+        for row in TABLE:
+            if _is_counted(row) and row.labels[: len(GPU_LABELS)] == GPU_LABELS:
+                totals = self._totals[row.name]
+                self._totals[row.name] = {
+                    labels: total for labels, total in totals.items() if labels[0] in present
+                }
+
+
+class _Exposition(Collector):
+    """Gives the registry what `Metrics` has, without making a collector's methods part of its face."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics.collect()
+
+    def describe(self) -> Iterable[Metric]:
+        """Name nothing in advance, so that registering reads no clock and no snapshot."""
+        return ()
+
+
+def _is_counted(row: Row) -> bool:
+    return row.kind is Kind.COUNTER and row.read is None

@@ -1,0 +1,95 @@
+"""What every request passes through: who may ask, how, and what an error looks like."""
+
+import ipaddress
+from collections.abc import Collection
+from http import HTTPStatus
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from yarl import URL
+
+from powerd.web.models import ErrorDocument
+
+_HEADERS = {
+    "Server": "powerd",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+@web.middleware
+async def one_line_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every failure into one line of JSON."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        answer = _error(error.text or error.reason, error.status)
+        for name in ("Allow", "Retry-After"):
+            if name in error.headers:
+                answer.headers[name] = error.headers[name]
+        return answer
+    except ConnectionResetError:
+        raise  # nobody is left to answer
+    except Exception:  # noqa: BLE001 -- a defect of ours is logged whole, and a stranger is told nothing of it
+        structlog.get_logger(__name__).exception("http_failed", path=request.path)
+        return _error("powerd failed to answer; its log says why", HTTPStatus.INTERNAL_SERVER_ERROR.value)
+
+
+@web.middleware
+async def read_only(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse whatever could change something, and bodies, which no read needs."""
+    if request.method not in ("GET", "HEAD"):
+        raise web.HTTPMethodNotAllowed(
+            request.method, ("GET", "HEAD"), text=f"{request.method} is not allowed here: TCP is read-only"
+        )
+    if request.can_read_body:
+        raise web.HTTPRequestEntityTooLarge(0, text="a request here has no body")
+    return await handler(request)
+
+
+def host_check(names: Collection[str]) -> Middleware:
+    """Refuse requests that were sent to another name: a page of a rebound DNS name could read them.
+
+    Addresses need no list: only a name can be made to point elsewhere.
+
+    Args:
+        names: host names this server goes by, besides `localhost`.
+    """
+    allowed = {"localhost", *(name.lower() for name in names)}
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not _is_ours(request.headers.get("Host", ""), allowed):
+            raise web.HTTPMisdirectedRequest(
+                text="the Host header names another server: use 127.0.0.1, localhost or the listen address"
+            )
+        return await handler(request)
+
+    return check
+
+
+async def secure_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """Add what every answer carries."""
+    response.headers.update(_HEADERS)
+
+
+def _is_ours(header: str, allowed: Collection[str]) -> bool:
+    try:
+        host = URL(f"http://{header}").host
+    except ValueError:
+        return False
+    if host is None or header.count("/") or "@" in header:
+        return False
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host.lower() in allowed
+    return True
+
+
+def _error(text: str, status: int) -> web.Response:
+    body = ErrorDocument(error=" ".join(text.split())).model_dump_json() + "\n"
+    return web.Response(text=body, status=status, content_type="application/json")

@@ -1,0 +1,178 @@
+"""The JSON documents that the endpoint serves, as types: one place for names, units and meaning.
+
+`/openapi.json` is generated from them. Unknown is always null: never zero, never an old number.
+"""
+
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Scope: TypeAlias = Literal["rack", "host", "gpu"]
+
+
+class Document(BaseModel):
+    """Base of every document: immutable, and with no field that is not described."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ErrorDocument(Document):
+    """Body of every answer that is not a success."""
+
+    error: str = Field(description="One line: what is wrong and what to do")
+
+
+class Health(Document):
+    """Whether the control loop is alive."""
+
+    healthy: bool = Field(description="The last iteration finished within three control periods")
+    age_s: float | None = Field(description="Seconds since it finished; null before the first one")
+    period_s: float | None = Field(description="Control period in seconds; null before the first iteration")
+
+
+class Readiness(Document):
+    """Whether the host is under control."""
+
+    ready: bool = Field(description="Attached, with a fresh budget or a failsafe that was read back")
+    reasons: list[str] = Field(description="What is missing, one line each; empty when ready")
+
+
+class ChainStep(Document):
+    """One link of the chain from the grid to a number of watts."""
+
+    scope: Scope = Field(description="The level this step works on")
+    rule: str = Field(description="Stable slug of the rule, for example hard_limit, budget, guard_band")
+    watts: float = Field(description="The value after this step, in watts")
+    source: str = Field(description="Whose number it is: a configuration key, a sender, or powerd")
+    note: str = Field(description="One phrase for people; may be empty")
+    until: str | None = Field(description="RFC 3339 time at which the step ends by itself, or null")
+    remaining_s: float | None = Field(description="Seconds from now to `until`; null if it does not end")
+
+
+class LeaseView(Document):
+    """The budget in force and how long its sender is believed to be alive."""
+
+    source: str = Field(description="The sender of the budget")
+    epoch: int = Field(description="Start of the sender, Unix milliseconds")
+    seq: int = Field(description="Number of the message within the epoch")
+    watts: float | None = Field(description="The rack budget in watts; null: controlled, without a limit")
+    remaining_s: float = Field(description="Seconds until the lease is over; 0 when it is over")
+    expires_at: str = Field(description="RFC 3339 time of the end, by this host's wall clock")
+
+
+class BudgetView(Document):
+    """The chain grid -> rack -> host -> GPUs. Watts at each level, and the steps that led there."""
+
+    rack_watts: float = Field(description="What the rack may draw at its meter")
+    usable_watts: float = Field(description="Of that, what the rack's hosts may draw together")
+    entitlement_watts: float = Field(description="What this host's share of it is worth")
+    host_watts: float = Field(description="What this host may draw: entitlement + borrowed - lent")
+    overhead_watts: float = Field(description="What this host draws that is not GPU")
+    gpus_watts: float = Field(description="What this host's GPUs may draw together")
+    allocated_watts: float = Field(
+        description="What the limits take of it, with GPUs that cannot be limited at their worst case"
+    )
+    draw_watts: float | None = Field(description="What the GPUs draw; null unless every GPU has a reading")
+    chain: list[ChainStep] = Field(description="Rack steps, then host steps, in the order they were applied")
+    lease: LeaseView | None = Field(description="The lease that the budget stands on; null without one")
+
+
+class GpuView(Document):
+    """One GPU: what it does, what it may do, and why."""
+
+    uuid: str = Field(description="Identity of the GPU")
+    index: int = Field(description="The driver's index; for people, it may change between boots")
+    name: str = Field(description="Product name")
+    state: Literal["ok", "hung", "lost"] = Field(description="Whether the driver answers for the GPU")
+    capability: Literal["settable", "readable", "opaque", "lost"] = Field(
+        description="What can be done with it"
+    )
+    reason: str = Field(description="Slug: the rule that set the limit last, or its state if that is not ok")
+    demand: str = Field(description="unknown, idle, busy, capped, waking or held, by its readings")
+    detail: str = Field(description="What the driver says of a GPU that is not ok; may be empty")
+    draw_watts: float | None = Field(description="Instantaneous draw; null when there is no fresh reading")
+    limit_watts: float | None = Field(description="The limit it shall have; null if it cannot be limited")
+    enforced_watts: float | None = Field(description="The limit in effect; null without a fresh reading")
+    requested_watts: float | None = Field(description="The limit that software on the host asked for last")
+    worst_case_watts: float | None = Field(description="The most it may draw now; null when never known")
+    want_watts: float | None = Field(description="What it would use if it could; null when not decided")
+    min_watts: float | None = Field(description="Smallest limit the GPU accepts; null if it does not tell")
+    max_watts: float | None = Field(description="Largest limit the GPU accepts; null if it does not tell")
+    default_watts: float | None = Field(description="Limit after a driver load; null if it does not tell")
+    age_s: float = Field(description="Seconds since the GPU was read")
+
+
+class ProblemView(Document):
+    """Something that is wrong, or was a moment ago."""
+
+    event: str = Field(description="Stable slug, the same as in the log")
+    severity: str = Field(description="info, warning or critical")
+    subject: str = Field(description="GPU UUID, source or rule it is about; may be empty")
+    text: str = Field(description="One line for people")
+    first: str = Field(description="RFC 3339 time of the first occurrence")
+    last: str = Field(description="RFC 3339 time of the latest occurrence")
+    count: int = Field(description="Occurrences since `first`")
+
+
+class GuardView(Document):
+    """How the privileged process that writes the limits stands."""
+
+    usable: bool = Field(description="It answers and takes plans")
+    error: str = Field(description="Why it cannot be used; empty when it can")
+    writes_forbidden: bool = Field(description="POWERD_FORBID_WRITES is set: it writes nothing")
+
+
+class BusView(Document):
+    """How the connection to the MQTT broker stands. A hint only: leases decide."""
+
+    url: str = Field(description="The broker, without credentials")
+    connected: bool = Field(description="Whether a session is open now")
+    protocol: str = Field(description="MQTT version in use; empty before the first connection")
+    error: str = Field(description="Why it is not connected; empty when it is")
+    received: int = Field(description="Messages received since the start")
+    rejected: int = Field(description="Messages rejected since the start")
+    published: int = Field(description="Messages published since the start")
+
+
+class Status(Document):
+    """Everything powerd knows, in one document."""
+
+    v: Literal[1] = Field(description="Version of this document")
+    version: str = Field(description="Version of powerd")
+    site: str = Field(description="Site of the host")
+    rack: str = Field(description="Rack of the host")
+    host: str = Field(description="Name of the host in the roster")
+    mode: str = Field(description="monitor, dry-run or enforce")
+    state: Literal["init", "limited", "unlimited", "failsafe"] = Field(
+        description="Where the host stands with its controller; init and failsafe mean the failsafe budget"
+    )
+    failsafe_cause: str = Field(description="Why the failsafe budget holds; empty when it does not")
+    iteration: int = Field(description="Number of the iteration shown, from 1")
+    at: str = Field(description="RFC 3339 time of the iteration")
+    age_s: float = Field(description="Seconds since the iteration finished")
+    period_s: float = Field(description="The control period in seconds")
+    reaction_s: float | None = Field(
+        description="Seconds from message received to last cut read back; null if no message came"
+    )
+    compliant: bool = Field(description="Every worst case fits the GPU budget, and nothing is infeasible")
+    infeasible_watts: float = Field(description="Watts the budget lies below what limiting can reach")
+    budget: BudgetView = Field(description="The budget chain")
+    gpus: list[GpuView] = Field(description="Every GPU of the host, by index")
+    leases: list[LeaseView] = Field(description="Watts lent and borrowed; empty: hosts do not lend")
+    peers: list[str] = Field(description="Other hosts of the rack; empty: none is heard")
+    meter: None = Field(description="Rack meter; null: no meter is read")
+    guard: GuardView = Field(description="The privileged process")
+    bus: BusView = Field(description="The MQTT connection")
+    errors: list[ProblemView] = Field(description="Problems, newest last")
+
+
+class Explanation(Document):
+    """Why one GPU has its limit."""
+
+    uuid: str = Field(description="Identity of the GPU")
+    index: int = Field(description="The driver's index")
+    name: str = Field(description="Product name")
+    limit_watts: float | None = Field(description="The limit it shall have; null if it cannot be limited")
+    enforced_watts: float | None = Field(description="The limit in effect; null without a fresh reading")
+    text: str = Field(description="The same as a paragraph for people")
+    steps: list[ChainStep] = Field(description="Rack, then host, then GPU steps, in order")

@@ -1,0 +1,79 @@
+"""OpenAPI 3.1 from the same types that the answers are made of, so that the two cannot differ."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from powerd import __version__
+from powerd.web.models import ErrorDocument
+
+_REF = "#/components/schemas/{model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a path answers with one status code: a document, or plain content of a media type."""
+
+    description: str
+    model: type[BaseModel] | None = None
+    media_types: tuple[str, ...] = ("application/json",)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One GET of the interface, as it is documented.
+
+    Attributes:
+        query: name and description of each query parameter; all are required.
+        answers: by status code; every path can also answer with an error.
+    """
+
+    path: str
+    summary: str
+    answers: Mapping[int, Answer]
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
+def document(operations: Iterable[Operation]) -> dict[str, Any]:
+    """Return the OpenAPI document of these operations."""
+    operations = tuple(operations)
+    models = {a.model for operation in operations for a in operation.answers.values() if a.model is not None}
+    ordered = sorted(models | {ErrorDocument}, key=lambda model: model.__name__)
+    _, schemas = models_json_schema([(model, "serialization") for model in ordered], ref_template=_REF)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "powerd",
+            "version": __version__,
+            "summary": "What a host's GPUs may draw, and why. Watts and seconds; null is unknown.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": {operation.path: {"get": _operation(operation)} for operation in operations},
+        "components": {"schemas": schemas["$defs"]},
+    }
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    name = operation.path.strip("/").replace("/", "_").replace(".", "_") or "page"
+    answers = {str(status): _answer(answer) for status, answer in operation.answers.items()}
+    return {
+        "operationId": name,
+        "summary": operation.summary,
+        "parameters": [
+            {"name": key, "in": "query", "required": True, "description": text, "schema": {"type": "string"}}
+            for key, text in operation.query.items()
+        ],
+        "responses": {**answers, "default": _answer(Answer("An error, in one line", ErrorDocument))},
+    }
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    model = answer.model
+    schema = {"type": "string"} if model is None else {"$ref": _REF.format(model=model.__name__)}
+    return {
+        "description": answer.description,
+        "content": {media_type: {"schema": schema} for media_type in answer.media_types},
+    }

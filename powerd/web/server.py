@@ -1,0 +1,218 @@
+"""The endpoint: one read-only application on TCP, and the same on a Unix socket.
+
+Invariant: it shows the latest snapshot and touches nothing else. A slow, broken or hostile client costs a
+bounded amount of memory and never time of the control loop's.
+"""
+
+import asyncio
+import errno
+import grp
+import os
+import socket
+import stat
+from collections.abc import Collection
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from powerd.clock import Clock
+from powerd.errors import ConfigError
+from powerd.metrics import Metrics
+from powerd.snapshot import Snapshot
+from powerd.web.checks import host_check, one_line_errors, read_only, secure_headers
+from powerd.web.routes import STREAM, GetSnapshot, Interface
+from powerd.web.stream import Stream
+
+SOCKET_MODE = 0o660
+# A client that has not finished its request line and headers by then is disconnected.
+_IDLE_TIMEOUT_S = 15.0
+_SHUTDOWN_TIMEOUT_S = 1.0
+_MAX_HEADER_BYTES = 4096
+_MAX_HEADERS = 64
+_BACKLOG = 64
+_MAX_PORT = 0xFFFF
+
+
+class WebServer:
+    """Serves views of the latest snapshot.
+
+    Args:
+        get_snapshot: returns the latest finished iteration, None before the first.
+        clock: tells how old it is.
+        metrics: served at `/metrics`.
+        listen: `address:port`; port 0 takes a free one; empty for no TCP.
+        socket_path: Unix socket; None for none.
+        socket_group: group that may use the socket besides the owner; empty for the process's own.
+        names: host names that clients may use for this server, besides `localhost` and that of `listen`.
+
+    Raises:
+        ConfigError: by `start`, when an address cannot be used; the text names the key.
+    """
+
+    def __init__(
+        self,
+        get_snapshot: GetSnapshot,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        listen: str = "",
+        socket_path: Path | None = None,
+        socket_group: str = "",
+        names: Collection[str] = (),
+    ) -> None:
+        self._stream = Stream()
+        self._interface = Interface(get_snapshot, clock, metrics, self._stream)
+        self._address = parse_listen(listen) if listen else None
+        self._socket_path = socket_path
+        self._socket_group = socket_group
+        self._names = names
+        self._runners: list[web.AppRunner] = []
+        self._socket_inode: tuple[int, int] | None = None
+        self.port: int | None = None
+
+    async def start(self) -> None:
+        """Open both doors."""
+        try:
+            if self._address is not None:
+                await self._start_tcp(*self._address)
+            if self._socket_path is not None:
+                await self._start_unix(self._socket_path)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """End all streams, close both doors, remove the socket if it is still ours."""
+        self._stream.close()
+        await asyncio.gather(*(runner.cleanup() for runner in self._runners))
+        self._runners.clear()
+        if self._socket_path is not None and self._socket_inode == _inode(self._socket_path):
+            self._socket_path.unlink(missing_ok=True)
+        self._socket_inode = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def listeners(self) -> int:
+        """Return how many clients listen to `/v1/stream`."""
+        return self._stream.listeners
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Tell the listeners of `/v1/stream`; called once for each finished iteration."""
+        if self.listeners:
+            self._stream.send(self._interface.event(snapshot))
+
+    async def _start_tcp(self, host: str, port: int) -> None:
+        runner = await self._runner(host_check((host, *self._names)), read_only)
+        try:
+            await web.TCPSite(runner, host, port, backlog=_BACKLOG).start()
+        except OSError as error:
+            raise ConfigError(f"http.listen: cannot listen on {host}:{port}: {_why(error)}") from error
+        self.port = runner.addresses[0][1]
+
+    async def _start_unix(self, path: Path) -> None:
+        runner = await self._runner(read_only)
+        listener = bind_unix(path, self._socket_group)
+        self._socket_inode = _inode(path)
+        await web.SockSite(runner, listener, backlog=_BACKLOG).start()
+
+    async def _runner(self, *checks: Middleware) -> web.AppRunner:
+        app = web.Application(middlewares=[one_line_errors, *checks])
+        app.on_response_prepare.append(secure_headers)
+        for operation, handler in self._interface.routes():
+            # A HEAD of the stream would have nothing to end it.
+            app.router.add_get(operation.path, handler, allow_head=operation is not STREAM)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            keepalive_timeout=_IDLE_TIMEOUT_S,
+            lingering_time=0,
+            max_line_size=_MAX_HEADER_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
+            max_headers=_MAX_HEADERS,
+            shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
+        )
+        await runner.setup()
+        self._runners.append(runner)
+        return runner
+
+
+def parse_listen(listen: str) -> tuple[str, int]:
+    """Return host and port of `host:port` or `[v6 address]:port`.
+
+    Raises:
+        ConfigError: it has another form.
+    """
+    host, _, port = listen.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    if not bare or not port.isascii() or not port.isdigit() or int(port) > _MAX_PORT:
+        raise ConfigError(f'http.listen "{listen}" is not host:port, for example 127.0.0.1:9780')
+    return bare, int(port)
+
+
+def bind_unix(path: Path, group: str = "") -> socket.socket:
+    """Return a socket bound to `path` with mode 0660, in place of one that nobody listens on.
+
+    It is private until group and mode are set, so there is no moment at which a stranger could connect.
+
+    Raises:
+        ConfigError: something else lives at `path`, or it cannot be created.
+    """
+    gid = _gid(group) if group else -1
+    _remove_stale(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+        os.chown(path, -1, gid)
+        path.chmod(SOCKET_MODE)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"http.socket: cannot listen on {path}: {_why(error)}") from error
+    finally:
+        os.umask(mask)
+    return listener
+
+
+def _gid(group: str) -> int:
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise ConfigError(f'http.socket_group: there is no group "{group}"') from None
+
+
+def _remove_stale(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ConfigError(f"http.socket: {path} exists and is not a socket: remove it or choose another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        if probe.connect_ex(str(path)) != errno.ECONNREFUSED:
+            raise ConfigError(f"http.socket: another process listens on {path}")
+    path.unlink()
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _why(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)

@@ -1,0 +1,338 @@
+"""Snapshot -> document: what is shown, and nothing about how it travels.
+
+Invariant: no GPU number is shown that is older than three control periods, or that comes from a GPU whose
+driver no longer answers. Every function is pure; `now` is an argument, because an old snapshot must look old.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from powerd import __version__
+from powerd.core.model import Capability, GpuReading, GpuState, Now, Step
+from powerd.core.targets import GpuTarget
+from powerd.core.timeline import Statement
+from powerd.core.units import MilliWatts, watts
+from powerd.snapshot import Problem, Snapshot
+from powerd.web.models import (
+    BudgetView,
+    BusView,
+    ChainStep,
+    Explanation,
+    GpuView,
+    GuardView,
+    Health,
+    LeaseView,
+    ProblemView,
+    Readiness,
+    Scope,
+    Status,
+)
+
+# A loop, or a reading, that is older than this many control periods is not alive, or not true, any more.
+STALE_PERIODS = 3
+
+
+class UnknownGpuError(LookupError):
+    """No GPU, or more than one, goes by that name. The text is one line and lists the known ones."""
+
+
+def status(snapshot: Snapshot, now: Now) -> Status:
+    """Return the whole state of the host."""
+    decision = snapshot.decision
+    bus = snapshot.bus
+    return Status(
+        v=1,
+        version=__version__,
+        site=snapshot.site,
+        rack=snapshot.rack,
+        host=snapshot.host,
+        mode=snapshot.mode,
+        state=decision.phase.value,
+        failsafe_cause=decision.failsafe_cause,
+        iteration=snapshot.iteration,
+        at=_rfc3339(snapshot.now.wall_s),
+        age_s=age_s(snapshot, now),
+        period_s=snapshot.period_s,
+        reaction_s=snapshot.reaction_s,
+        compliant=decision.compliant,
+        infeasible_watts=watts(decision.infeasible_mw),
+        budget=_budget(snapshot, now),
+        gpus=[_gpu(snapshot, reading, now) for reading in _by_index(snapshot)],
+        leases=[],
+        peers=[],
+        meter=None,
+        guard=GuardView(
+            usable=not snapshot.guard_error,
+            error=snapshot.guard_error,
+            writes_forbidden=snapshot.writes_forbidden,
+        ),
+        bus=BusView(
+            url=bus.url,
+            connected=bus.connected,
+            protocol=bus.protocol,
+            error=bus.error,
+            received=bus.received,
+            rejected=bus.rejected,
+            published=bus.published,
+        ),
+        errors=[_problem(problem) for problem in snapshot.problems],
+    )
+
+
+def explain(snapshot: Snapshot, gpu: str, now: Now) -> Explanation:
+    """Return why one GPU has its limit.
+
+    Args:
+        snapshot: the latest iteration.
+        gpu: its index, its UUID, or the beginning of its UUID where only one GPU has it.
+        now: the moment of asking.
+
+    Raises:
+        UnknownGpuError: `gpu` names none of the GPUs, or several.
+    """
+    reading = _find(snapshot, gpu)
+    view = _gpu(snapshot, reading, now)
+    target = _target(snapshot, reading.uuid)
+    own_steps = _chain("gpu", target.steps, now) if target else []
+    steps = [*_host_chain(snapshot, now), *own_steps]
+    return Explanation(
+        uuid=view.uuid,
+        index=view.index,
+        name=view.name,
+        limit_watts=view.limit_watts,
+        enforced_watts=view.enforced_watts,
+        text=_paragraph(snapshot, view, steps),
+        steps=steps,
+    )
+
+
+def health(snapshot: Snapshot | None, now: Now) -> Health:
+    """Return whether the loop is alive. Says nothing of broker, guard or GPUs."""
+    if snapshot is None:
+        return Health(healthy=False, age_s=None, period_s=None)
+    return Health(healthy=not stalled(snapshot, now), age_s=age_s(snapshot, now), period_s=snapshot.period_s)
+
+
+def readiness(snapshot: Snapshot | None, now: Now) -> Readiness:
+    """Return whether the host is under control, and what is missing if not."""
+    if snapshot is None:
+        return Readiness(ready=False, reasons=["no iteration has finished yet"])
+    reasons = [*_unattached(snapshot, now), *_ungoverned(snapshot, now)]
+    return Readiness(ready=not reasons, reasons=reasons)
+
+
+def age_s(snapshot: Snapshot, now: Now) -> float:
+    """Return seconds since the iteration finished."""
+    return max(0.0, now.boot_s - snapshot.now.boot_s - snapshot.elapsed_s)
+
+
+def stalled(snapshot: Snapshot, now: Now) -> bool:
+    """Return whether the loop has missed three periods."""
+    return age_s(snapshot, now) > STALE_PERIODS * snapshot.period_s
+
+
+def fresh(snapshot: Snapshot, reading: GpuReading, now: Now) -> bool:
+    """Return whether a GPU's measured values still describe it."""
+    age = now.boot_s - reading.sampled_boot_s
+    return reading.state is GpuState.OK and age <= STALE_PERIODS * snapshot.period_s
+
+
+def _unattached(snapshot: Snapshot, now: Now) -> list[str]:
+    reasons = []
+    if stalled(snapshot, now):
+        reasons.append(f"the control loop has not finished an iteration for {age_s(snapshot, now):.1f} s")
+    if snapshot.guard_error:
+        reasons.append(f"the guard cannot be used: {snapshot.guard_error}")
+    if not snapshot.readings:
+        reasons.append("no GPU is attached")
+    return reasons
+
+
+def _ungoverned(snapshot: Snapshot, now: Now) -> list[str]:
+    """Return why neither a fresh budget nor a failsafe that was read back holds."""
+    statement = snapshot.decision.statement
+    if statement is not None and statement.end_boot_s > now.boot_s:
+        return []
+    return [
+        f"no fresh budget, and failsafe is not verified: GPU {reading.index} enforces "
+        f"{_text(_mw(reading.enforced_mw if fresh(snapshot, reading, now) else None))}, "
+        f"target {_text(watts(target.limit_mw))}"
+        for reading in _by_index(snapshot)
+        if (target := _target(snapshot, reading.uuid)) is not None
+        and target.limit_mw is not None
+        and _controllable(reading)
+        and not _obeys(snapshot, reading, target.limit_mw, now)
+    ]
+
+
+def _controllable(reading: GpuReading) -> bool:
+    return reading.state is GpuState.OK and reading.capability is Capability.SETTABLE
+
+
+def _obeys(snapshot: Snapshot, reading: GpuReading, limit_mw: MilliWatts, now: Now) -> bool:
+    enforced_mw = reading.enforced_mw
+    return enforced_mw is not None and fresh(snapshot, reading, now) and enforced_mw <= limit_mw
+
+
+def _budget(snapshot: Snapshot, now: Now) -> BudgetView:
+    decision = snapshot.decision
+    draws = [reading.draw_mw for reading in snapshot.readings if fresh(snapshot, reading, now)]
+    known = [draw for draw in draws if draw is not None]
+    every_gpu_known = len(known) == len(snapshot.readings)
+    return BudgetView(
+        rack_watts=watts(decision.rack_cap_mw),
+        usable_watts=watts(decision.usable_mw),
+        entitlement_watts=watts(decision.entitlement_mw),
+        host_watts=watts(decision.cap_mw),
+        overhead_watts=watts(decision.overhead_mw),
+        gpus_watts=watts(decision.gpu_budget_mw),
+        allocated_watts=watts(sum(target.counted_mw for target in decision.targets)),
+        draw_watts=watts(sum(known)) if every_gpu_known else None,
+        chain=_host_chain(snapshot, now),
+        lease=_lease(decision.statement, now) if decision.statement else None,
+    )
+
+
+def _lease(statement: Statement, now: Now) -> LeaseView:
+    return LeaseView(
+        source=statement.source,
+        epoch=statement.epoch,
+        seq=statement.seq,
+        watts=_mw(statement.mw),
+        remaining_s=max(0.0, statement.end_boot_s - now.boot_s),
+        expires_at=_wall(statement.end_boot_s, now),
+    )
+
+
+def _gpu(snapshot: Snapshot, reading: GpuReading, now: Now) -> GpuView:
+    target = _target(snapshot, reading.uuid)
+    measured = fresh(snapshot, reading, now)
+    constraints = reading.constraints
+    return GpuView(
+        uuid=reading.uuid,
+        index=reading.index,
+        name=reading.name,
+        state=reading.state.value,
+        capability=reading.capability.value,
+        reason=_reason(reading, target),
+        demand=target.demand.value if target else "unknown",
+        detail=reading.detail,
+        draw_watts=_mw(reading.draw_mw if measured else None),
+        limit_watts=_mw(target.limit_mw if target else None),
+        enforced_watts=_mw(reading.enforced_mw if measured else None),
+        requested_watts=_mw(reading.requested_mw if measured else None),
+        worst_case_watts=_mw(reading.worst_case_mw),
+        want_watts=_mw(target.want_mw if target else None),
+        min_watts=_mw(constraints.min_mw if constraints else None),
+        max_watts=_mw(constraints.max_mw if constraints else None),
+        default_watts=_mw(constraints.default_mw if constraints else None),
+        age_s=max(0.0, now.boot_s - reading.sampled_boot_s),
+    )
+
+
+def _reason(reading: GpuReading, target: GpuTarget | None) -> str:
+    if reading.state is not GpuState.OK:
+        return reading.state.value
+    return target.steps[-1].rule if target and target.steps else "not_decided"
+
+
+def _problem(problem: Problem) -> ProblemView:
+    return ProblemView(
+        event=problem.event,
+        severity=problem.severity,
+        subject=problem.subject,
+        text=problem.text,
+        first=_rfc3339(problem.first_wall_s),
+        last=_rfc3339(problem.last_wall_s),
+        count=problem.count,
+    )
+
+
+def _host_chain(snapshot: Snapshot, now: Now) -> list[ChainStep]:
+    decision = snapshot.decision
+    return [*_chain("rack", decision.rack_steps, now), *_chain("host", decision.host_steps, now)]
+
+
+def _chain(scope: Scope, steps: Sequence[Step], now: Now) -> list[ChainStep]:
+    return [
+        ChainStep.model_validate(
+            {
+                "scope": scope,
+                "rule": step.rule,
+                "watts": watts(step.mw),
+                "source": step.source,
+                "note": step.note,
+                "until": None if step.until_boot_s is None else _wall(step.until_boot_s, now),
+                "remaining_s": None
+                if step.until_boot_s is None
+                else max(0.0, step.until_boot_s - now.boot_s),
+            }
+        )
+        for step in steps
+    ]
+
+
+def _paragraph(snapshot: Snapshot, gpu: GpuView, steps: Sequence[ChainStep]) -> str:
+    if gpu.limit_watts is None:
+        head = f"GPU {gpu.index} ({gpu.name}) has no limit of ours: {gpu.reason.replace('_', ' ')}."
+    else:
+        head = f"GPU {gpu.index} ({gpu.name}) shall be limited to {_text(gpu.limit_watts)}."
+    places: dict[Scope, str] = {
+        "rack": f"Rack {snapshot.rack}",
+        "host": f"Host {snapshot.host}",
+        "gpu": "This GPU",
+    }
+    sentences = [
+        f"{place}: {'; '.join(links)}."
+        for scope, place in places.items()
+        if (links := [_link(step) for step in steps if step.scope == scope])
+    ]
+    state = "" if gpu.state == "ok" else f" It is {gpu.state}; no reading is current."
+    tail = f"It enforces {_text(gpu.enforced_watts)} and draws {_text(gpu.draw_watts)}.{state}"
+    return " ".join([head, *sentences, tail])
+
+
+def _link(step: ChainStep) -> str:
+    until = f", until {step.until}" if step.until else ""
+    note = f", {step.note}" if step.note else ""
+    return f"{_text(step.watts)} after {step.rule.replace('_', ' ')} ({step.source}{until}){note}"
+
+
+def _find(snapshot: Snapshot, gpu: str) -> GpuReading:
+    for reading in snapshot.readings:
+        if gpu in (str(reading.index), reading.uuid):
+            return reading
+    matches = [reading for reading in snapshot.readings if gpu and reading.uuid.startswith(gpu)]
+    if len(matches) == 1:
+        return matches[0]
+    known = ", ".join(f"{reading.index} {reading.uuid}" for reading in _by_index(snapshot)) or "none"
+    problem = "names several GPUs" if matches else "is not a GPU of this host"
+    # repr: the name came from outside and must not break the line.
+    raise UnknownGpuError(f"{gpu[:64]!r} {problem}; known: {known}")
+
+
+def _target(snapshot: Snapshot, uuid: str) -> GpuTarget | None:
+    return next((target for target in snapshot.decision.targets if target.uuid == uuid), None)
+
+
+def _by_index(snapshot: Snapshot) -> list[GpuReading]:
+    return sorted(snapshot.readings, key=lambda reading: (reading.index, reading.uuid))
+
+
+def _mw(mw: MilliWatts | None) -> float | None:
+    return None if mw is None else watts(mw)
+
+
+def _text(value_watts: float | None) -> str:
+    return (
+        "an unknown number of watts" if value_watts is None else f"{value_watts:,.1f} W".replace(".0 W", " W")
+    )
+
+
+def _wall(moment_boot_s: float, now: Now) -> str:
+    """Return a moment of the boot clock as this host's wall clock would show it."""
+    return _rfc3339(now.wall_s + moment_boot_s - now.boot_s)
+
+
+def _rfc3339(wall_s: float) -> str:
+    return datetime.fromtimestamp(wall_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
