@@ -14,8 +14,9 @@ from powerd.guard import config as guard_config
 from powerd.guard import journal
 from powerd.guard.config import GpuConfig, GuardConfig
 from powerd.guard.driver import Driver
-from powerd.guard.protocol import decode, encode
-from powerd.guard.server import STOP_WITHIN_S, Loop, Server, watch_stdin
+from powerd.guard.keeper import FALL_BACK_WITHIN_S
+from powerd.guard.protocol import Message, decode, encode
+from powerd.guard.server import Loop, Server, watch_stdin
 from powerd.notify import notify
 
 _USAGE = """usage: powerd guard --config FILE [--apply-fallback | --exit-with-stdin]
@@ -113,7 +114,7 @@ def _apply_fallback(config: GuardConfig, driver: Driver) -> int:
 def _asked_running_guard(path: Path) -> bool:
     """Leave it to the guard that serves the socket, which would take our writes for those of a stranger."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
-        peer.settimeout(STOP_WITHIN_S)
+        peer.settimeout(FALL_BACK_WITHIN_S)
         try:
             peer.connect(str(path))
             peer.sendall(encode({"id": 1, "op": "fallback"}))
@@ -121,12 +122,14 @@ def _asked_running_guard(path: Path) -> bool:
                 hello, reply = decode(replies.readline()), decode(replies.readline())
         except (OSError, ValueError):
             return False
-    return bool(hello.get("ok") and reply.get("ok"))
+    return bool(hello.get("ok") and reply.get("lowered"))
 
 
 def _fall_back(loop: Loop, reason: str) -> bool:
-    loop.keeper.fire_now(reason)
-    if loop.run_until(lambda: not loop.keeper.is_armed, STOP_WITHIN_S):
+    replies: list[Message] = []
+    loop.keeper.fall_back(reason, replies.append)
+    loop.run_until(lambda: bool(replies))
+    if replies[0]["lowered"]:
         return True
     journal.log(journal.ERROR, "not every GPU could be lowered to its fallback limit in time")
     return False

@@ -108,9 +108,9 @@ class DeadMan:
         self._file.remove()
 
     @property
-    def is_armed(self) -> bool:
-        """Whether an end or a fallback write is still to come."""
-        return bool(self._new is not None or self._old is not None or self._duty_mw)
+    def is_writing(self) -> bool:
+        """Whether a GPU is not yet confirmed at or below its fallback."""
+        return bool(self._duty_mw)
 
     def due_boot_s(self) -> float | None:
         """Return when `tick` has something to do next."""

@@ -25,6 +25,9 @@ from powerd.guard.statefile import StateFile
 
 Reply = Callable[[dict[str, Any]], None]
 
+# How long falling back may take before its outcome is told as it stands.
+FALL_BACK_WITHIN_S = 5.0
+
 PLAN_FILE = "plan.json"
 BASELINE_FILE = "baseline.json"
 
@@ -60,13 +63,9 @@ class Keeper:
         self._token = ""
         self._number = -1
         self._reads: list[_Read] = []
+        self._falls: list[tuple[float, Reply]] = []
         self._executions: list[Execution] = []
         self._newest: Execution | None = None
-
-    @property
-    def is_armed(self) -> bool:
-        """Whether the dead-man's switch still has something to do."""
-        return self._deadman.is_armed
 
     @property
     def is_quiet(self) -> bool:
@@ -122,11 +121,17 @@ class Keeper:
         self._deadman.disarm()
         self._execute(Plan(raises=tuple(writes), end_boot_s=float("inf")), partial(self._end_release, reply))
 
-    def fire_now(self, reason: str) -> None:
-        """Fall to the fallback without waiting for the end: nobody is left who could renew it."""
+    def fall_back(self, reason: str, reply: Reply) -> None:
+        """Fall to the fallback without waiting for the end: nobody is left who could renew it.
+
+        Replies whether all GPUs are down, as soon as they are, or after `FALL_BACK_WITHIN_S`.
+        """
         for execution in list(self._executions):
             execution.void(reason)
         self._deadman.fire_now(reason)
+        now = self._clock()
+        self._falls.append((now + FALL_BACK_WITHIN_S, reply))
+        self._answer_falls(now)
 
     def due_boot_s(self) -> float | None:
         """Return when `tick` has something to do next."""
@@ -135,6 +140,7 @@ class Keeper:
             self._attachment.due_boot_s(),
             self._deadman.due_boot_s(),
             min((request.deadline_boot_s for request in self._reads), default=None),
+            min((deadline_boot_s for deadline_boot_s, _ in self._falls), default=None),
         )
         return min((time for time in times if time is not None), default=None)
 
@@ -145,6 +151,7 @@ class Keeper:
             if execution.plan.end_boot_s <= now_boot_s:
                 execution.stop_raising("the plan has ended")
         self._deadman.tick(now_boot_s)
+        self._answer_falls(now_boot_s)
         for request in list(self._reads):
             if request.deadline_boot_s <= now_boot_s:
                 self._answer(request)
@@ -222,6 +229,14 @@ class Keeper:
                 "calls": self._stats.wire(),
             }
         )
+
+    def _answer_falls(self, now_boot_s: float) -> None:
+        falls, self._falls = self._falls, []
+        for deadline_boot_s, reply in falls:
+            if self._deadman.is_writing and now_boot_s < deadline_boot_s:
+                self._falls.append((deadline_boot_s, reply))
+            else:
+                reply({"lowered": not self._deadman.is_writing})
 
     def _before_write(self, gpu: Gpu) -> None:
         if not writes_forbidden():

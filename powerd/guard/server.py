@@ -26,8 +26,8 @@ from powerd.notify import notify, watchdog_interval_s
 
 # CLOCK_BOOTTIME goes on during suspend, the selector's timeout does not: look at the clock at least so often.
 _MAX_SLEEP_S = 1.0
-# How long an orderly end may take: fallback writes, calls that are still in the driver, detaching.
-STOP_WITHIN_S = 5.0
+# How long each step of an orderly end may take: workers coming out of the driver, detaching it.
+_STOP_WITHIN_S = 5.0
 _MAX_CONNECTIONS = 16
 _MAX_OUTSTANDING = 64
 
@@ -67,11 +67,11 @@ class Loop:
 
     def detach(self) -> None:
         """Let the workers come out of the driver and detach it, as far as that does not take too long."""
-        if not self.run_until(lambda: self.keeper.is_quiet, STOP_WITHIN_S):
+        if not self.run_until(lambda: self.keeper.is_quiet, _STOP_WITHIN_S):
             return
         detached: list[bool] = []
         self._workers.detach(lambda: detached.append(True))
-        self.run_until(lambda: bool(detached), STOP_WITHIN_S)
+        self.run_until(lambda: bool(detached), _STOP_WITHIN_S)
 
     def _step(self, now: float, end_s: float | None) -> None:
         times = [time for time in (self.keeper.due_boot_s(), end_s) if time is not None]
@@ -182,8 +182,7 @@ class Server:
             case "release":
                 self._keeper.release(str(message.get("token")), reply)
             case "fallback":
-                self._keeper.fire_now("a client asked for the fallback")
-                reply({})
+                self._keeper.fall_back("a client asked for the fallback", reply)
             case _:
                 raise RefusedError("op must be read, plan, release or fallback")
 
