@@ -58,17 +58,17 @@ def follow(
         controlled: a controller is in charge; the first such step may use `free_mw`.
         not_before_boot_s: the end of the dwell after failsafe.
     """
-    cap = ramp.cap_mw
-    if cap is None or target_mw <= cap:
-        spent = ramp.started or controlled
-        return replace(ramp, cap_mw=target_mw, climbing_from_boot_s=None, started=spent)
-    if controlled and not ramp.started:
+    cap, climbing_from = ramp.cap_mw, ramp.climbing_from_boot_s
+    if cap is None or (controlled and not ramp.started):
         free = target_mw if ramp.free_mw is None else min(target_mw, ramp.free_mw)
-        jumped = replace(ramp, cap_mw=max(cap, free), started=True)
-        return follow(jumped, target_mw, now, rules, controlled=True, not_before_boot_s=not_before_boot_s)
-    start = ramp.climbing_from_boot_s
-    if start is None:
-        start = max(now.boot_s, not_before_boot_s) + rules.jitter_s
-        ramp = replace(ramp, base_mw=cap, climbing_from_boot_s=start)
-    height = ramp.base_mw + int(max(0.0, now.boot_s - start) * rules.mw_per_s)
-    return replace(ramp, cap_mw=max(cap, min(target_mw, height)))
+        cap, climbing_from = max(cap or 0, free), None
+    ramp = replace(ramp, started=ramp.started or controlled)
+    if target_mw <= cap:
+        return replace(ramp, cap_mw=target_mw, climbing_from_boot_s=None)
+    if climbing_from is None or climbing_from < not_before_boot_s:
+        climbing_from = max(now.boot_s, not_before_boot_s) + rules.jitter_s
+        ramp = replace(ramp, base_mw=cap, climbing_from_boot_s=climbing_from)
+    height = ramp.base_mw + int(max(0.0, now.boot_s - climbing_from) * rules.mw_per_s)
+    if height >= target_mw:
+        return replace(ramp, cap_mw=target_mw, climbing_from_boot_s=None)
+    return replace(ramp, cap_mw=max(cap, height))
