@@ -36,6 +36,7 @@ class Gpu:
         self._settable = info.capability == Capability.SETTABLE
         self._sample: Sample | None = None
         self._sampled_boot_s = 0.0
+        self._energy_mj: int | None = None
         # The largest limit that may hold besides what was read: a write without read-back, or the default
         # that a driver falls back to when it is loaded again.
         self._doubt_mw = 0
@@ -67,7 +68,7 @@ class Gpu:
         self.lost = False
         self.detail = ""
         self._settable = info.capability == Capability.SETTABLE
-        self._sample = None  # its counters belong to the driver that was loaded before
+        self._energy_mj = None  # it counts from the loading of the driver
 
     def lose(self, detail: str, *, driver_gone: bool) -> None:
         """Mark it lost. A driver that is loaded again starts with the default limit, so that counts too."""
@@ -80,9 +81,11 @@ class Gpu:
         """Learn from a job that has returned."""
         self.running = None
         self.hung = False
-        if done.sample is not None:
+        if job.op is Op.READ:
             self._sample = done.sample
+        if done.sample is not None:
             self._sampled_boot_s = done.finished_boot_s
+            self._energy_mj = done.sample.energy_mj
         if done.wrote:
             self.written_mw = job.target_mw
         if done.limits is not None:
@@ -94,9 +97,8 @@ class Gpu:
 
     def counter_reset(self, sample: Sample | None) -> bool:
         """Return whether `sample` shows that the driver was loaded again: its energy counter went back."""
-        before = self._sample.energy_mj if self._sample is not None else None
         after = sample.energy_mj if sample is not None else None
-        return before is not None and after is not None and after < before
+        return self._energy_mj is not None and after is not None and after < self._energy_mj
 
     def reading(self, since_boot_s: float, now_boot_s: float) -> GpuReading:
         """Return what status shows; draw and counters only if sampled at or after `since_boot_s`."""

@@ -86,7 +86,7 @@ def failed(error: DriverError) -> Done:
     return Done(finished_boot_s=boot_s(), error=error)
 
 
-def perform(driver: Driver, uuid: str, job: Job) -> Done:
+def perform(driver: Driver, uuid: str, job: Job, clock: Callable[[], float] = boot_s) -> Done:
     """Do a job; never raises."""
     done = Done()
     try:
@@ -99,7 +99,7 @@ def perform(driver: Driver, uuid: str, job: Job) -> Done:
         done.error = error
     except Exception as error:  # noqa: BLE001 - a bug in a driver fails this call, not the worker
         done.error = DriverError(Kind.UNKNOWN, f"{type(error).__name__}: {error}")
-    done.finished_boot_s = boot_s()
+    done.finished_boot_s = clock()
     return done
 
 

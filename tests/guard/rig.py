@@ -63,6 +63,8 @@ class HostDriver:
 
     def read_limits(self, uuid: str) -> Limits:
         gpu = self.gpus[uuid]
+        if uuid in self.absent:
+            raise DriverError(Kind.LOST, f"no GPU {uuid}")
         if gpu.read_error:
             raise DriverError(gpu.read_error, f"{gpu.read_error} on read")
         return Limits(gpu.requested_mw, gpu.effective_mw)
@@ -90,8 +92,9 @@ class HostDriver:
 class ManualRunner:
     """Implements `Runner`: holds jobs until the test lets them end."""
 
-    def __init__(self, driver: HostDriver) -> None:
+    def __init__(self, driver: HostDriver, clock: Callable[[], float]) -> None:
         self.driver = driver
+        self.clock = clock
         self.jobs: dict[str, tuple[Job, Callable[[str, Job, Done], None]]] = {}
         self.attaching: Callable[[AttachResult], None] | None = None
         self.held: set[str] = set()
@@ -107,7 +110,7 @@ class ManualRunner:
     def finish(self, uuid: str) -> None:
         """Let the job of one GPU take effect and return."""
         job, finished = self.jobs.pop(uuid)
-        finished(uuid, job, perform(self.driver, uuid, job))
+        finished(uuid, job, perform(self.driver, uuid, job, self.clock))
 
     def finish_attach(self) -> None:
         """Let the attach return."""
@@ -132,7 +135,7 @@ class Rig:
 
     def start(self) -> None:
         """Start a guard, as if the one before had been killed."""
-        self.runner = ManualRunner(self.driver)
+        self.runner = ManualRunner(self.driver, lambda: self.now_s)
         self.keeper = Keeper(self.config, self.runner, lambda: self.now_s)
         self.connect()
         self.settle()
