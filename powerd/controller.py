@@ -25,7 +25,7 @@ from powerd.core.units import watts
 from powerd.errors import ConfigError
 from powerd.host_gpus import HostGpus
 from powerd.problems import Problems
-from powerd.snapshot import BusStatus, Snapshot
+from powerd.snapshot import BusStatus, Reaction, Snapshot
 
 Mode = Literal["monitor", "dry-run", "enforce"]
 
@@ -109,6 +109,7 @@ class Controller:
         self._outcomes: tuple[Outcome, ...] = ()
         self._iteration = 0
         self._statement: Statement | None = None
+        self._reaction: Reaction | None = None
         self._would_write: tuple[Write, ...] = ()
         self._may_write = False
 
@@ -233,12 +234,12 @@ class Controller:
 
     def _tell(self, done: "_Enforced", now: Now) -> tuple[Notice, ...]:
         failed = [_about_failure(o) for o in done.outcomes if o.result is Result.FAILED]
-        unreachable = []
-        if self._gpus.error:
-            text = f"{self._gpus.error}; GPUs keep their limits, and fall back by themselves if it still runs"
-            unreachable = [Notice("guard_unreachable", Severity.CRITICAL, text)]
+        unusable = []
+        if error := self._gpus.guard_status.error:
+            text = f"{error}; GPUs keep their limits, and fall back by themselves if the guard still runs"
+            unusable = [Notice("guard_unusable", Severity.CRITICAL, text)]
         waiting, self._notices = self._notices, []
-        all_notices = [*done.decision.notices, *failed, *unreachable, *waiting]
+        all_notices = [*done.decision.notices, *failed, *unusable, *waiting]
         due = self._problems.take(all_notices, now.boot_s, now.wall_s)
         for notice in due:
             log.log(_LOG_LEVELS[notice.severity], notice.event, subject=notice.subject, text=notice.text)
@@ -246,9 +247,9 @@ class Controller:
 
     def _snapshot(self, done: "_Enforced", now: Now, messages: tuple[BudgetMessage, ...]) -> Snapshot:
         options, gpus = self._options, self._gpus
-        reaction_s = None
         if done.last_cut_boot_s is not None and messages:
-            reaction_s = done.last_cut_boot_s - min(message.received.boot_s for message in messages)
+            received = min(message.received.boot_s for message in messages)
+            self._reaction = Reaction(received, done.last_cut_boot_s)
         return Snapshot(
             now=now,
             iteration=self._iteration,
@@ -260,11 +261,10 @@ class Controller:
             readings=gpus.readings,
             decision=done.decision,
             outcomes=done.outcomes,
-            guard_error=gpus.error,
-            writes_forbidden=gpus.report.writes_forbidden if gpus.report else False,
+            guard=gpus.guard_status,
             bus=self._bus_status(),
             problems=self._problems.current(),
-            reaction_s=reaction_s,
+            reaction=self._reaction,
             elapsed_s=self._clock.now().boot_s - now.boot_s,
         )
 

@@ -12,6 +12,7 @@ from powerd.clock import Clock
 from powerd.core.model import GpuReading, Outcome, Plan, Result
 from powerd.errors import GuardError, GuardRefusedError
 from powerd.guard.client import GuardReport, PlanReport
+from powerd.snapshot import GuardStatus
 
 _Answer = TypeVar("_Answer")
 
@@ -64,9 +65,14 @@ class HostGpus:
         return tuple(self._with_writes(reading) for reading in self.report.readings)
 
     @property
-    def reconnections(self) -> int:
-        """Return how many connections were made after the first: the guard was started again, or hung."""
-        return max(0, self._connections - 1)
+    def guard_status(self) -> GuardStatus:
+        """Return how the guard stands."""
+        again = max(0, self._connections - 1)
+        if self.report is None:
+            return GuardStatus(self.error, reconnections=again)
+        report = self.report
+        error = self.error or report.driver_error
+        return GuardStatus(error, report.writes_forbidden, again, report.fallback_count, report.calls)
 
     async def sample(self) -> None:
         """Read all GPUs."""

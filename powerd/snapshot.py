@@ -3,7 +3,8 @@
 One writer (the controller), many readers; nobody reads anything else.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from powerd.core.decide import Decision
 from powerd.core.model import GpuReading, Now, Outcome
@@ -49,6 +50,58 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Reaction:
+    """How fast a message was obeyed.
+
+    Attributes:
+        received_boot_s: when the message came in, on the boot clock.
+        last_cut_boot_s: when the last cut that it led to was read back.
+    """
+
+    received_boot_s: float
+    last_cut_boot_s: float
+
+    @property
+    def seconds(self) -> float:
+        """Return the time from the one to the other."""
+        return self.last_cut_boot_s - self.received_boot_s
+
+
+@dataclass(frozen=True, slots=True)
+class CallHistogram:
+    """How long one kind of driver call takes at the guard.
+
+    Attributes:
+        bounds_s: upper bounds of the buckets in seconds, rising.
+        counts: calls per bucket since the guard's start, not cumulated; the last one is above all bounds.
+        sum_s: seconds spent in all of them.
+    """
+
+    bounds_s: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class GuardStatus:
+    """How the guard stands.
+
+    Attributes:
+        error: why it cannot be used; empty when it can.
+        writes_forbidden: POWERD_FORBID_WRITES is set at the guard.
+        reconnections: connections made after the first: it was started again, or hung.
+        fallbacks: how often its dead-man's switch has fired since its start.
+        calls: driver calls by name: read, read_limits, set_limit.
+    """
+
+    error: str = ""
+    writes_forbidden: bool = False
+    reconnections: int = 0
+    fallbacks: int = 0
+    calls: Mapping[str, CallHistogram] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One iteration, finished.
 
@@ -56,9 +109,7 @@ class Snapshot:
         iteration: counts from 1.
         period_s: the control period; an iteration older than three of them means a stalled loop.
         outcomes: of the writes of this iteration; empty when none was needed or `mode` forbids them.
-        guard_error: why the guard cannot be used; empty when it can.
-        writes_forbidden: POWERD_FORBID_WRITES is set at the guard.
-        reaction_s: message received -> last cut read back, if this iteration reacted to a message.
+        reaction: the last time a message led to cuts, in this iteration or before; None if none did yet.
         elapsed_s: from `now`, the iteration's start, to its last read-back.
     """
 
@@ -72,9 +123,8 @@ class Snapshot:
     readings: tuple[GpuReading, ...]
     decision: Decision
     outcomes: tuple[Outcome, ...]
-    guard_error: str
-    writes_forbidden: bool
+    guard: GuardStatus
     bus: BusStatus
     problems: tuple[Problem, ...]
-    reaction_s: float | None = None
+    reaction: Reaction | None = None
     elapsed_s: float = 0.0

@@ -11,23 +11,9 @@ from typing import Any
 from powerd.core.model import GpuReading, Outcome, Plan
 from powerd.errors import GuardRefusedError, GuardUnreachableError
 from powerd.guard.protocol import Message, decode, encode, outcome_from, reading_from
+from powerd.snapshot import CallHistogram
 
 _HELLO_ID = 0
-
-
-@dataclass(frozen=True, slots=True)
-class CallHistogram:
-    """How long one kind of driver call takes.
-
-    Attributes:
-        bounds_s: upper bounds of the buckets in seconds, rising.
-        counts: calls per bucket since the guard's start, not cumulated; the last one is above all bounds.
-        sum_s: seconds spent in all of them.
-    """
-
-    bounds_s: tuple[float, ...]
-    counts: tuple[int, ...]
-    sum_s: float
 
 
 @dataclass(frozen=True, slots=True)

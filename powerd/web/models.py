@@ -120,6 +120,16 @@ class GuardView(Document):
     usable: bool = Field(description="It answers and takes plans")
     error: str = Field(description="Why it cannot be used; empty when it can")
     writes_forbidden: bool = Field(description="POWERD_FORBID_WRITES is set: it writes nothing")
+    restarts: int = Field(description="Connections made to it after the first")
+    fallbacks: int = Field(description="How often its dead-man's switch has fired since its start")
+
+
+class ReactionView(Document):
+    """How fast a message was obeyed."""
+
+    seconds: float = Field(description="From message received to last cut read back")
+    received_boot_s: float = Field(description="When it came in, seconds on this host's CLOCK_BOOTTIME")
+    last_cut_boot_s: float = Field(description="When the last cut was read back, on the same clock")
 
 
 class BusView(Document):
@@ -151,8 +161,8 @@ class Status(Document):
     at: str = Field(description="RFC 3339 time of the iteration")
     age_s: float = Field(description="Seconds since the iteration finished")
     period_s: float = Field(description="The control period in seconds")
-    reaction_s: float | None = Field(
-        description="Seconds from message received to last cut read back; null if no message came"
+    reaction: ReactionView | None = Field(
+        description="The last time that a message led to cuts; null if none did yet"
     )
     compliant: bool = Field(description="Every worst case fits the GPU budget, and nothing is infeasible")
     infeasible_watts: float = Field(description="Watts the budget lies below what limiting can reach")

@@ -22,6 +22,7 @@ from powerd.web.models import (
     GuardView,
     Health,
     LeaseView,
+    ReactionView,
     ProblemView,
     Readiness,
     Scope,
@@ -53,7 +54,7 @@ def status(snapshot: Snapshot, now: Now) -> Status:
         at=_rfc3339(snapshot.now.wall_s),
         age_s=age_s(snapshot, now),
         period_s=snapshot.period_s,
-        reaction_s=snapshot.reaction_s,
+        reaction=_reaction(snapshot),
         compliant=decision.compliant,
         infeasible_watts=watts(decision.infeasible_mw),
         budget=_budget(snapshot, now),
@@ -62,9 +63,11 @@ def status(snapshot: Snapshot, now: Now) -> Status:
         peers=[],
         meter=None,
         guard=GuardView(
-            usable=not snapshot.guard_error,
-            error=snapshot.guard_error,
-            writes_forbidden=snapshot.writes_forbidden,
+            usable=not snapshot.guard.error,
+            error=snapshot.guard.error,
+            writes_forbidden=snapshot.guard.writes_forbidden,
+            restarts=snapshot.guard.reconnections,
+            fallbacks=snapshot.guard.fallbacks,
         ),
         bus=BusView(
             url=bus.url,
@@ -141,8 +144,8 @@ def _unattached(snapshot: Snapshot, now: Now) -> list[str]:
     reasons = []
     if stalled(snapshot, now):
         reasons.append(f"the control loop has not finished an iteration for {age_s(snapshot, now):.1f} s")
-    if snapshot.guard_error:
-        reasons.append(f"the guard cannot be used: {snapshot.guard_error}")
+    if snapshot.guard.error:
+        reasons.append(f"the guard cannot be used: {snapshot.guard.error}")
     if not snapshot.readings:
         reasons.append("no GPU is attached")
     return reasons
@@ -190,6 +193,15 @@ def _budget(snapshot: Snapshot, now: Now) -> BudgetView:
         draw_watts=watts(sum(known)) if every_gpu_known else None,
         chain=_host_chain(snapshot, now),
         lease=_lease(decision.statement, now) if decision.statement else None,
+    )
+
+
+def _reaction(snapshot: Snapshot) -> ReactionView | None:
+    last = snapshot.reaction
+    if last is None:
+        return None
+    return ReactionView(
+        seconds=last.seconds, received_boot_s=last.received_boot_s, last_cut_boot_s=last.last_cut_boot_s
     )
 
 

@@ -25,7 +25,7 @@ from powerd.core.model import (
 from powerd.core.targets import GpuTarget
 from powerd.core.timeline import Statement, Verdict, VerdictKind
 from powerd.metrics import Metrics
-from powerd.snapshot import BusStatus, Problem, Snapshot
+from powerd.snapshot import BusStatus, CallHistogram, GuardStatus, Problem, Reaction, Snapshot
 from powerd.web.server import WebServer
 
 BOOT_S = 1000.0
@@ -133,14 +133,15 @@ SNAPSHOT = Snapshot(
         Outcome("GPU-00aa-0", 400_000, Result.APPLIED, 400_000, 400_000, 400_000),
         Outcome("GPU-11aa-1", 400_000, Result.FAILED, 500_000, 500_000, 500_000, "read back 500 W"),
     ),
-    guard_error="",
-    writes_forbidden=False,
+    guard=GuardStatus(
+        reconnections=2, fallbacks=1, calls={"read": CallHistogram((0.001, 0.01), (3, 1, 1), 0.05)}
+    ),
     bus=BusStatus("mqtts://broker.hel1.example:8883", connected=True, protocol="5", received=12, rejected=1),
     problems=(
         Problem("gpu_hung", "critical", "GPU-66aa-6", "GPU 6 does not answer", WALL_S - 60, WALL_S, 12),
         Problem("signal_rejected", "warning", "facility-a", "seq 1800 is old", WALL_S - 5, WALL_S - 5, 1),
     ),
-    reaction_s=0.0018,
+    reaction=Reaction(BOOT_S - 0.002, BOOT_S - 0.0002),
     elapsed_s=0.05,
 )
 

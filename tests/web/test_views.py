@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from powerd.core.model import GpuState, Now
-from powerd.snapshot import Snapshot
+from powerd.snapshot import GuardStatus, Snapshot
 from powerd.web import views
 
 
@@ -177,7 +177,10 @@ def test_a_lease_that_ran_out_since_the_iteration_is_no_fresh_budget(snapshot: S
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"guard_error": "nothing answers on /run/powerd/guard.sock"}, "the guard cannot be used: nothing"),
+        (
+            {"guard": GuardStatus("nothing answers on /run/powerd/guard.sock")},
+            "the guard cannot be used: nothing",
+        ),
         ({"readings": ()}, "no GPU is attached"),
     ],
 )
