@@ -34,18 +34,26 @@ def smooth(overhead: Overhead, sample: OverheadSample | None) -> Overhead:
     last = overhead.sample
     if sample is None or (last is not None and sample.boot_s <= last.boot_s):
         return overhead
-    if last is None or sample.mw >= overhead.smoothed_mw:
-        return Overhead(sample, max(0, sample.mw))
+    mw = max(0, sample.mw)
+    if last is None or mw >= overhead.smoothed_mw:
+        return Overhead(sample, mw)
     kept = math.exp(-(sample.boot_s - last.boot_s) / FALL_TIME_CONSTANT_S)
-    return Overhead(sample, sample.mw + round((overhead.smoothed_mw - sample.mw) * kept))
+    return Overhead(sample, mw + round((overhead.smoothed_mw - mw) * kept))
 
 
 def overhead_step(overhead: Overhead, configured_mw: MilliWatts | None, now_boot_s: float) -> Step:
-    """Return the watts to count: the larger of measured and configured; a stale measurement is dropped."""
+    """Return the watts to count: the larger of configured and measured.
+
+    A stale measurement gives way to what is configured. Where nothing is, it stays: to count nothing would
+    raise the GPUs' budget for lack of news.
+    """
     configured = Step("host_overhead", configured_mw or 0, "host.overhead_watts")
     sample = overhead.sample
-    if sample is None or now_boot_s - sample.boot_s > STALE_AFTER_S:
+    if sample is None:
         return configured
-    if overhead.smoothed_mw <= configured.mw:
+    age_s = now_boot_s - sample.boot_s
+    stale = age_s > STALE_AFTER_S
+    if overhead.smoothed_mw <= configured.mw or (stale and configured_mw is not None):
         return configured
-    return Step("host_overhead", overhead.smoothed_mw, sample.source, "measured")
+    note = f"measured {age_s:.0f} s ago" if stale else "measured"
+    return Step("host_overhead", overhead.smoothed_mw, sample.source, note)
