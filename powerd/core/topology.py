@@ -5,11 +5,11 @@ what is taken off before sharing, and at most its hard limit (I7).
 """
 
 from dataclasses import dataclass, field
-from math import ceil, floor
 
 from powerd.core.units import MilliWatts, watts
 
 SHARE_UNITS = 1_000_000
+PPM = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class Rack:
     @property
     def least_mw(self) -> MilliWatts:
         """Return the lowest cap that limiting can reach: the floors, and what is taken off before sharing."""
-        return ceil((self.floors_mw + self.overhead_mw) / (1 - self.guard_band_pct / 100))
+        return -(-(self.floors_mw + self.overhead_mw) * PPM // (PPM - self._guard_band_ppm))
 
     def host(self, name: str) -> Host:
         """Return one host of the roster.
@@ -125,7 +125,12 @@ class Rack:
 
     def guard_band_mw(self, cap_mw: MilliWatts) -> MilliWatts:
         """Return what is kept unused of a rack cap, rounded up."""
-        return -floor(-cap_mw * self.guard_band_pct / 100)
+        return -(-cap_mw * self._guard_band_ppm // PPM)
+
+    @property
+    def _guard_band_ppm(self) -> int:
+        """Return the guard band as an integer, so that both directions of the sum agree to the milliwatt."""
+        return round(self.guard_band_pct * PPM / 100)
 
     def usable_mw(self, cap_mw: MilliWatts) -> MilliWatts:
         """Return what of a rack cap the hosts may draw together; may be below the sum of floors."""
