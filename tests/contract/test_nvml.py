@@ -119,6 +119,15 @@ def test_a_reading_that_fails_later_is_missing_and_the_rest_stay(
     assert sample.limits == Limits(400_000, 400_000)
 
 
+def test_a_field_that_says_the_gpu_is_lost_is_believed(driver: NvmlDriver, nvml_host: FakeNvml) -> None:
+    """The bindings do not raise for a field, and without draw or limits the reading would look harmless."""
+    uuid = driver.attach()[0].uuid
+    nvml_host.gpus[0].field_error = fake_nvml.GPU_IS_LOST
+    with pytest.raises(DriverError) as error:
+        driver.read_limits(uuid)
+    assert error.value.kind == Kind.LOST
+
+
 @pytest.mark.parametrize(
     ("missing", "capability"),
     [

@@ -82,6 +82,7 @@ _GPU_INTEGERS = (
     "set_hangs",
     "get_error",
     "set_error",
+    "field_error",
     "ignores_writes",
     "missing",
     "blank",
@@ -115,6 +116,7 @@ class Gpu(ctypes.Structure):
     set_hangs: int
     get_error: int
     set_error: int
+    field_error: int
     ignores_writes: int
     missing: int
     blank: int

@@ -23,7 +23,7 @@
 #define EXPORT __attribute__((visibility("default")))
 #define MAX_GPUS 128
 #define LOG_SIZE 32768
-#define LAYOUT 1
+#define LAYOUT 2
 #define NS_PER_S 1000000000LL
 #define POLL_NS 1000000LL
 
@@ -56,6 +56,7 @@ struct gpu {
     int64_t get_latency_ns, set_latency_ns;
     int64_t get_hangs, set_hangs;
     int64_t get_error, set_error; /* an NVML return code; 0 = none */
+    int64_t field_error;    /* return code of each field; the call itself succeeds */
     int64_t ignores_writes; /* a write succeeds and changes nothing */
     int64_t missing;
     int64_t blank;          /* readings are sentinels instead of numbers */

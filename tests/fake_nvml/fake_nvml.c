@@ -282,6 +282,8 @@ EXPORT int nvmlDeviceGetFieldValues(void *handle, int count, struct field_value 
         case 192: put(f, no || (g.missing & REQUESTED), 1, (double)g.requested_mw, blank); break;
         default: f->status = NOT_SUPPORTED;
         }
+        if (f->status == SUCCESS)
+            f->status = (uint32_t)g.field_error;
     }
     return SUCCESS;
 }

@@ -81,6 +81,12 @@ def test_a_busy_gpu_reaches_its_natural_draw_within_a_few_time_constants(plant: 
     assert plant.draw_mw == pytest.approx(368_375, rel=1e-3)
 
 
+def test_energy_is_the_integral_of_the_draw_and_lags_with_it(plant: GpuPlant) -> None:
+    """The rise costs one time constant of the difference: 368.375 W * 10 s - 308.375 W * 0.05 s."""
+    plant.step(10.0, load=1.0)
+    assert plant.energy_mj == pytest.approx(3_683_750 - 308_375 * LAG_S)
+
+
 def test_energy_does_not_depend_on_how_often_it_is_looked_at(plant: GpuPlant) -> None:
     often = GpuPlant(plant.model, plant.curve, 0.0)
     for tick in range(1, 1001):
