@@ -40,7 +40,8 @@ class Observed:
         ceiling_source: "other_writer" or "out_of_band".
         ceiling_until_boot_s: until when it is respected.
         out_of_band_since_boot_s: since when less is enforced than was requested.
-        rival_mw: the foreign request last reported, so that each is reported once.
+        rival_mw: the foreign request last learned from, until it is gone or overwritten: each counts once,
+            so that the ceiling it laid can end.
     """
 
     refusals: int = 0
@@ -61,7 +62,7 @@ def learn_from_outcome(observed: Observed, outcome: Outcome, boot_s: float) -> O
     if outcome.result is Result.SKIPPED:
         return observed
     if outcome.result is not Result.FAILED:
-        return replace(observed, refusals=0, retry_boot_s=0.0)
+        return replace(observed, refusals=0, retry_boot_s=0.0, rival_mw=None)
     wait_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2.0**observed.refusals)
     return replace(observed, refusals=min(observed.refusals + 1, 10), retry_boot_s=boot_s + wait_s)
 
@@ -91,13 +92,13 @@ def _other_writer(
     written, requested = reading.written_mw, reading.requested_mw
     if written is None or requested is None or abs(requested - written) <= ROUNDING_MW:
         return replace(observed, rival_mw=None), ()
+    if requested == observed.rival_mw:
+        return observed, ()
     if requested < written:
         observed = _lower_ceiling(observed, requested, "other_writer", boot_s + rules.ceiling_hold_s)
         what = f"kept as a ceiling for {rules.ceiling_hold_s:.0f} s"
     else:
         what = "set back by the next plan"
-    if requested == observed.rival_mw:
-        return observed, ()
     text = f"another writer set {watts(requested):g} W where powerd wrote {watts(written):g} W: {what}"
     notice = Notice("other_writer", Severity.WARNING, text, reading.uuid)
     return replace(observed, rival_mw=requested), (notice,)
