@@ -60,10 +60,10 @@ class Daemon:
             connection.request("GET", path, headers={"Accept": "application/json"})
             answer = connection.getresponse()
             document = json.loads(answer.read())
-        except (OSError, http.client.HTTPException) as error:
-            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        except OSError as error:
+            why = error.strerror or str(error)
             raise DaemonUnreachableError(f"no answer from {self._where}: {why}; is powerd running?") from None
-        except ValueError:
+        except (http.client.HTTPException, ValueError):
             raise DaemonUnreachableError(f"{self._where} answers, but is not powerd") from None
         finally:
             connection.close()

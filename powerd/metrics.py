@@ -5,28 +5,17 @@ one. Not thread-safe: the control loop feeds it and the endpoint scrapes it on t
 """
 
 from collections.abc import Iterable
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, disable_created_metrics
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from powerd.clock import Clock
 from powerd.core.timeline import VerdictKind
-from powerd.metrics_table import (
-    GPU_LABELS,
-    GUARD_RESTARTS,
-    NVML_CALLS,
-    REJECTED,
-    SIGNAL_AGE,
-    TABLE,
-    Change,
-    Kind,
-    Labels,
-    Row,
-    Samples,
-    View,
-)
+from powerd.metrics_readers import Change, Labels, Samples, View
+from powerd.metrics_table import GPU_LABELS, NVML_CALLS, REJECTED, SIGNAL_AGE, TABLE, Kind, Row
 from powerd.snapshot import Snapshot
 
 _HOST_LABELS = ("rack", "host")
@@ -51,7 +40,7 @@ class Metrics:
         self._clock = clock
         self._latest: Snapshot | None = None
         self._totals = {row.name: dict.fromkeys(row.start, 0.0) for row in TABLE if _is_counted(row)}
-        self._histograms = {row.name: self._histogram(row) for row in TABLE if row.kind is Kind.HISTOGRAM}
+        self._histograms = {row.name: self._histogram(row) for row in TABLE if _is_own_histogram(row)}
         self._believed_boot_s: dict[str, float] = {}
         self._reasons: set[str] = set()
         self.registry = CollectorRegistry()
@@ -72,14 +61,6 @@ class Metrics:
         """Count a message that was refused before it reached the core, whose verdicts `observe` counts."""
         self._grow_counter(REJECTED, (source, reason), 1.0)
 
-    def guard_restarted(self) -> None:
-        """Count a guard that came back as another process."""
-        self._grow_counter(GUARD_RESTARTS, (), 1.0)
-
-    def nvml_call(self, call: str, seconds: float) -> None:
-        """Take in the duration of one driver call; `call` is the name of a driver method."""
-        self._histograms[NVML_CALLS].labels(*self._host, call).observe(seconds)
-
     def expose(self, accept: str) -> tuple[bytes, str]:
         """Return the body and content type that an Accept header asks for: Prometheus text or OpenMetrics."""
         encode, content_type = choose_encoder(accept)
@@ -90,7 +71,9 @@ class Metrics:
         now = self._clock.now()
         view = None if self._latest is None else View(self._latest, now)
         for row in TABLE:
-            if row.kind is Kind.HISTOGRAM:
+            if row.name == NVML_CALLS:
+                yield self._driver_calls(row)
+            elif row.kind is Kind.HISTOGRAM:
                 yield from self._histograms[row.name].collect()
             elif row.name == SIGNAL_AGE:
                 ages = self._believed_boot_s.items()
@@ -105,6 +88,16 @@ class Metrics:
         family = family_of(row.name, row.help, labels=(*_HOST_LABELS, *row.labels))
         for labels, value in samples:
             family.add_metric((*self._host, *labels), value)
+        return family
+
+    def _driver_calls(self, row: Row) -> Metric:
+        """Return the guard's own histograms: it counts where the calls are made."""
+        family = HistogramMetricFamily(row.name, row.help, labels=(*_HOST_LABELS, *row.labels))
+        calls = self._latest.guard.calls if self._latest is not None else {}
+        for call, histogram in calls.items():
+            bounds = [*map(str, histogram.bounds_s), "+Inf"]
+            buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
+            family.add_metric((*self._host, call), buckets, histogram.sum_s)
         return family
 
     def _histogram(self, row: Row) -> Histogram:
@@ -167,3 +160,7 @@ class _Exposition(Collector):
 
 def _is_counted(row: Row) -> bool:
     return row.kind is Kind.COUNTER and row.read is None
+
+
+def _is_own_histogram(row: Row) -> bool:
+    return row.kind is Kind.HISTOGRAM and row.name != NVML_CALLS

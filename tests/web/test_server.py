@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from powerd.errors import ConfigError
 from powerd.metrics import Metrics
-from powerd.snapshot import Snapshot
+from powerd.snapshot import GuardStatus, Snapshot
 from powerd.web.server import WebServer, bind_unix, parse_listen
 from powerd.web.stream import MAX_LISTENERS
 
@@ -212,7 +211,9 @@ async def test_what_is_too_large_or_not_http_is_refused_and_the_next_is_served(
 async def test_health_follows_the_loop_and_nothing_else(endpoint: "Endpoint", clock: "Clock") -> None:
     shown = endpoint.shown[0]
     assert shown is not None
-    endpoint.show(replace(shown, guard_error="gone", readings=(), bus=replace(shown.bus, connected=False)))
+    endpoint.show(
+        replace(shown, guard=GuardStatus("gone"), readings=(), bus=replace(shown.bus, connected=False))
+    )
     async with endpoint.session.get(endpoint.url + "/healthz") as response:
         assert response.status == 200
     clock.boot_s += 3.2
@@ -279,19 +280,21 @@ async def test_listeners_are_bounded(endpoint: "Endpoint") -> None:
 async def test_a_listener_that_does_not_read_is_cut_off_and_the_others_are_not(endpoint: "Endpoint") -> None:
     shown = endpoint.shown[0]
     assert shown is not None
-    with socket.create_connection(("127.0.0.1", endpoint.server.port or 0)) as slow:
-        slow.sendall(b"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        async with endpoint.session.get(endpoint.url + "/v1/stream") as response, asyncio.timeout(30):
-            await next_event(response)
-            while endpoint.server.listeners < 2:
-                await asyncio.sleep(0)
-            iteration = shown.iteration
-            while endpoint.server.listeners == 2:
-                iteration += 1
-                endpoint.server.publish(replace(shown, iteration=iteration))
-                assert (await next_event(response))["iteration"] == iteration
-            endpoint.server.publish(replace(shown, iteration=iteration + 1))
-            assert (await next_event(response))["iteration"] == iteration + 1
+    reader, writer = await asyncio.open_connection("127.0.0.1", endpoint.server.port, limit=1024)
+    writer.write(b"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await reader.readexactly(1)
+    async with endpoint.session.get(endpoint.url + "/v1/stream") as response, asyncio.timeout(30):
+        await next_event(response)
+        iteration = shown.iteration
+        assert endpoint.server.listeners == 2
+        while endpoint.server.listeners == 2:
+            iteration += 1
+            endpoint.server.publish(replace(shown, iteration=iteration))
+            assert (await next_event(response))["iteration"] == iteration
+        assert iteration > shown.iteration + 8
+        endpoint.server.publish(replace(shown, iteration=iteration + 1))
+        assert (await next_event(response))["iteration"] == iteration + 1
+    writer.close()
 
 
 async def test_stopping_ends_the_streams(snapshot: Snapshot, clock: "Clock", metrics: Metrics) -> None:

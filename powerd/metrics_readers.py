@@ -1,0 +1,254 @@
+"""Where each metric's value comes from: pure functions of a snapshot, or of two in a row.
+
+Invariant: a value that is not known, or not known any more, gives no sample; it is never zero and never old.
+"""
+
+import platform
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from powerd import __version__
+from powerd.core.model import EventReason, GpuReading, GpuState, Now, Outcome, Result
+from powerd.core.timeline import VerdictKind
+from powerd.core.units import MilliWatts, watts
+from powerd.snapshot import Snapshot
+
+STALE_PERIODS = 3
+MODES = ("monitor", "dry-run", "enforce")
+
+# A GPU near its limit with the bit set is capped; the bit alone also shows on idle boards.
+_CAPPED_SHARE_OF_ENFORCED = 0.9
+_NS_PER_S = 1e9
+_MJ_PER_J = 1000
+_SLOWDOWNS = {
+    "hw_slowdown": EventReason.HW_SLOWDOWN,
+    "sw_thermal": EventReason.SW_THERMAL,
+    "hw_thermal": EventReason.HW_THERMAL,
+    "power_brake": EventReason.HW_POWER_BRAKE,
+}
+
+Labels: TypeAlias = tuple[str, ...]
+Samples: TypeAlias = Iterable[tuple[Labels, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a gauge is read from: the latest snapshot at the moment of the scrape."""
+
+    snapshot: Snapshot
+    now: Now
+
+    def fresh(self) -> Iterator[GpuReading]:
+        """Yield the GPUs whose measured values still describe them."""
+        for reading in self.snapshot.readings:
+            age = self.now.boot_s - reading.sampled_boot_s
+            if reading.state is GpuState.OK and age <= STALE_PERIODS * self.snapshot.period_s:
+                yield reading
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a counter grows by: two snapshots in a row."""
+
+    before: Snapshot | None
+    after: Snapshot
+
+    @property
+    def elapsed_s(self) -> float:
+        """Return the seconds between the two; 0 if the loop was away, since nobody watched meanwhile."""
+        if self.before is None:
+            return 0.0
+        elapsed = self.after.now.boot_s - self.before.now.boot_s
+        return elapsed if 0 < elapsed <= STALE_PERIODS * self.after.period_s else 0.0
+
+    def pairs(self) -> Iterator[tuple[GpuReading, GpuReading]]:
+        """Yield the readings before and after of every GPU that answered both times."""
+        if self.before is None:
+            return
+        earlier = {reading.uuid: reading for reading in self.before.readings}
+        for reading in self.after.readings:
+            old = earlier.get(reading.uuid)
+            if old is not None and old.state is reading.state is GpuState.OK:
+                yield old, reading
+
+
+def gpu_labels(reading: GpuReading) -> Labels:
+    """Return the values of `GPU_LABELS`."""
+    return (reading.uuid, str(reading.index))
+
+
+def one(value: float) -> Samples:
+    """Give one series without labels of its own."""
+    return (((), float(value)),)
+
+
+def _present(samples: Iterable[tuple[Labels, MilliWatts | None]]) -> Samples:
+    return ((labels, watts(mw)) for labels, mw in samples if mw is not None)
+
+
+def draws(view: View) -> Samples:
+    """Give the draw of every GPU that was read."""
+    return _present((gpu_labels(reading), reading.draw_mw) for reading in view.fresh())
+
+
+def energy(view: View) -> Samples:
+    """Give the energy counter of every GPU that was read."""
+    return (
+        (gpu_labels(reading), reading.energy_mj / _MJ_PER_J)
+        for reading in view.fresh()
+        if reading.energy_mj is not None
+    )
+
+
+def limits(view: View) -> Samples:
+    """Give target, limits and constraints of every GPU that was read."""
+    targets = {target.uuid: target.limit_mw for target in view.snapshot.decision.targets}
+    for reading in view.fresh():
+        constraints = reading.constraints
+        yield from _present(
+            ((*gpu_labels(reading), kind), mw)
+            for kind, mw in (
+                ("target", targets.get(reading.uuid)),
+                ("requested", reading.requested_mw),
+                ("enforced", reading.enforced_mw),
+                ("min", constraints.min_mw if constraints else None),
+                ("max", constraints.max_mw if constraints else None),
+                ("default", constraints.default_mw if constraints else None),
+            )
+        )
+
+
+def states(view: View) -> Samples:
+    """Give one series for each GPU and state, 1 for the state it is in."""
+    for reading in view.snapshot.readings:
+        for state in GpuState:
+            yield (*gpu_labels(reading), state.value), float(reading.state is state)
+
+
+def ages(view: View) -> Samples:
+    """Give the age of every GPU's reading, also of those that do not answer."""
+    for reading in view.snapshot.readings:
+        yield gpu_labels(reading), max(0.0, view.now.boot_s - reading.sampled_boot_s)
+
+
+def names(view: View) -> Samples:
+    """Give what describes a GPU and does not change."""
+    for reading in view.snapshot.readings:
+        yield (*gpu_labels(reading), reading.name, reading.capability.value), 1.0
+
+
+def budgets(view: View) -> Samples:
+    """Give what rack, host and GPUs may draw."""
+    decision = view.snapshot.decision
+    scopes = (("rack", decision.rack_cap_mw), ("host", decision.cap_mw), ("gpus", decision.gpu_budget_mw))
+    return (((scope,), watts(mw)) for scope, mw in scopes)
+
+
+def headroom(view: View) -> Samples:
+    """Give the watts that limits allow and GPUs do not want."""
+    targets = view.snapshot.decision.targets
+    stranded = sum(max(0, t.limit_mw - t.want_mw) for t in targets if t.limit_mw is not None)
+    return ((("stranded",), watts(stranded)),)
+
+
+def lease(view: View) -> Samples:
+    """Give the rest of the lease; nothing without one."""
+    statement = view.snapshot.decision.statement
+    return () if statement is None else one(max(0.0, statement.end_boot_s - view.now.boot_s))
+
+
+def failsafe(view: View) -> Samples:
+    """Give whether the failsafe budget holds, and why."""
+    cause = view.snapshot.decision.failsafe_cause
+    # A cause becomes a label value only if it is a slug: sentences would make a series each.
+    slug = cause if cause.replace("_", "").isalnum() else "other"
+    return (((slug if cause else "none",), float(bool(cause))),)
+
+
+def modes(view: View) -> Samples:
+    """Give one series for each mode, 1 for the one in force."""
+    return (((mode,), float(view.snapshot.mode == mode)) for mode in MODES)
+
+
+def finished(view: View) -> Samples:
+    """Give the wall clock at the end of the iteration."""
+    return one(view.snapshot.now.wall_s + view.snapshot.elapsed_s)
+
+
+def capped_seconds(change: Change) -> Samples:
+    """Give the seconds since the last iteration that clocks were held down, by reason."""
+    for old, new in change.pairs():
+        yield (*gpu_labels(new), "power_cap"), _power_capped_s(old, new, change.elapsed_s)
+        for reason, bit in _SLOWDOWNS.items():
+            yield (*gpu_labels(new), reason), change.elapsed_s if new.event_reasons & bit else 0.0
+
+
+def _power_capped_s(old: GpuReading, new: GpuReading, elapsed_s: float) -> float:
+    if old.capped_ns is not None and new.capped_ns is not None:
+        # Backwards means that the driver was reloaded; the counter starts again.
+        return max(0, new.capped_ns - old.capped_ns) / _NS_PER_S
+    if new.draw_mw is None or new.enforced_mw is None:
+        return 0.0
+    at_limit = new.draw_mw >= _CAPPED_SHARE_OF_ENFORCED * new.enforced_mw
+    return elapsed_s if at_limit and new.event_reasons & EventReason.SW_POWER_CAP else 0.0
+
+
+def exceeded_seconds(change: Change) -> Samples:
+    """Give the seconds since the last iteration if the known draws alone exceed the budget."""
+    known_mw = sum(
+        r.draw_mw for r in change.after.readings if r.state is GpuState.OK and r.draw_mw is not None
+    )
+    over = known_mw > change.after.decision.gpu_budget_mw
+    return one(change.elapsed_s if over else 0.0)
+
+
+def writes(change: Change) -> Samples:
+    """Give one for each write, by how it ended."""
+    return (((outcome.result.value,), 1.0) for outcome in change.after.outcomes)
+
+
+def mismatches(change: Change) -> Samples:
+    """Give the number of writes that were read back otherwise than asked."""
+    return one(sum(map(_read_back_differs, change.after.outcomes)))
+
+
+def _read_back_differs(outcome: Outcome) -> bool:
+    if outcome.result is Result.SKIPPED or outcome.requested_mw is None:
+        return False
+    enforced_above = outcome.enforced_mw is not None and outcome.enforced_mw > outcome.target_mw
+    return outcome.requested_mw != outcome.target_mw or enforced_above
+
+
+def conflicts(change: Change) -> Samples:
+    """Give the number of GPUs whose limit something else has changed."""
+    return one(sum(_other_writer(old, new) for old, new in change.pairs()))
+
+
+def _other_writer(old: GpuReading, new: GpuReading) -> bool:
+    """Tell another writer from a write of ours that had no effect, and from a driver reload."""
+    ours = new.written_mw
+    if ours is None or old.written_mw != ours or new.pending_mw is not None:
+        return False
+    reloaded = old.energy_mj is not None and new.energy_mj is not None and new.energy_mj < old.energy_mj
+    return not reloaded and new.requested_mw not in (None, ours, old.requested_mw)
+
+
+def rejected(change: Change) -> Samples:
+    """Give one for each message that the core rejected."""
+    return (
+        ((verdict.source, verdict.reason), 1.0)
+        for verdict in change.after.decision.verdicts
+        if verdict.kind is VerdictKind.REJECTED
+    )
+
+
+def reactions(change: Change) -> Samples:
+    """Give the time from message to last cut, once for each reaction."""
+    reaction, last = change.after.reaction, change.before.reaction if change.before else None
+    return () if reaction is None or reaction == last else one(reaction.seconds)
+
+
+def build(_view: View) -> Samples:
+    """Give what was built, and on what it runs."""
+    return (((__version__, platform.python_version()), 1.0),)

@@ -1,0 +1,289 @@
+"""The operator's hand: what it prints, and the exit codes that scripts rely on."""
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import pytest
+
+from powerd.core.model import Capability, GpuState
+from powerd.snapshot import GuardStatus, Snapshot
+
+if TYPE_CHECKING:
+    from tests.web.conftest import Endpoint
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    out: str
+    err: str
+
+
+Ctl: TypeAlias = Callable[..., Awaitable[Answer]]
+RUN = "from powerd.ctl import main; main()"
+
+
+@pytest.fixture
+def powerctl() -> Ctl:
+    """Run the command as a process of its own, off a terminal."""
+
+    async def run(*arguments: str) -> Answer:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", RUN, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        out, err = await asyncio.wait_for(process.communicate(), 30)
+        return Answer(process.returncode or 0, out.decode(), err.decode())
+
+    return run
+
+
+@pytest.fixture
+def healthy(snapshot: Snapshot) -> Snapshot:
+    """Return a host with nothing to complain about."""
+    good = tuple(
+        reading
+        for reading in snapshot.readings
+        if reading.state is GpuState.OK and reading.capability is Capability.SETTABLE
+    )
+    return replace(snapshot, readings=good, problems=())
+
+
+async def test_a_good_host_fits_one_screen_and_exits_0(
+    powerctl: Ctl, endpoint: "Endpoint", healthy: Snapshot
+) -> None:
+    endpoint.show(healthy)
+    answer = await powerctl("status", "--url", endpoint.url)
+    assert (answer.code, answer.err) == (0, "")
+    assert "r17-n3  rack r17  site hel1  enforce   limited" in answer.out
+    assert "facility-a 30,000 W, 41 s left" in answer.out
+    assert re.search(r"^0 +H100 80GB HBM3 +300 W +400 W +400 W", answer.out, re.MULTILINE)
+    assert len(answer.out.splitlines()) < 24
+    assert max(map(len, answer.out.splitlines())) <= 120
+
+
+async def test_a_bad_gpu_is_named_and_exits_1(powerctl: Ctl, endpoint: "Endpoint") -> None:
+    answer = await powerctl("status", "--url", endpoint.url)
+    assert answer.code == 1
+    assert "! GPU 6 is hung" in answer.out
+
+
+async def test_failsafe_exits_4_and_says_so(powerctl: Ctl, endpoint: "Endpoint", failsafe: Snapshot) -> None:
+    endpoint.show(failsafe)
+    answer = await powerctl("status", "--url", endpoint.url)
+    assert answer.code == 4
+    assert "! failsafe: lease over" in answer.out
+    assert "no controller's budget is in force" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        (
+            {"guard": GuardStatus("nothing answers on guard.sock")},
+            "the guard cannot be used: nothing answers",
+        ),
+        ({"elapsed_s": -10.0}, "the control loop has stalled for 10 s"),
+    ],
+)
+async def test_each_way_of_being_degraded_is_said(
+    powerctl: Ctl, endpoint: "Endpoint", healthy: Snapshot, changes: dict[str, object], complaint: str
+) -> None:
+    endpoint.show(replace(healthy, **changes))  # type: ignore[arg-type] # by parameter
+    answer = await powerctl("status", "--url", endpoint.url)
+    assert answer.code == 1
+    assert f"! {complaint}" in answer.out
+
+
+async def test_infeasible_and_disconnected_are_degraded(
+    powerctl: Ctl, endpoint: "Endpoint", healthy: Snapshot
+) -> None:
+    short = replace(healthy.decision, infeasible_mw=1_200_000, compliant=False)
+    bus = replace(healthy.bus, connected=False, error="Connection refused")
+    endpoint.show(replace(healthy, decision=short, bus=bus))
+    answer = await powerctl("status", "--url", endpoint.url)
+    assert answer.code == 1
+    assert "! the budget is 1200 W below the floors" in answer.out
+    assert "! the broker is not connected: Connection refused" in answer.out
+
+
+async def test_json_is_the_document_with_the_same_exit_code(powerctl: Ctl, endpoint: "Endpoint") -> None:
+    answer = await powerctl("status", "--url", endpoint.url, "--json")
+    assert answer.code == 1
+    assert json.loads(answer.out)["budget"]["rack_watts"] == 30000
+
+
+async def test_the_unix_socket_serves_as_well(powerctl: Ctl, endpoint: "Endpoint") -> None:
+    answer = await powerctl("explain", "0", "--socket", str(endpoint.socket_path))
+    assert answer.code == 0
+
+
+async def test_explain_lists_every_step_and_the_paragraph(powerctl: Ctl, endpoint: "Endpoint") -> None:
+    answer = await powerctl("explain", "GPU-0", "--url", endpoint.url)
+    assert answer.code == 0
+    rows = re.findall(r"^(rack|host|gpu) +([\d,]+) W +(\w+(?: \w+)*)", answer.out, re.MULTILINE)
+    assert rows == [
+        ("rack", "40,000", "hard limit"),
+        ("rack", "30,000", "budget"),
+        ("rack", "29,400", "guard band"),
+        ("host", "7,350", "entitlement"),
+        ("host", "5,550", "host overhead"),
+        ("gpu", "200", "floor"),
+        ("gpu", "380", "fair share"),
+        ("gpu", "400", "spare"),
+    ]
+    assert "shall be limited to 400 W" in answer.out
+    as_json = await powerctl("explain", "0", "--url", endpoint.url, "--json")
+    assert len(json.loads(as_json.out)["steps"]) == len(rows)
+
+
+async def test_an_unknown_gpu_is_one_line_and_exits_1(powerctl: Ctl, endpoint: "Endpoint") -> None:
+    answer = await powerctl("explain", "no&gpu=0", "--url", endpoint.url)
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.count("\n") == 1
+    assert answer.err.startswith("powerctl: 'no&gpu=0' is not a GPU of this host; known: 0 GPU-00aa-0")
+
+
+async def test_verify_is_silent_about_nothing_and_exits_0(
+    powerctl: Ctl, endpoint: "Endpoint", healthy: Snapshot
+) -> None:
+    endpoint.show(healthy)
+    answer = await powerctl("verify", "--url", endpoint.url)
+    assert (answer.code, answer.out) == (0, "5 GPUs: requested as decided, enforced at most that\n")
+
+
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        ({"requested_mw": 700_000}, "target 400 W, requested 700 W, enforced 400 W"),
+        ({"enforced_mw": 401_000}, "target 400 W, requested 400 W, enforced 401 W"),
+        ({"enforced_mw": None}, "target 400 W, but its limit could not be read back"),
+        ({"state": GpuState.LOST}, "lost, its limit cannot be read"),
+    ],
+)
+async def test_verify_lists_gpus_that_are_not_as_decided_and_exits_1(
+    powerctl: Ctl, endpoint: "Endpoint", healthy: Snapshot, changes: dict[str, object], difference: str
+) -> None:
+    bad = replace(healthy.readings[2], **changes)  # type: ignore[arg-type] # by parameter
+    endpoint.show(replace(healthy, readings=(*healthy.readings[:2], bad, *healthy.readings[3:])))
+    answer = await powerctl("verify", "--url", endpoint.url)
+    assert (answer.code, answer.out) == (1, f"GPU 2 GPU-22aa-2: {difference}\n")
+
+
+async def test_an_out_of_band_limit_below_the_target_is_as_decided(
+    powerctl: Ctl, endpoint: "Endpoint", healthy: Snapshot
+) -> None:
+    endpoint.show(replace(healthy, readings=(replace(healthy.readings[0], enforced_mw=300_000),)))
+    assert (await powerctl("verify", "--url", endpoint.url)).code == 0
+
+
+async def test_no_daemon_exits_3_with_one_line(powerctl: Ctl, tmp_path: Path) -> None:
+    for where in (("--url", "http://127.0.0.1:1"), ("--socket", str(tmp_path / "none.sock"))):
+        answer = await powerctl("status", *where)
+        assert (answer.code, answer.out) == (3, "")
+        assert answer.err.count("\n") == 1
+        assert "is powerd running?" in answer.err
+
+
+async def test_a_server_that_is_not_powerd_exits_3(powerctl: Ctl) -> None:
+    async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example ESMTP\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        answer = await powerctl("status", "--url", f"http://127.0.0.1:{port}")
+    assert answer.code == 3
+    assert answer.err.count("\n") == 1
+
+
+async def test_a_daemon_without_an_iteration_yet_exits_1(powerctl: Ctl, endpoint: "Endpoint") -> None:
+    endpoint.show(None)
+    answer = await powerctl("status", "--url", endpoint.url)
+    assert (answer.code, answer.err) == (
+        1,
+        "powerctl: no iteration has finished yet: try again in a second\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["explain"],
+        ["status", "--url", "ftp://x"],
+        ["status", "--url", "http://[::1"],
+        ["publish", "budget", "--site", "hel1", "--rack", "r17"],
+        ["publish", "budget", "--site", "hel1", "--rack", "R 17", "--watts", "1"],
+        ["publish", "budget", "--site", "hel1", "--rack", "r17", "--watts", "lots"],
+        ["publish", "budget", "--site", "hel1", "--rack", "r17", "--watts", "nan"],
+        ["publish", "budget", "--site", "hel1", "--rack", "r17", "--watts", "-5"],
+        ["publish", "budget", "--site", "hel1", "--rack", "r17", "--watts", "1", "--lease", "60"],
+        ["publish", "budget", "--site", "hel1", "--rack", "r17", "--watts", "1", "--lease", "1h"],
+        ["publish", "budget", "--site", "hel1", "--rack", "r17", "--watts", "1", "--every", "60s"],
+        ["publish", "budget", "--site", "hel1", "--rack", "r17", "--watts", "1", "--broker", "http://x"],
+        [
+            "publish",
+            "budget",
+            "--site",
+            "h",
+            "--rack",
+            "r",
+            "--watts",
+            "1",
+            "--password-file",
+            "/nonexistent",
+        ],
+    ],
+)
+async def test_usage_errors_exit_2_without_a_traceback(powerctl: Ctl, arguments: list[str]) -> None:
+    answer = await powerctl(*arguments)
+    assert answer.code == 2
+    assert answer.err
+    assert "Traceback" not in answer.err
+
+
+async def test_a_password_that_others_can_read_is_refused(powerctl: Ctl, tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("s3cret", encoding="utf-8")
+    secret.chmod(0o644)
+    publish = ("publish", "budget", "--site", "h", "--rack", "r", "--watts", "1")
+    answer = await powerctl(*publish, "--password-file", str(secret))
+    assert answer.code == 2
+    assert "chmod 600" in answer.err
+    assert "s3cret" not in answer.err
+
+
+async def test_an_absent_broker_exits_1_with_one_line(powerctl: Ctl) -> None:
+    publish = ("publish", "budget", "--site", "hel1", "--rack", "r17", "--watts", "30000")
+    answer = await powerctl(*publish, "--broker", "mqtt://127.0.0.1:1")
+    assert answer.code == 1
+    assert answer.err.count("\n") == 1
+    assert "refused" in answer.err
+
+
+@pytest.mark.parametrize("command", ["status", "explain", "verify", "publish budget"])
+async def test_every_command_has_help_with_an_example(powerctl: Ctl, command: str) -> None:
+    answer = await powerctl(*command.split(), "--help")
+    assert answer.code == 0
+    assert "Example:" in answer.out
+    assert f"powerctl {command}" in " ".join(answer.out.split())
+
+
+async def test_off_a_terminal_there_is_no_colour(powerctl: Ctl, endpoint: "Endpoint") -> None:
+    for command in (("status",), ("explain", "0")):
+        assert "\x1b" not in (await powerctl(*command, "--url", endpoint.url)).out
+
+
+def test_asking_for_the_status_loads_no_package_it_does_not_need() -> None:
+    heavy = ("aiohttp", "pydantic", "aiomqtt", "prometheus_client", "rich")
+    check = f"import sys; import powerd.ctl; print([name for name in {heavy} if name in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", check], capture_output=True, check=True, text=True)
+    assert loaded.stdout == "[]\n"
