@@ -207,6 +207,25 @@ def test_a_newer_plan_starts_at_once_on_the_other_gpus(rig: Rig) -> None:
     assert rig.limits_w() == [300, 200]
 
 
+def test_a_raise_that_is_queued_is_taken_back_by_a_newer_plan(rig: Rig) -> None:
+    rig.runner.held = {"GPU-1"}
+    rig.keeper.read(lambda _reply: None)
+    older = rig.send(raises={1: 500})
+    rig.send(cuts={0: 300})
+    assert older[0]["outcomes"][0].result is Result.SKIPPED
+    rig.runner.held = set()
+    rig.settle()
+    assert rig.limits_w() == [300, 400]
+
+
+def test_a_raise_that_is_queued_is_taken_back_when_the_plan_ends(rig: Rig) -> None:
+    rig.runner.held = {"GPU-1"}
+    rig.keeper.read(lambda _reply: None)
+    replies = rig.send(raises={1: 500}, hold_s=0.5)
+    rig.advance(0.6)
+    assert replies[0]["outcomes"][0].result is Result.SKIPPED
+
+
 def test_raises_wait_for_nothing_once_the_plan_has_ended(rig: Rig) -> None:
     """The cut took so long that the plan's end has passed: the raise would use watts that are not ours."""
     rig.runner.held = {"GPU-0"}

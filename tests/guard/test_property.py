@@ -16,6 +16,7 @@ LIMITS_W = st.integers(100, 500)
 STEPS = st.one_of(
     st.tuples(st.just("plan"), st.dictionaries(st.integers(0, GPUS - 1), LIMITS_W, min_size=1)),
     st.tuples(st.just("finish"), st.integers(0, GPUS - 1)),
+    st.tuples(st.just("read"), st.none()),
     st.tuples(st.just("fault"), st.integers(0, GPUS - 1)),
     st.tuples(st.just("wait"), st.sampled_from([0.1, 0.6, 1.1, 6.0])),
     st.tuples(st.just("connect"), st.none()),
@@ -73,6 +74,8 @@ def test_no_prefix_of_any_history_exceeds_the_larger_of_before_and_after(
                 ledger.plan(what)
             elif kind == "finish" and f"GPU-{what}" in rig.runner.jobs:
                 rig.runner.finish(f"GPU-{what}")
+            elif kind == "read":
+                rig.keeper.read(lambda _reply: None)
             elif kind == "fault":
                 inject(rig, what, data.draw(FAULTS))
             elif kind == "wait":

@@ -1,0 +1,323 @@
+"""The socket: whatever a peer sends, the guard answers with a line or closes, and goes on."""
+
+import asyncio
+import os
+import socket
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from powerd.clock import boot_s
+from powerd.core.model import Plan, Result, Write
+from powerd.errors import ConfigError, GuardRefusedError, GuardUnreachableError
+from powerd.guard.client import GuardClient
+from powerd.guard.connection import Connection
+from powerd.guard.listener import Listener
+from powerd.guard.protocol import MAX_LINE_BYTES, encode
+from tests.guard.live import LiveGuard, live_guard
+from tests.guard.rig import W
+
+
+@pytest.fixture
+def guard(tmp_path: Path) -> Iterator[LiveGuard]:
+    with live_guard(tmp_path, call_deadline_s=0.2) as guard:
+        yield guard
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    end_s = time.monotonic() + 10
+    while not condition() and time.monotonic() < end_s:
+        time.sleep(0.005)
+    return condition()
+
+
+def test_the_guard_speaks_first_and_answers_by_id(guard: LiveGuard) -> None:
+    with guard.peer() as peer:
+        hello = peer.receive()
+        assert (hello["id"], hello["ok"], hello["protocol"]) == (0, True, 1)
+        reply = peer.ask(id=7, op="read")
+        assert (reply["id"], reply["ok"], len(reply["readings"])) == (7, True, 2)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\n",
+        b"garbage\n",
+        b"\xff\xfe\n",
+        b"[]\n",
+        b"7\n",
+        b'{"op":"read"}\n',
+        b'{"id":true,"op":"read"}\n',
+        b"[" * 100_000 + b"\n",
+        b"x" * (MAX_LINE_BYTES + 1) + b"\n",
+        b"x" * (MAX_LINE_BYTES + 65_536 + 1),
+    ],
+)
+def test_what_is_no_request_gets_one_line_and_the_door(guard: LiveGuard, line: bytes) -> None:
+    with guard.peer() as peer:
+        peer.receive()
+        peer.send(line)
+        reply = peer.receive()
+        assert (reply["id"], reply["ok"]) == (0, False)
+        assert "\n" not in reply["error"]
+        assert peer.receive() == {}
+    with guard.peer() as peer:
+        assert peer.receive()["ok"], "and others are served"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"op": "reboot"},
+        {"op": None},
+        {"op": "plan"},
+        {"op": "plan", "number": 1, "end_boot_s": "soon"},
+        {"op": "plan", "number": 1, "end_boot_s": 1e400},
+        {"op": "plan", "number": 1, "end_boot_s": True},
+        {"op": "plan", "number": 1.5, "end_boot_s": 1e9},
+        {"op": "plan", "number": 1, "end_boot_s": 1e9, "cuts": {"GPU-0": 1}},
+        {"op": "plan", "number": 1, "end_boot_s": 1e9, "cuts": [{"uuid": "GPU-0"}]},
+        {"op": "plan", "number": 1, "end_boot_s": 1e9, "cuts": [{"uuid": 0, "mw": 200_000}]},
+        {"op": "plan", "number": 1, "end_boot_s": 1e9, "cuts": [{"uuid": "GPU-0", "mw": 200_000.5}]},
+        {"op": "plan", "number": 1, "end_boot_s": 1e9, "cuts": [{"uuid": "GPU-0", "mw": True}]},
+        {"op": "plan", "number": 1, "end_boot_s": 1e9, "token": ["x"]},
+        {"op": "release"},
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused_and_the_next_one_served(
+    guard: LiveGuard, request_: dict[str, object]
+) -> None:
+    with guard.peer() as peer:
+        token = peer.receive()["token"]
+        line = encode({"id": 1, "token": token, **request_}) if request_.get("end_boot_s") != 1e400 else None
+        peer.send(line or b'{"id":1,"op":"plan","number":1,"end_boot_s":1e400}\n')
+        reply = peer.receive()
+        assert (reply["id"], reply["ok"]) == (1, False) or "token" not in request_
+        assert reply["ok"] is False or request_["op"] == "release"
+        assert peer.ask(id=2, op="read")["ok"]
+    assert guard.driver.writes == []
+
+
+def test_half_lines_are_put_together(guard: LiveGuard) -> None:
+    with guard.peer() as peer:
+        peer.receive()
+        for byte in encode({"id": 1, "op": "read"}):
+            peer.send(bytes([byte]))
+        assert peer.receive()["id"] == 1
+
+
+def test_many_requests_in_one_go_are_all_answered(guard: LiveGuard) -> None:
+    with guard.peer() as peer:
+        peer.receive()
+        peer.send(b"".join(encode({"id": number, "op": "read"}) for number in range(1, 21)))
+        assert {peer.receive()["id"] for _ in range(20)} == set(range(1, 21))
+
+
+def test_more_requests_than_can_be_kept_are_refused_not_queued(guard: LiveGuard) -> None:
+    guard.driver.hanging = {"GPU-0"}
+    with guard.peer() as peer:
+        token = peer.receive()["token"]
+        cut = [{"uuid": "GPU-0", "mw": 200_000}]
+        peer.send(
+            encode({"id": 1, "op": "plan", "token": token, "number": 1, "cuts": cut, "end_boot_s": 1e9})
+        )
+        peer.send(b"".join(encode({"id": number, "op": "read"}) for number in range(2, 200)))
+        replies = [peer.receive() for _ in range(199)]
+    assert sum("waiting" in reply.get("error", "") for reply in replies) >= 100
+
+
+def test_clients_that_come_and_go_leave_nothing_behind(guard: LiveGuard) -> None:
+    for number in range(100):
+        with guard.peer() as peer:
+            if number % 2:
+                peer.send(b'{"id": 1, "op": "read"}\n{"half')
+    assert eventually(lambda: guard.connections == 0)
+
+
+def test_idle_connections_cannot_lock_the_daemon_out(guard: LiveGuard) -> None:
+    idle = []
+    for _ in range(40):
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.connect(guard.path)
+        idle.append(connection)
+    with guard.peer() as peer:
+        peer.receive()
+        assert peer.ask(id=1, op="read")["ok"]
+    assert guard.connections <= 17
+    for connection in idle:
+        connection.close()
+
+
+def test_a_client_that_does_not_read_is_closed_and_holds_up_nobody(guard: LiveGuard) -> None:
+    with guard.peer() as deaf, guard.peer() as other:
+        other.receive()
+        deaf.connection.setblocking(False)
+        request = encode({"id": 1, "op": "read"})
+        end_s = time.monotonic() + 20
+        while guard.connections == 2 and time.monotonic() < end_s:
+            try:
+                deaf.connection.send(request)
+            except BlockingIOError:
+                time.sleep(0.001)
+            except OSError:
+                break
+        assert other.ask(id=2, op="read")["ok"]
+        assert eventually(lambda: guard.connections == 1)
+
+
+def test_another_user_is_told_and_turned_away(guard: LiveGuard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Connection, "peer_uid", lambda _self: 12345)
+    with guard.peer() as peer:
+        reply = peer.receive()
+        assert reply["ok"] is False
+        assert "user id 12345" in reply["error"]
+        assert peer.receive() == {}
+    assert guard.connections == 0
+
+
+def test_the_peers_user_is_the_kernels_word() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with ours, theirs:
+        assert Connection(ours, lambda _connection, _want: None).peer_uid() == os.geteuid()
+
+
+def test_the_socket_is_closed_to_others(guard: LiveGuard) -> None:
+    assert stat.S_IMODE(Path(guard.path).stat().st_mode) == 0o660
+
+
+def test_a_socket_that_a_dead_guard_left_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "guard.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
+        dead.bind(str(path))
+    listener = Listener(path, "")
+    listener.close()
+    assert not path.exists()
+
+
+def test_a_guard_that_listens_is_not_pushed_aside(guard: LiveGuard) -> None:
+    with pytest.raises(ConfigError, match="another guard listens"):
+        Listener(Path(guard.path), "")
+    with guard.peer() as peer:
+        assert peer.receive()["ok"]
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "guard.sock"
+    path.write_text("precious")
+    with pytest.raises(ConfigError, match="not a socket"):
+        Listener(path, "")
+    assert path.read_text() == "precious"
+
+
+def test_an_unknown_client_user_is_a_configuration_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"guard.client_user: there is no user nobody-here"):
+        Listener(tmp_path / "guard.sock", "nobody-here")
+
+
+async def test_the_client_reads_plans_and_releases(guard: LiveGuard) -> None:
+    client = GuardClient(guard.path)
+    await client.connect()
+    report = await client.read()
+    assert [reading.uuid for reading in report.readings] == ["GPU-0", "GPU-1"]
+    assert (report.generation, report.driver_error, report.writes_forbidden) == (1, "", False)
+    plan = Plan(cuts=(Write("GPU-0", 300 * W),), raises=(Write("GPU-1", 500 * W),), end_boot_s=boot_s() + 60)
+    answer = await client.plan(plan)
+    assert [outcome.result for outcome in answer.outcomes] == [Result.APPLIED, Result.APPLIED]
+    assert answer.last_cut_boot_s is not None
+    assert boot_s() - 10 < answer.last_cut_boot_s <= boot_s()
+    assert len(await client.release()) == 2
+    assert (await client.read()).calls["set_limit"].counts
+    await client.close()
+
+
+async def test_requests_overlap_and_one_hung_gpu_delays_only_its_own_plan(guard: LiveGuard) -> None:
+    guard.driver.hanging = {"GPU-0"}
+    client = GuardClient(guard.path)
+    await client.connect()
+    end_s = boot_s() + 60
+    slow = asyncio.create_task(client.plan(Plan(cuts=(Write("GPU-0", 300 * W),), end_boot_s=end_s)))
+    await asyncio.sleep(0)
+    fast = await client.plan(Plan(cuts=(Write("GPU-1", 300 * W),), end_boot_s=end_s))
+    assert not slow.done()
+    assert fast.outcomes[0].result is Result.APPLIED
+    assert (await slow).outcomes[0].result is Result.FAILED
+    assert (await client.read()).readings[0].state == "hung"
+    guard.driver.let_go()
+    await client.close()
+
+
+async def test_the_switch_fires_while_a_driver_call_hangs(guard: LiveGuard) -> None:
+    guard.driver.hanging = {"GPU-0"}
+    client = GuardClient(guard.path)
+    await client.connect()
+    fallback = (Write("GPU-0", 200 * W), Write("GPU-1", 200 * W))
+    await client.plan(Plan(cuts=(Write("GPU-0", 300 * W),), fallback=fallback, end_boot_s=boot_s() + 0.3))
+    await client.close()
+    assert eventually(lambda: guard.driver.gpus["GPU-1"].requested_mw == 200 * W)
+    assert guard.driver.gpus["GPU-0"].requested_mw == 400 * W
+    guard.driver.let_go()
+    assert eventually(lambda: guard.driver.gpus["GPU-0"].requested_mw == 200 * W)
+
+
+async def test_a_refusal_is_an_error_with_the_guards_reason(guard: LiveGuard) -> None:
+    client = GuardClient(guard.path)
+    await client.connect()
+    with pytest.raises(GuardRefusedError, match="no GPU GPU-9"):
+        await client.plan(Plan(cuts=(Write("GPU-9", W),), end_boot_s=boot_s() + 60))
+    with pytest.raises(GuardRefusedError, match="already ended"):
+        await client.plan(Plan(end_boot_s=boot_s() - 1))
+    await client.close()
+
+
+async def test_a_newer_connection_takes_over(guard: LiveGuard) -> None:
+    first, second = GuardClient(guard.path), GuardClient(guard.path)
+    await first.connect()
+    await second.connect()
+    with pytest.raises(GuardRefusedError, match="newer connection"):
+        await first.plan(Plan(end_boot_s=boot_s() + 60))
+    await second.plan(Plan(end_boot_s=boot_s() + 60))
+    await first.connect()
+    await first.plan(Plan(end_boot_s=boot_s() + 60))
+    await first.close()
+    await second.close()
+
+
+async def test_a_guard_that_goes_away_ends_all_who_wait(tmp_path: Path) -> None:
+    with live_guard(tmp_path, call_deadline_s=30.0) as guard:
+        guard.driver.hanging = {"GPU-0"}
+        client = GuardClient(guard.path)
+        await client.connect()
+        plan = Plan(cuts=(Write("GPU-0", 300 * W),), end_boot_s=boot_s() + 60)
+        waiters = [asyncio.create_task(client.plan(plan)), asyncio.create_task(client.read())]
+        await asyncio.sleep(0.05)
+        assert not any(waiter.done() for waiter in waiters)
+        guard.stop()
+    for waiter in waiters:
+        with pytest.raises(GuardUnreachableError, match="closed the connection"):
+            await waiter
+    assert not client.is_connected
+    with pytest.raises(GuardUnreachableError):
+        await client.read()
+    await client.close()
+
+
+async def test_nothing_at_the_socket_is_one_clear_error(tmp_path: Path) -> None:
+    client = GuardClient(tmp_path / "none.sock")
+    with pytest.raises(GuardUnreachableError, match=r"none\.sock: No such file or directory; is the guard"):
+        await client.connect()
+    with pytest.raises(GuardUnreachableError, match="not connected"):
+        await client.read()
+
+
+async def test_the_client_hears_that_it_may_not_use_the_guard(
+    guard: LiveGuard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connection, "peer_uid", lambda _self: 12345)
+    client = GuardClient(guard.path)
+    with pytest.raises(GuardRefusedError, match="user id 12345"):
+        await client.connect()
+    assert not client.is_connected
