@@ -110,8 +110,9 @@ class Mosquitto:
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> None:
         """Publish one message from outside, with mosquitto_pub."""
-        command = [_executable("mosquitto_pub"), "-p", str(self.port), "-t", topic, "-q", str(qos), "-s"]
-        subprocess.run([*command, *(["-r"] if retain else [])], input=payload, check=True, timeout=10)
+        command = [_executable("mosquitto_pub"), "-p", str(self.port), "-t", topic, "-q", str(qos)]
+        flags = ["-s" if payload else "-n", *(["-r"] if retain else [])]
+        subprocess.run([*command, *flags], input=payload, check=True, timeout=10)
 
     def retained(self, topic: str) -> bytes | None:
         """Return what the broker has stored for one topic; None, after a second, if nothing."""
@@ -128,7 +129,7 @@ class Mosquitto:
             f"listener {self.port} 127.0.0.1",
             "allow_anonymous true",
             "user root",  # only looked at when started by root: without it the store would be unreadable
-            "log_dest stdout",
+            "log_dest stderr",  # unlike stdout not buffered
             "set_tcp_nodelay true",
             f"persistence {'true' if self.persistence else 'false'}",
             f"persistence_location {self._directory}/",

@@ -89,6 +89,17 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+class _TidySocket(ssl.SSLSocket):
+    """Closes itself when the peer cannot prove who it is, instead of waiting to be collected."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 def _tls_context(options: BusOptions) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=options.ca_file or None)
@@ -102,4 +113,5 @@ def _tls_context(options: BusOptions) -> ssl.SSLContext:
                 f"mqtt.cert_file {options.cert_file}, mqtt.key_file {options.key_file}: "
                 f"{error.strerror or error}"
             ) from None
+    context.sslsocket_class = _TidySocket
     return context

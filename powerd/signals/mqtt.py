@@ -1,8 +1,9 @@
 """One connection to an MQTT broker. The only file that imports aiomqtt, so that the client can be replaced.
 
 Works around what aiomqtt 2.5 leaves to its caller: an attempt that failed keeps its socket and a task, a
-broker that hangs up instead of answering is noticed by time-out only, every message costs two task switches,
-and a broker's refusal to publish goes unreported. Safety never rests on a connection: leases decide.
+broker that hangs up instead of answering is noticed by time-out only, one that does so right after it is not
+noticed at all, every message costs two task switches, a broker's refusal to publish goes unreported, and a
+cancellation can get lost. Safety never rests on a connection: leases decide.
 """
 
 import asyncio
@@ -81,6 +82,8 @@ class Session:
             await self._client.publish(
                 message.topic, message.payload, message.qos, message.retain, properties
             )
+        if self._client.lost:
+            raise BusError(f"{self._url}: the connection ended before the broker had the message")
         if self._client.refusal:
             raise PublishRefusedError(
                 f"{self._url}: publishing on {message.topic} was refused ({self._client.refusal}): "
@@ -93,11 +96,11 @@ class Session:
         Raises:
             BusError: always; the text says why it ended.
         """
-        with _as_bus_error(self._url):
-            async for (
-                _
-            ) in self._client.messages:  # yields nothing, see _delivering_queue; ends with the connection
-                pass
+        try:
+            async for _ in self._client.messages:
+                pass  # it yields nothing, see _delivering_queue, and raises when the connection ends
+        except aiomqtt.MqttError as error:
+            raise BusError(f"{self._url}: the connection ended: {error.__cause__ or error}") from error
         raise BusError(f"{self._url}: the connection ended")
 
 
@@ -148,7 +151,7 @@ async def _negotiate(
 
 async def _enter(client: "_Client") -> "_Client":
     try:
-        await client.__aenter__()
+        await client.enter()
     except BaseException as error:
         client.close_socket()
         if isinstance(error, aiomqtt.MqttCodeError) and error.rc == _UNSUPPORTED_PROTOCOL_VERSION:
@@ -166,9 +169,23 @@ class _Client(aiomqtt.Client):
 
     Attributes:
         refusal: why the broker refused the last publication; empty if it did not.
+        lost: the connection was made, and ended.
     """
 
     refusal = ""
+    lost = False
+    _entered = False
+
+    async def enter(self) -> None:
+        """Connect.
+
+        Raises:
+            aiomqtt.MqttError: no connection, or one that was closed as soon as it was made.
+        """
+        await self.__aenter__()
+        self._entered = True
+        if self.lost:
+            raise aiomqtt.MqttError("the broker closed the connection as soon as it was made")
 
     def _on_disconnect(
         self,
@@ -178,10 +195,19 @@ class _Client(aiomqtt.Client):
         reason_code: ReasonCode,
         properties: Properties | None = None,
     ) -> None:
-        # aiomqtt ignores the end of a connection that was never answered, and goes on waiting.
         if not self._connected.done():
+            # aiomqtt would go on waiting for the answer.
             self._connected.set_exception(_VersionRefusedError("the broker hung up without an answer"))
-        super()._on_disconnect(client, userdata, flags, reason_code, properties)
+            return
+        self.lost = self._connected.exception() is None
+        # aiomqtt would let calls wait for their answers until they time out.
+        for answered in self._pending_publishes.values():
+            answered.set()
+        for answer in self._pending_subscribes.values():
+            answer.set_exception(aiomqtt.MqttError("the connection ended without an answer"))
+        # aiomqtt would forget an end before its beginning is complete, and never notice it: see `enter`.
+        if self._entered:
+            super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
     def _on_publish(
         self, client: PahoClient, userdata: object, mid: int, reason_code: ReasonCode, properties: Properties
@@ -254,3 +280,7 @@ def _as_bus_error(url: str) -> Generator[None]:
         yield
     except (aiomqtt.MqttError, ValueError) as error:  # ValueError: a host name that cannot be encoded
         raise BusError(f"{url}: {error.__cause__ or error}") from error
+    # In Python 3.11 asyncio.wait_for, which aiomqtt uses, loses a cancellation that comes with the answer.
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        raise asyncio.CancelledError

@@ -7,6 +7,7 @@ infinity, and answers deep nesting with RecursionError. So form is checked in or
 import json
 import math
 import re
+from collections import Counter
 from typing import NoReturn, TypeAlias
 
 from powerd.errors import SignalRejectedError
@@ -18,7 +19,8 @@ MAX_DEPTH = 16
 JsonObject: TypeAlias = dict[str, object]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+# A string that never ends is one too, and nothing is tried twice: else such a payload takes quadratic time.
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
 # An integer this short is finite as a double without looking.
 _SHORT_NUMBER = 300
@@ -70,9 +72,8 @@ def _too_deep(text: str) -> bool:
 def _unique(pairs: list[tuple[str, object]]) -> JsonObject:
     parsed = dict(pairs)
     if len(parsed) != len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
-        _refuse(Reason.DUPLICATE_KEY, f"key {repeated!a} appears twice")
+        repeated, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        _refuse(Reason.DUPLICATE_KEY, f"key {_short(ascii(repeated))} appears more than once")
     return parsed
 
 
