@@ -4,8 +4,6 @@ from enum import IntEnum
 
 from powerd.ctl_client import Document
 
-STALE_PERIODS = 3
-
 
 class ExitCode(IntEnum):
     """What the caller's script learns (INTERFACES section 1)."""
@@ -28,9 +26,8 @@ def grade(status: Document) -> tuple[ExitCode, list[str]]:
 
 def degradations(status: Document) -> list[str]:
     """Return what is wrong besides failsafe."""
-    stalled = status["age_s"] > STALE_PERIODS * status["period_s"]
     found = {
-        f"the control loop has stalled for {status['age_s']:.0f} s": stalled,
+        f"the control loop has stalled for {status['age_s']:.0f} s": status["stalled"],
         f"the guard cannot be used: {status['guard']['error']}": not status["guard"]["usable"],
         f"the broker is not connected: {status['bus']['error']}": not status["bus"]["connected"],
         f"the budget is {status['infeasible_watts']:g} W below the floors": status["infeasible_watts"] > 0,

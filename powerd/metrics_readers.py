@@ -12,9 +12,8 @@ from powerd import __version__
 from powerd.core.model import EventReason, GpuReading, GpuState, Now, Outcome, Result
 from powerd.core.timeline import VerdictKind
 from powerd.core.units import MilliWatts, watts
-from powerd.snapshot import Snapshot
+from powerd.snapshot import STALE_PERIODS, Snapshot
 
-STALE_PERIODS = 3
 MODES = ("monitor", "dry-run", "enforce")
 
 # A GPU near its limit with the bit set is capped; the bit alone also shows on idle boards.
@@ -40,11 +39,8 @@ class View:
     now: Now
 
     def fresh(self) -> Iterator[GpuReading]:
-        """Yield the GPUs whose measured values still describe them."""
-        for reading in self.snapshot.readings:
-            age = self.now.boot_s - reading.sampled_boot_s
-            if reading.state is GpuState.OK and age <= STALE_PERIODS * self.snapshot.period_s:
-                yield reading
+        """Return the GPUs whose measured values still describe them."""
+        return (r for r in self.snapshot.readings if self.snapshot.is_fresh(r, self.now))
 
 
 @dataclass(frozen=True, slots=True)

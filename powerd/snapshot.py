@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from powerd.core.decide import Decision
-from powerd.core.model import GpuReading, Now, Outcome
+from powerd.core.model import GpuReading, GpuState, Now, Outcome
+
+# A loop, or a reading, that is older than this many control periods is not alive, or not true, any more.
+STALE_PERIODS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +131,8 @@ class Snapshot:
     problems: tuple[Problem, ...]
     reaction: Reaction | None = None
     elapsed_s: float = 0.0
+
+    def is_fresh(self, reading: GpuReading, now: Now) -> bool:
+        """Return whether the measured values of one of `readings` still describe its GPU."""
+        age_s = now.boot_s - reading.sampled_boot_s
+        return reading.state is GpuState.OK and age_s <= STALE_PERIODS * self.period_s

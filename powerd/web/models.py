@@ -161,6 +161,7 @@ class Status(Document):
     at: str = Field(description="RFC 3339 time of the iteration")
     age_s: float = Field(description="Seconds since the iteration finished")
     period_s: float = Field(description="The control period in seconds")
+    stalled: bool = Field(description="No iteration has finished for three periods: readings are not shown")
     reaction: ReactionView | None = Field(
         description="The last time that a message led to cuts; null if none did yet"
     )

@@ -12,7 +12,7 @@ from powerd.core.model import Capability, GpuReading, GpuState, Now, Step
 from powerd.core.targets import GpuTarget
 from powerd.core.timeline import Statement
 from powerd.core.units import MilliWatts, watts
-from powerd.snapshot import Problem, Snapshot
+from powerd.snapshot import STALE_PERIODS, Problem, Snapshot
 from powerd.web.models import (
     BudgetView,
     BusView,
@@ -28,9 +28,6 @@ from powerd.web.models import (
     Scope,
     Status,
 )
-
-# A loop, or a reading, that is older than this many control periods is not alive, or not true, any more.
-STALE_PERIODS = 3
 
 
 class UnknownGpuError(LookupError):
@@ -54,6 +51,7 @@ def status(snapshot: Snapshot, now: Now) -> Status:
         at=_rfc3339(snapshot.now.wall_s),
         age_s=age_s(snapshot, now),
         period_s=snapshot.period_s,
+        stalled=stalled(snapshot, now),
         reaction=_reaction(snapshot),
         compliant=decision.compliant,
         infeasible_watts=watts(decision.infeasible_mw),
@@ -134,12 +132,6 @@ def stalled(snapshot: Snapshot, now: Now) -> bool:
     return age_s(snapshot, now) > STALE_PERIODS * snapshot.period_s
 
 
-def fresh(snapshot: Snapshot, reading: GpuReading, now: Now) -> bool:
-    """Return whether a GPU's measured values still describe it."""
-    age = now.boot_s - reading.sampled_boot_s
-    return reading.state is GpuState.OK and age <= STALE_PERIODS * snapshot.period_s
-
-
 def _unattached(snapshot: Snapshot, now: Now) -> list[str]:
     reasons = []
     if stalled(snapshot, now):
@@ -158,7 +150,7 @@ def _ungoverned(snapshot: Snapshot, now: Now) -> list[str]:
         return []
     return [
         f"no fresh budget, and failsafe is not verified: GPU {reading.index} enforces "
-        f"{_text(_mw(reading.enforced_mw if fresh(snapshot, reading, now) else None))}, "
+        f"{_text(_mw(reading.enforced_mw if snapshot.is_fresh(reading, now) else None))}, "
         f"target {_text(watts(target.limit_mw))}"
         for reading in _by_index(snapshot)
         if (target := _target(snapshot, reading.uuid)) is not None
@@ -174,12 +166,12 @@ def _controllable(reading: GpuReading) -> bool:
 
 def _obeys(snapshot: Snapshot, reading: GpuReading, limit_mw: MilliWatts, now: Now) -> bool:
     enforced_mw = reading.enforced_mw
-    return enforced_mw is not None and fresh(snapshot, reading, now) and enforced_mw <= limit_mw
+    return enforced_mw is not None and snapshot.is_fresh(reading, now) and enforced_mw <= limit_mw
 
 
 def _budget(snapshot: Snapshot, now: Now) -> BudgetView:
     decision = snapshot.decision
-    draws = [reading.draw_mw for reading in snapshot.readings if fresh(snapshot, reading, now)]
+    draws = [reading.draw_mw for reading in snapshot.readings if snapshot.is_fresh(reading, now)]
     known = [draw for draw in draws if draw is not None]
     every_gpu_known = len(known) == len(snapshot.readings)
     return BudgetView(
@@ -218,7 +210,7 @@ def _lease(statement: Statement, now: Now) -> LeaseView:
 
 def _gpu(snapshot: Snapshot, reading: GpuReading, now: Now) -> GpuView:
     target = _target(snapshot, reading.uuid)
-    measured = fresh(snapshot, reading, now)
+    measured = snapshot.is_fresh(reading, now)
     constraints = reading.constraints
     return GpuView(
         uuid=reading.uuid,
