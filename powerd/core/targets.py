@@ -149,16 +149,14 @@ def share_out(
 
 def _target(request: Request, allocation: Allocation, span: Range, known: GpuDemand) -> GpuTarget:
     limit = whole_watts(allocation.limit_mw, span.floor_mw)
-    wants = f"{known.demand}: wants {watts(request.want_mw):g} W"
-    steps = [
-        Step("floor", span.floor_mw, "gpu"),
-        Step("fair_share", allocation.wanted_mw, "powerd", wants),
-    ]
+    wanted = whole_watts(allocation.wanted_mw, span.floor_mw)
+    steps = [Step("fair_share", wanted, "powerd", f"{known.demand}: wants {watts(request.want_mw):g} W")]
     if allocation.spare_mw:
         steps.append(Step("spare", limit, "powerd", "watts nobody wants, spread evenly"))
     if limit >= span.ceiling_mw:
         steps.append(Step(span.ceiling_rule, limit, span.ceiling_source))
-    steps[-1] = replace(steps[-1], mw=limit)
+    elif limit <= span.floor_mw:
+        steps.append(Step("floor", limit, "gpu"))
     return GpuTarget(request.uuid, limit, limit, request.want_mw, known.demand, tuple(steps))
 
 
