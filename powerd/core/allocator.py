@@ -169,15 +169,12 @@ def _level(total: int, vessels: Sequence[tuple[int, int, float, int]]) -> float:
 
 
 def _hand_out(rest: int, amounts: list[int], vessels: Sequence[tuple[int, int, float, int]]) -> None:
-    """Give out, or take back, the few units that rounding left over, in the order of the vessels."""
-    sign = 1 if rest > 0 else -1
+    """Give out the few units that rounding down left over, in the order of the vessels."""
     moved = True
-    while rest and moved:
+    while rest > 0 and moved:
         moved = False
-        for i, (low, high, _, unit) in enumerate(vessels):
-            if unit <= abs(rest) and low <= amounts[i] + sign * unit <= high:
-                amounts[i] += sign * unit
-                rest -= sign * unit
+        for i, (_, high, _, unit) in enumerate(vessels):
+            if unit <= rest and amounts[i] + unit <= high:
+                amounts[i] += unit
+                rest -= unit
                 moved = True
-            if not rest:
-                return

@@ -16,7 +16,7 @@ LIMIT_STEP_MW = 1000
 
 @dataclass(frozen=True, slots=True)
 class DeadBand:
-    """Changes below both are not worth a write, unless the budget needs a cut."""
+    """A change below the larger of the two is not worth a write, unless the budget needs a cut."""
 
     mw: MilliWatts = 5_000
     pct: float = 2.0
