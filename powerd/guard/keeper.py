@@ -99,6 +99,8 @@ class Keeper:
             raise RefusedError(f"plan {number} is not newer than plan {self._number}")
         if plan.end_boot_s <= self._clock():
             raise RefusedError("the plan has already ended")
+        if not self._attachment.generation:
+            raise RefusedError(f"no GPU is known yet: {self._attachment.error}")
         validate(plan, self._fleet.gpus, self._config)
         self._number = number
         self._deadman.arm(plan)

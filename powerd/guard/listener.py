@@ -8,7 +8,8 @@ from pathlib import Path
 from powerd.errors import ConfigError
 from powerd.guard import journal
 
-_BACKLOG = 16
+# Far more than connect at once: a client that does not wait gets an error when it is full.
+_BACKLOG = 128
 # Group may read and write, others nothing: on Linux connecting needs write permission (unix(7)).
 _UMASK = 0o117
 

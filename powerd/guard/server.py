@@ -73,11 +73,6 @@ class Loop:
         self._workers.detach(lambda: detached.append(True))
         self.run_until(lambda: bool(detached), _STOP_WITHIN_S)
 
-    def close(self) -> None:
-        """Let go of the selector and the pipe; no worker may still be in the driver."""
-        self.selector.close()
-        self._completions.close()
-
     def _step(self, now: float, end_s: float | None) -> None:
         times = [time for time in (self.keeper.due_boot_s(), end_s) if time is not None]
         timeout_s = min(max(0.0, min(times, default=now + _MAX_SLEEP_S) - now), self._longest_sleep_s())

@@ -48,11 +48,6 @@ class Completions:
         while self._calls:
             self._calls.popleft()()
 
-    def close(self) -> None:
-        """Close the pipe."""
-        os.close(self.readable)
-        os.close(self.writable)
-
 
 class _Worker:
     """One thread that does one thing after another."""

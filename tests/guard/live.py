@@ -1,5 +1,6 @@
 """A guard with its real threads and socket, in a thread of the test; its driver can be made to hang."""
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ class HangingDriver(HostDriver):
 
 
 class LiveGuard:
-    """What a test of the socket needs."""
+    """A guard that has attached its driver."""
 
     def __init__(self, config: GuardConfig, driver: HangingDriver) -> None:
         self.path = config.socket
@@ -42,6 +43,9 @@ class LiveGuard:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
+        with self.peer() as peer:
+            peer.receive()
+            peer.ask(id=1, op="read")  # answered when the driver is attached
 
     def stop(self) -> None:
         """Close the socket and all connections, and let the calls that hang return."""
@@ -55,8 +59,12 @@ class LiveGuard:
         self.loop.run_until(self._stopping.is_set)
         self._server.close()
         self.driver.let_go()
+        gpus = self.loop.keeper._fleet.gpus.values()
+        assert self.loop.run_until(lambda: all(gpu.running is None for gpu in gpus), 10)
         self.loop.detach()
-        self.loop.close()
+        self.loop.selector.close()
+        os.close(self.loop._completions.readable)
+        os.close(self.loop._completions.writable)
 
     @contextmanager
     def peer(self) -> Iterator["Peer"]:

@@ -115,6 +115,13 @@ def test_a_plan_with_one_unacceptable_number_is_refused_whole(
     assert rig.driver.writes == []
 
 
+def test_before_the_driver_is_attached_a_plan_is_refused_with_the_reason(rig: Rig) -> None:
+    rig.driver.attach_error = "not loaded"
+    rig.start()
+    with pytest.raises(RefusedError, match="no GPU is known yet: not loaded"):
+        rig.send(cuts={0: 300})
+
+
 def test_the_host_ceiling_counts_gpus_outside_the_plan_at_their_worst_case(tmp_path: Path) -> None:
     rig = Rig(tmp_path, config=GuardConfig(state_dir=str(tmp_path), host_ceiling_watts=850))
     with pytest.raises(RefusedError, match="host_ceiling"):
