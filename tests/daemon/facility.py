@@ -1,0 +1,87 @@
+"""A facility controller made by hand: whatever is asked for is published, right or wrong."""
+
+import json
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+_ANSWER_WITHIN_S = 5.0
+
+
+class Facility:
+    """Publishes on the budget topic of one rack, from the calling thread, over one connection.
+
+    Args:
+        port: of the broker on the loopback interface.
+        topic: where budgets go.
+        rack: named in the payload.
+    """
+
+    def __init__(self, port: int, topic: str, rack: str) -> None:
+        self.topic = topic
+        self._port = port
+        self._rack = rack
+        self._epoch = int(time.time() * 1000)
+        self._seq = 0
+        self._client: mqtt.Client | None = None
+
+    def budget(self, watts: float | None, lease_s: float, **overrides: Any) -> dict[str, Any]:
+        """Return the next message; `overrides` replace or add fields, and `...` as a value takes one away."""
+        self._seq += 1
+        issued_s = overrides.pop("issued_s", time.time())
+        message = {
+            "v": 1,
+            "source": "facility-a",
+            "epoch": self._epoch,
+            "seq": self._seq,
+            "issued_at": rfc3339(issued_s),
+            "valid_until": rfc3339(issued_s + lease_s),
+            "rack": self._rack,
+            "watts": watts,
+        }
+        return {name: value for name, value in {**message, **overrides}.items() if value is not ...}
+
+    def publish(self, payload: bytes | dict[str, Any], *, topic: str = "", retain: bool = True) -> None:
+        """Publish at QoS 1 and return when the broker has it; connects again if the connection is gone.
+
+        Raises:
+            ConnectionError: no broker, or no answer from it.
+        """
+        raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        if self._client is None or not self._send(self._client, raw, topic, retain=retain):
+            self._client = self._connected()
+            if not self._send(self._client, raw, topic, retain=retain):
+                raise ConnectionError(f"the broker on port {self._port} did not take the message")
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._client is not None:
+            self._client.disconnect()
+            self._client.loop(0)
+            self._client = None
+
+    def _connected(self) -> mqtt.Client:
+        # Keepalive 0: nobody would send the pings, since no thread is running.
+        client = mqtt.Client(CallbackAPIVersion.VERSION2)
+        client.connect("127.0.0.1", self._port, keepalive=0)
+        deadline_s = time.monotonic() + _ANSWER_WITHIN_S
+        while not client.is_connected():
+            if client.loop(0.01) != mqtt.MQTT_ERR_SUCCESS or time.monotonic() > deadline_s:
+                raise ConnectionError(f"the broker on port {self._port} does not answer")
+        return client
+
+    def _send(self, client: mqtt.Client, raw: bytes, topic: str, *, retain: bool) -> bool:
+        sent = client.publish(topic or self.topic, raw, qos=1, retain=retain)
+        deadline_s = time.monotonic() + _ANSWER_WITHIN_S
+        while sent.rc == mqtt.MQTT_ERR_SUCCESS and not sent.is_published():
+            if client.loop(0.01) != mqtt.MQTT_ERR_SUCCESS or time.monotonic() > deadline_s:
+                return False
+        return sent.rc == mqtt.MQTT_ERR_SUCCESS
+
+
+def rfc3339(unix_s: float) -> str:
+    """Return a time stamp with its offset."""
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds")
