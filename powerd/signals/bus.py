@@ -204,7 +204,7 @@ class Bus:
     def _lost(self, error: str) -> None:
         self._session = None
         self._outbox.disconnected()
-        if error != self._error:  # one notice per change, not one per attempt
+        if not self._error:  # one notice per outage, not one per attempt; status has the latest
             self._on_notice(Notice("mqtt_disconnected", Severity.WARNING, error))
         self._error = error
 

@@ -33,6 +33,7 @@ ANSWER_TIMEOUT_S = 5.0
 _VERSIONS = {"5": aiomqtt.ProtocolVersion.V5, "3.1.1": aiomqtt.ProtocolVersion.V311}
 # MQTT 5, section 2.4. paho reports return code 1 of a broker that only knows 3.1.1 as the same.
 _UNSUPPORTED_PROTOCOL_VERSION = 0x84
+_UNSPECIFIED_ERROR = 0x80
 # Without it a state that follows an acknowledgement waits for the broker's delayed TCP ACK, up to 40 ms.
 _SOCKET_OPTIONS = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 
@@ -100,7 +101,9 @@ class Session:
             async for _ in self._client.messages:
                 pass  # it yields nothing, see _delivering_queue, and raises when the connection ends
         except aiomqtt.MqttError as error:
-            raise BusError(f"{self._url}: the connection ended: {error.__cause__ or error}") from error
+            cause = error.__cause__
+            if not isinstance(cause, aiomqtt.MqttCodeError) or cause.rc != _UNSPECIFIED_ERROR:
+                raise BusError(f"{self._url}: the connection ended: {cause or error}") from error
         raise BusError(f"{self._url}: the connection ended")
 
 
