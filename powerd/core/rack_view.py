@@ -34,7 +34,8 @@ def rack_view(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[R
     statement, conflict = governing(state.timeline)
     phase = failsafe.step(state.failsafe, statement, state.ramp.cap_mw, now, config.failsafe)
     state = replace(state, failsafe=phase)
-    failsafe_mw = min(rack.failsafe_mw, state.timeline.failsafe_mw or rack.failsafe_mw)
+    asked_mw = state.timeline.failsafe_mw
+    failsafe_mw = rack.failsafe_mw if asked_mw is None else min(rack.failsafe_mw, asked_mw)
     asked = budget.rack_cap(rack, _caps(statement, inputs, state, failsafe_mw, now, config))
     climb = ramp.follow(
         state.ramp,
