@@ -20,7 +20,7 @@ from powerd.core.observed import Observed, learn_from_outcome, learn_from_readin
 from powerd.core.plan import writes
 from powerd.core.rack_view import rack_view
 from powerd.core.state import Config, Inputs, State
-from powerd.core.targets import GpuTarget, gpu_range, settle
+from powerd.core.targets import GpuTarget, gpu_range, may_draw_mw, settle
 from powerd.core.timeline import Statement, Timeline, Verdict, prune
 from powerd.core.units import MilliWatts
 
@@ -71,7 +71,7 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
     state, learned = _look(inputs, state, now, config)
     view, state = rack_view(inputs, state, now, config)
     share, state = host_share(inputs.readings, view, state, now, config)
-    current = {r.uuid: r.worst_case_mw for r in inputs.readings if r.uuid in share.sharing.ranges}
+    current = {r.uuid: may_draw_mw(r) for r in inputs.readings if r.uuid in share.sharing.ranges}
     limits = {target.uuid: target.limit_mw for target in share.targets if target.limit_mw is not None}
     cuts, raises = writes(current, limits, share.gpu_mw - share.sharing.fixed_mw, config.dead_band)
     written = {write.uuid for write in cuts + raises}

@@ -7,7 +7,7 @@ from powerd.core.failsafe import Phase
 from powerd.core.model import GpuReading, Now, Step, Write
 from powerd.core.rack_view import RackView
 from powerd.core.state import Config, State
-from powerd.core.targets import GpuTarget, Sharing, share_out, sort_out
+from powerd.core.targets import GpuTarget, Sharing, may_draw_mw, share_out, sort_out
 from powerd.core.units import MilliWatts
 
 
@@ -31,7 +31,7 @@ def host_share(
     over = overhead.overhead_step(state.overhead, config.overhead_mw, now.boot_s)
     host = budget.host_budget(config.rack, config.host, view.usable_mw, over)
     sharing = sort_out(readings, config.policies, state.demands, state.observed, now.boot_s)
-    gpu_mw, found, state = _without_raise(readings, host.gpu_mw, state, now, config)
+    gpu_mw, found, state = _without_raise(readings, sharing, host.gpu_mw, state, now, config)
     targets = share_out(sharing, gpu_mw, state.demands)
     fallback = targets
     if view.failsafe_cap_mw < view.cap_mw:
@@ -51,7 +51,12 @@ def host_share(
 
 
 def _without_raise(
-    readings: tuple[GpuReading, ...], gpu_mw: MilliWatts, state: State, now: Now, config: Config
+    readings: tuple[GpuReading, ...],
+    sharing: Sharing,
+    gpu_mw: MilliWatts,
+    state: State,
+    now: Now,
+    config: Config,
 ) -> tuple[MilliWatts, tuple[Step, ...], State]:
     """Before any controller is heard, stay at or below the limits that were found.
 
@@ -62,10 +67,11 @@ def _without_raise(
     remembered = state.failsafe.held_mw is not None
     if state.failsafe.phase is not Phase.INIT or remembered or now.boot_s >= over_boot_s or not readings:
         return gpu_mw, (), state
-    if state.found_mw is None:
-        found = sum(reading.worst_case_mw or 0 for reading in readings)
-        state = replace(state, found_mw=found)
-    if state.found_mw is None or state.found_mw >= gpu_mw:
+    found_mw = state.found_mw
+    if found_mw is None:
+        found_mw = sharing.fixed_mw + sum(may_draw_mw(r) or 0 for r in readings if r.uuid in sharing.ranges)
+        state = replace(state, found_mw=found_mw)
+    if found_mw >= gpu_mw:
         return gpu_mw, (), state
     note = "no raise above the limits found before a controller is heard"
-    return state.found_mw, (Step("found", state.found_mw, "gpu", note, over_boot_s),), state
+    return found_mw, (Step("found", found_mw, "gpu", note, over_boot_s),), state

@@ -110,6 +110,17 @@ def sort_out(
     return Sharing(tuple(requests), ranges, fixed)
 
 
+def may_draw_mw(reading: GpuReading) -> MilliWatts | None:
+    """Return the most a GPU may draw before it is written again; None if nothing is known.
+
+    That is its requested limit even while less is enforced: whatever limits it out of band can let go at any
+    moment, so its watts are free only once the request is down as well.
+    """
+    if reading.worst_case_mw is None:
+        return None
+    return max(reading.worst_case_mw, reading.requested_mw or 0)
+
+
 def _why_fixed(reading: GpuReading, observed: Observed, boot_s: float) -> str:
     if reading.state is not GpuState.OK:
         return f"{reading.state}: {reading.detail}" if reading.detail else str(reading.state)
@@ -122,8 +133,9 @@ def _why_fixed(reading: GpuReading, observed: Observed, boot_s: float) -> str:
 
 def _counted_mw(reading: GpuReading, policy: GpuPolicy, all_readings: Iterable[GpuReading]) -> MilliWatts:
     """Return the most a GPU that cannot be limited may draw, from the best knowledge there is."""
-    if reading.worst_case_mw is not None:
-        return reading.worst_case_mw
+    mw = may_draw_mw(reading)
+    if mw is not None:
+        return mw
     if policy.ceiling_mw is not None:
         return policy.ceiling_mw
     if reading.constraints is not None:

@@ -95,7 +95,8 @@ def test_a_gpu_that_refused_is_counted_until_it_is_tried_again() -> None:
 @pytest.mark.parametrize(
     ("reading", "ceiling", "counted"),
     [
-        (gpu(0, state=GpuState.LOST, worst_case=650), 400, 650),
+        (gpu(0, state=GpuState.LOST, limit=600, worst_case=650), 400, 650),
+        (gpu(0, capability=Capability.READABLE, limit=500, requested=650), 400, 650),
         (gpu(0, state=GpuState.LOST, limit=None), 400, 400),
         (gpu(0, state=GpuState.LOST, limit=None), None, 700),
         (gpu(0, capability=Capability.OPAQUE, limit=None, constraints=None), None, 1000),
@@ -104,7 +105,7 @@ def test_a_gpu_that_refused_is_counted_until_it_is_tried_again() -> None:
 def test_what_an_unknown_gpu_counts_comes_from_the_best_knowledge_there_is(
     reading: GpuReading, ceiling: int | None, counted: int
 ) -> None:
-    """Its worst case, its configured ceiling, its maximum, or that of its largest neighbour."""
+    """Its worst case or request, its configured ceiling, its maximum, or that of its largest neighbour."""
     policy = GpuPolicy(ceiling_mw=None if ceiling is None else ceiling * W)
     policies = GpuPolicies(by_uuid={uuid(0): policy})
     big = gpu(1, constraints=(200, 1000))
