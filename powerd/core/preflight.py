@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from powerd.core.model import GpuReading
+from powerd.core.model import Capability, GpuReading
 from powerd.core.observed import Observed
 from powerd.core.state import Config
-from powerd.core.targets import gpu_range
+from powerd.core.targets import gpu_range, may_draw_mw
 from powerd.core.units import MilliWatts, watts
 
 
@@ -41,6 +41,6 @@ def objections(
 
 def _least_mw(reading: GpuReading, config: Config) -> MilliWatts:
     span = gpu_range(reading, config.policies.of(reading.uuid), Observed())
-    if span is None:
-        return reading.worst_case_mw or 0
+    if span is None or reading.capability is not Capability.SETTABLE:
+        return may_draw_mw(reading) or 0
     return span.floor_mw

@@ -39,3 +39,8 @@ def test_configured_floors_and_gpus_that_cannot_be_limited_count() -> None:
     opaque = gpu(3, capability=Capability.OPAQUE, constraints=None, worst_case=450)
     [line] = against([*FOUR[:3], opaque])
     assert "are 1250 W" in line
+
+
+def test_a_gpu_that_cannot_be_written_counts_what_it_may_draw_not_its_minimum() -> None:
+    [line] = against([*FOUR[:3], gpu(3, capability=Capability.READABLE, limit=500)])
+    assert "are 1300 W" in line
