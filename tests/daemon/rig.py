@@ -152,6 +152,12 @@ class Rig:
         self.facility.publish(self.facility.budget(watts, lease_s, **overrides))
         return grant
 
+    def obey(self, watts: float | None, lease_s: float = LEASE_S, within_s: float = 3.0) -> Grant:
+        """Publish a budget in good order and wait until the limits follow it."""
+        grant = self.publish_budget(watts, lease_s)
+        self.wait_for(lambda: self.obeyed(watts), within_s, what=f"{watts} W obeyed")
+        return grant
+
     def get(self, path: str) -> Answer:
         """GET from the daemon.
 
@@ -183,6 +189,15 @@ class Rig:
             if match and all(f'{key}="{value}"' in (match[1] or "") for key, value in labels.items()):
                 total += float(match[2])
         return total
+
+    def problem(self, event: str) -> str:
+        """Return the text of a problem that status shows; empty if it shows none of that event."""
+        return next((str(error["text"]) for error in self.status()["errors"] if error["event"] == event), "")
+
+    def wait_iterations(self, count: int) -> None:
+        """Wait until the daemon has finished that many more iterations."""
+        last = self.status()["iteration"] + count
+        self.wait_for(lambda: self.status()["iteration"] >= last, what=f"{count} iterations")
 
     def limits_mw(self) -> list[int]:
         """Return the limit in effect of every GPU, from the GPUs themselves."""
