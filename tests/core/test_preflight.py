@@ -36,7 +36,7 @@ def test_a_host_whose_real_floor_is_above_the_rosters_must_not_start() -> None:
 def test_configured_floors_and_gpus_that_cannot_be_limited_count() -> None:
     own = {uuid(0): GpuPolicy(floor_mw=300 * W)}
     assert objections(FOUR, config(by_uuid=own), 200 * W, persistence_needed=True)
-    opaque = gpu(3, capability=Capability.OPAQUE, constraints=None, worst_case=450)
+    opaque = gpu(3, capability=Capability.OPAQUE, limit=None, constraints=None, worst_case=450)
     [line] = against([*FOUR[:3], opaque])
     assert "are 1250 W" in line
 
