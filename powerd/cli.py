@@ -81,6 +81,7 @@ def check_config(
 )
 def guard(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
     """Run the privileged process: the only one that writes limits. Unix socket only."""
+    # `powerd.__main__` takes a shorter way; this is for help, and for callers of `main`.
     from powerd.guard.__main__ import main as guard_main  # noqa: PLC0415
 
     raise typer.Exit(guard_main(arguments or []))
