@@ -28,6 +28,9 @@ Reply = Callable[[dict[str, Any]], None]
 # How long falling back may take before its outcome is told as it stands.
 FALL_BACK_WITHIN_S = 5.0
 
+# In call deadlines: a read starts a little after it was asked for, and must be seen to hang before the reply.
+_PATIENCE = 1.1
+
 PLAN_FILE = "plan.json"
 BASELINE_FILE = "baseline.json"
 
@@ -83,7 +86,7 @@ class Keeper:
     def read(self, reply: Reply) -> None:
         """Sample every GPU and reply with a report."""
         now = self._clock()
-        request = _Read(now, now + self._config.call_deadline_s, reply)
+        request = _Read(now, now + _PATIENCE * self._config.call_deadline_s, reply)
         self._reads.append(request)
         if not self._attachment.in_progress:
             self._start_read(request)

@@ -196,7 +196,7 @@ class Rig:
         self.keeper.read(replies.append)
         self.settle()
         if not replies:
-            self.advance(self.config.call_deadline_s)
+            self.advance(2 * self.config.call_deadline_s)
         assert len(replies) == 1, "a read is answered exactly once"
         return replies[0]
 
