@@ -146,7 +146,7 @@ async def _negotiate(
     will: Outgoing | None,
 ) -> tuple["_Client", str]:
     for version in versions[:-1]:
-        with contextlib.suppress(_VersionRefusedError):
+        with contextlib.suppress(_NotUnderstoodError):
             return await _enter(_client(options, where, version, on_message, will)), version
     version = versions[-1]
     return await _enter(_client(options, where, version, on_message, will)), version
@@ -155,16 +155,14 @@ async def _negotiate(
 async def _enter(client: "_Client") -> "_Client":
     try:
         await client.enter()
-    except BaseException as error:
+    except BaseException:
         client.close_socket()
-        if isinstance(error, aiomqtt.MqttCodeError) and error.rc == _UNSUPPORTED_PROTOCOL_VERSION:
-            raise _VersionRefusedError("the broker refuses this version of MQTT") from error
         raise
     return client
 
 
-class _VersionRefusedError(aiomqtt.MqttError):
-    """The broker does not speak this version of MQTT, or hung up instead of saying so."""
+class _NotUnderstoodError(aiomqtt.MqttError):
+    """The broker refuses this version of MQTT, or hangs up or keeps silent instead of saying so."""
 
 
 class _Client(aiomqtt.Client):
@@ -185,7 +183,16 @@ class _Client(aiomqtt.Client):
         Raises:
             aiomqtt.MqttError: no connection, or one that was closed as soon as it was made.
         """
-        await self.__aenter__()
+        try:
+            await self.__aenter__()
+        except aiomqtt.MqttCodeError as error:
+            if error.rc != _UNSUPPORTED_PROTOCOL_VERSION:
+                raise
+            raise _NotUnderstoodError("the broker refuses this version of MQTT") from None
+        except aiomqtt.MqttError:
+            if self._client.socket() is None:  # not even a connection
+                raise
+            raise _NotUnderstoodError("the broker does not answer") from None
         self._entered = True
         if self.lost:
             raise aiomqtt.MqttError("the broker closed the connection as soon as it was made")
@@ -200,7 +207,7 @@ class _Client(aiomqtt.Client):
     ) -> None:
         if not self._connected.done():
             # aiomqtt would go on waiting for the answer.
-            self._connected.set_exception(_VersionRefusedError("the broker hung up without an answer"))
+            self._connected.set_exception(_NotUnderstoodError("the broker hung up without an answer"))
             return
         self.lost = self._connected.exception() is None
         # aiomqtt would let calls wait for their answers until they time out.

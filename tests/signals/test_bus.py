@@ -205,6 +205,21 @@ async def test_a_broker_that_hangs_up_on_version_5_is_spoken_to_in_3_1_1() -> No
         assert seen.bus.status().protocol == "3.1.1"
 
 
+async def test_a_broker_that_keeps_silent_on_version_5_is_spoken_to_in_3_1_1(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """amqtt 0.12 does, when the connection has a will."""
+    monkeypatch.setattr("powerd.signals.mqtt.ANSWER_TIMEOUT_S", 0.2)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if await connect_version(reader) == 4:
+            writer.write(ACCEPT_311)
+
+    async with tcp_server(answer) as url, Observed(options(url)) as seen:
+        await seen.connected()
+        assert seen.bus.status().protocol == "3.1.1"
+
+
 async def test_a_version_asked_for_is_the_only_one_tried() -> None:
     asked: list[int] = []
 
