@@ -60,6 +60,39 @@ def run(
     asyncio.run(serve(loaded.settings, config))
 
 
+@app.command(epilog="Example: powerd demo --hosts 4 --gpus 8 --duration 60")
+def demo(
+    hosts: Annotated[int, typer.Option(help="Hosts of the rack.")] = 4,
+    gpus: Annotated[int, typer.Option(help="Simulated GPUs on each host.")] = 8,
+    duration: Annotated[float, typer.Option(help="Seconds; 0: until Ctrl-C.", metavar="SECONDS")] = 60.0,
+    port: Annotated[int, typer.Option(help="Page of the first host; the others use the next ports.")] = 9780,
+    broker: Annotated[str, typer.Option(help="URL of a broker; default: an embedded one.")] = "",
+    scenario: Annotated[str, typer.Option(help="What the facility does.")] = "stepped-budget",
+    seed: Annotated[int, typer.Option(help="Which loads the GPUs have.", min=0)] = 1,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
+) -> None:
+    """Run a whole rack on this machine, without GPUs, and show what powerd does with it.
+
+    Real daemons and a real broker; only the GPUs are simulated, from measured curves and load traces. A
+    facility publishes 100, 70, 50 and 85 percent of the rack's budget and then falls silent. Ends with a
+    summary.
+    """
+    import asyncio  # noqa: PLC0415
+
+    from rich.console import Console  # noqa: PLC0415
+
+    from powerd.simulator import demo as rack_demo  # noqa: PLC0415
+
+    options = rack_demo.Options(hosts, gpus, duration, port, broker, scenario, seed)
+    console = Console(stderr=as_json, highlight=False)
+    summary = asyncio.run(rack_demo.run(options, console))
+    if as_json:
+        typer.echo(json.dumps(summary.document(), indent=2))
+    else:
+        console.print("", summary.table())
+
+
 @app.command("check-config", epilog="Example: powerd check-config /etc/powerd/powerd.toml")
 def check_config(
     file: Annotated[Path, typer.Argument(help="Main file; conf.d/*.toml beside it is read too.")],

@@ -1,0 +1,117 @@
+"""What the demo shows while it runs: one line per host and one for the rack; off a terminal, plain lines."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from powerd.simulator.demo_rack import DemoRack
+from powerd.simulator.facility import Facility
+from powerd.simulator.observation import GpuView, HostView
+from powerd.simulator.scoreboard import Scoreboard
+
+_LEVELS = "▁▂▃▄▅▆▇█"
+_PLAIN_LEVELS = "12345678"
+_COLOURS = {"idle": "bright_black", "busy": "green", "capped": "yellow", "waking": "cyan"}
+_STATE_STYLES = {"limited": "green", "failsafe": "bold white on red", "init": "yellow"}
+_COUNTED = ("idle", "waking", "busy", "capped")
+# What a line takes without its bars.
+_COLUMNS_WITHOUT_BARS = 62
+_PROBLEMS_SHOWN = 3
+
+
+class Display:
+    """Makes what is shown out of what is known.
+
+    Args:
+        console: decides about colours, width, and which characters can be used.
+    """
+
+    def __init__(self, console: Console, rack: DemoRack, facility: Facility, board: Scoreboard) -> None:
+        self._rack = rack
+        self._facility = facility
+        self._board = board
+        self._levels = _LEVELS if console.encoding.lower().startswith("utf") else _PLAIN_LEVELS
+        self._bars = console.width >= _COLUMNS_WITHOUT_BARS + 2 * (rack.gpus + 2)
+
+    def screen(self, boot_s: float) -> RenderableType:
+        """Return the whole picture."""
+        hosts = list(self._board.latest.values())
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+        for name, justify in (("host", "left"), ("state", "left"), ("may draw", "right"), ("draws", "right")):
+            table.add_column(name, justify="right" if justify == "right" else "left", no_wrap=True)
+        for name in _COUNTED:
+            table.add_column(Text(name, style=f"bold {_COLOURS[name]}"), justify="right", no_wrap=True)
+        if self._bars:
+            table.add_column("limits", no_wrap=True)
+            table.add_column("draw", no_wrap=True)
+        for host in sorted(hosts, key=lambda view: self._rack.host_names.index(view.host)):
+            table.add_row(*self._row(host))
+        return Group(table, Text(self.line(boot_s), style="bold"), Text(self.news(boot_s)), *_problems(hosts))
+
+    def line(self, boot_s: float) -> str:
+        """Return the rack in one line."""
+        hosts = self._board.latest.values()
+        budget_watts = self._board.budgets.at(boot_s)
+        worst_watts = sum(host.worst_case_watts for host in hosts)
+        draw_watts = sum(host.draw_watts for host in hosts)
+        return (
+            f"rack   {self._elapsed(boot_s)}  budget {budget_watts:,.0f} W "
+            f"({100 * budget_watts / self._rack.nominal_watts:.0f} %)   "
+            f"draws {draw_watts:,.0f} W   worst case {worst_watts:,.0f} W"
+        )
+
+    def counts(self) -> str:
+        """Return what the GPUs of the rack do, in one line."""
+        gpus = [gpu for host in self._board.latest.values() for gpu in host.gpus]
+        counted = Counter(gpu.demand for gpu in gpus)
+        states = Counter(host.state for host in self._board.latest.values())
+        return "  ".join(f"{number} {name}" for name, number in [*states.items(), *sorted(counted.items())])
+
+    def news(self, boot_s: float) -> str:
+        """Return what happened last: the budget and the reaction to it, or the silence."""
+        phase, budgets = self._facility.phase, self._board.budgets
+        if phase is None:
+            return "facility: nothing said yet, so hosts are at the failsafe budget"
+        if self._facility.trouble:
+            return f"facility: cannot publish: {self._facility.trouble}"
+        if phase.pct is None:
+            left_s = budgets.end_s - boot_s
+            if left_s > 0:
+                return f"facility: silent; its last lease ends in {left_s:.0f} s"
+            return f"facility: silent; its lease is over: failsafe, {self._rack.failsafe_watts:,} W"
+        said = f"facility: {phase.pct} % of nominal, {self._rack.budget_watts(phase.pct):,} W"
+        cut = self._board.cut
+        if cut is None or cut.watts != budgets.at(boot_s) or not cut.reactions_ms:
+            return said
+        return f"{said}; {len(cut.reactions_ms)} hosts cut, read back after {max(cut.reactions_ms):.1f} ms"
+
+    def _elapsed(self, boot_s: float) -> str:
+        return f"{max(0.0, boot_s - self._board.budgets.start_s):4.0f} s"
+
+    def _row(self, host: HostView) -> Iterable[RenderableType]:
+        counted = Counter(gpu.demand for gpu in host.gpus)
+        yield host.host
+        yield Text(host.state, style=_STATE_STYLES.get(host.state, ""))
+        yield f"{host.cap_watts:,.0f} W"
+        yield f"{host.draw_watts:,.0f} W"
+        yield from (str(counted[name]) for name in _COUNTED)
+        if self._bars:
+            yield self._bar(host.gpus, [gpu.limit_watts for gpu in host.gpus])
+            yield self._bar(host.gpus, [gpu.draw_watts for gpu in host.gpus])
+
+    def _bar(self, gpus: Sequence[GpuView], watts: Sequence[float]) -> Text:
+        """Return one character per GPU: its height is watts, its colour what the GPU does."""
+        bar = Text()
+        for gpu, value in zip(gpus, watts, strict=True):
+            level = int(value / gpu.max_watts * len(self._levels))
+            bar.append(self._levels[min(level, len(self._levels) - 1)], _COLOURS.get(gpu.demand, "red"))
+        return bar
+
+
+def _problems(hosts: Iterable[HostView]) -> Iterable[Text]:
+    lines = [f"! {host.host}: {problem}" for host in hosts for problem in host.problems]
+    for line in lines[:_PROBLEMS_SHOWN]:
+        yield Text(line, style="yellow", no_wrap=True, overflow="ellipsis")

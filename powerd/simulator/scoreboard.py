@@ -1,0 +1,183 @@
+"""Adds up what the demo shows: draw against budget, reaction times, work, and watts that were not stranded.
+
+Everything is measured from outside, from what hosts report, against the budgets as the facility sent them.
+Nothing before the first budget counts. Pure arithmetic on the times it is given, boot clock seconds.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from powerd.core.units import MilliWatts, milliwatts
+from powerd.simulator.budget_record import BudgetRecord
+from powerd.simulator.observation import HostView
+
+# A cut has to be obeyed this long after it was published. That takes milliseconds; but hosts read their GPUs
+# every 0.2 s only, and from the reading before a cut to the one after it draw is taken to fall evenly.
+SETTLED_AFTER_S = 0.5
+STEP_S = 0.05
+_S_PER_H = 3600
+
+# Work per second that (host, GPU) does under a limit at a moment.
+Work = Callable[[str, int, MilliWatts, float], float]
+
+
+class RackDraw:
+    """The draw of a rack whose hosts are sampled at different moments: straight lines between samples."""
+
+    def __init__(self, hosts: Sequence[str]) -> None:
+        self._tracks: dict[str, deque[tuple[float, float]]] = {host: deque() for host in hosts}
+        self._next_s: float | None = None
+
+    def add(self, host: str, boot_s: float, watts: float) -> list[tuple[float, float]]:
+        """Take in a sample; return (moment, rack watts) every `STEP_S`, as far as all hosts are known."""
+        track = self._tracks[host]
+        if not track or boot_s > track[-1][0]:
+            track.append((boot_s, watts))
+        if not all(self._tracks.values()):
+            return []
+        if self._next_s is None:
+            self._next_s = max(track[0][0] for track in self._tracks.values())
+        points = []
+        while self._next_s <= min(track[-1][0] for track in self._tracks.values()):
+            points.append((self._next_s, sum(_at(track, self._next_s) for track in self._tracks.values())))
+            self._next_s += STEP_S
+        return points
+
+
+def _at(track: deque[tuple[float, float]], boot_s: float) -> float:
+    """Return a track's value, and drop what lies before it: moments are asked for in order."""
+    while len(track) > 1 and track[1][0] <= boot_s:
+        track.popleft()
+    (start_s, start), (end_s, end) = track[0], track[min(1, len(track) - 1)]
+    return start if end_s == start_s else start + (end - start) * (boot_s - start_s) / (end_s - start_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Percentiles by nearest rank; None where nothing was measured."""
+
+    p50: float | None
+    p99: float | None
+    max: float | None
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return the percentiles of some values."""
+    ranked = sorted(values)
+    if not ranked:
+        return Spread(None, None, None)
+    return Spread(*(round(ranked[-(-len(ranked) * pct // 100) - 1], 3) for pct in (50, 99, 100)))
+
+
+@dataclass(slots=True)
+class Cut:
+    """A budget that was lowered, and the hosts that have to follow.
+
+    Attributes:
+        reactions_ms: of the hosts that had limits to lower: budget published until last cut read back.
+    """
+
+    watts: float
+    published_boot_s: float
+    waiting: set[str]
+    reactions_ms: list[float] = field(default_factory=list)
+
+
+class Scoreboard:
+    """Takes in budgets and host reports as they come.
+
+    Args:
+        failsafe_watts: in force when no budget is.
+        work: for the comparison with equal caps.
+
+    Attributes:
+        cut: the latest one; None before the first.
+        peak_watts: highest draw of the rack, overhead included.
+        exceeded_watt_s: draw above the budget in force, from the very moment that one was published.
+        exceeded_after_reaction_watt_s: the same without the first `SETTLED_AFTER_S` after each cut.
+        recovered_watt_s: what GPUs drew above an equal part of their host's GPU budget: watts that static
+            equal caps would have stranded at idle neighbours.
+        work, work_uniform: work done under the limits in effect, and under static equal caps on the same
+            loads and budgets; one unit is a second of one GPU without a limit.
+        failsafe_entries: times that a host entered failsafe, all hosts together.
+        reactions_ms: of all cuts, as in `Cut`; facility and hosts are on one machine, so on one boot clock.
+        reactions_in_host_ms: the same from the moment at which the host had received the message.
+    """
+
+    def __init__(self, hosts: Sequence[str], failsafe_watts: float, work: Work) -> None:
+        self.budgets = BudgetRecord(failsafe_watts)
+        self._draw = RackDraw(hosts)
+        self._work_of = work
+        self.latest: dict[str, HostView] = {}
+        self.cut: Cut | None = None
+        self.rack_watts = 0.0
+        self.peak_watts = 0.0
+        self.exceeded_watt_s = 0.0
+        self.exceeded_after_reaction_watt_s = 0.0
+        self.recovered_watt_s = 0.0
+        self.work = 0.0
+        self.work_uniform = 0.0
+        self.failsafe_entries = 0
+        self.reactions_ms: list[float] = []
+        self.reactions_in_host_ms: list[float] = []
+
+    def publish(self, boot_s: float, watts: float, lease_s: float) -> None:
+        """Take in a budget that the facility is about to send."""
+        if self.budgets.publish(boot_s, watts, lease_s):
+            self.cut = Cut(watts, boot_s, set(self.latest))
+
+    def add(self, view: HostView) -> None:
+        """Take in what a host reports."""
+        before = self.latest.get(view.host)
+        self.latest[view.host] = view
+        if before is not None and before.received_boot_s >= self.budgets.start_s:
+            self._tally(before, view.received_boot_s)
+            self.failsafe_entries += before.state != "failsafe" and view.state == "failsafe"
+        self._react(view)
+        for boot_s, watts in self._draw.add(view.host, view.sampled_boot_s, view.draw_watts):
+            self.rack_watts = watts
+            if boot_s >= self.budgets.start_s:
+                self._weigh(boot_s, watts)
+
+    @property
+    def work_vs_uniform(self) -> float | None:
+        """Return the work done, as a multiple of what static equal caps would have done."""
+        return self.work / self.work_uniform if self.work_uniform else None
+
+    @property
+    def recovered_wh(self) -> float:
+        """Return the recovered energy in watt-hours."""
+        return self.recovered_watt_s / _S_PER_H
+
+    def _weigh(self, boot_s: float, watts: float) -> None:
+        self.peak_watts = max(self.peak_watts, watts)
+        excess_watt_s = max(0.0, watts - self.budgets.at(boot_s)) * STEP_S
+        self.exceeded_watt_s += excess_watt_s
+        if self.budgets.since_cut_s(boot_s) >= SETTLED_AFTER_S:
+            self.exceeded_after_reaction_watt_s += excess_watt_s
+
+    def _react(self, view: HostView) -> None:
+        cut = self.cut
+        if cut is None or view.host not in cut.waiting or view.lease_watts != cut.watts:
+            return
+        cut.waiting.remove(view.host)
+        reaction = view.reaction
+        if reaction is not None and reaction.received_boot_s >= cut.published_boot_s:
+            took_ms = (reaction.last_cut_boot_s - cut.published_boot_s) * 1000
+            cut.reactions_ms.append(took_ms)
+            self.reactions_ms.append(took_ms)
+            self.reactions_in_host_ms.append(reaction.seconds * 1000)
+
+    def _tally(self, view: HostView, until_boot_s: float) -> None:
+        """Add up the time for which a report was the latest of its host."""
+        elapsed_s = until_boot_s - view.received_boot_s
+        middle_boot_s = view.received_boot_s + elapsed_s / 2
+        equal_watts = view.gpus_watts / max(1, len(view.gpus))
+        for index, gpu in enumerate(view.gpus):
+            uniform_watts = min(max(equal_watts, gpu.min_watts), gpu.max_watts)
+            limits_mw = milliwatts(gpu.limit_watts), milliwatts(uniform_watts)
+            done, done_uniform = (self._work_of(view.host, index, mw, middle_boot_s) for mw in limits_mw)
+            self.work += done * elapsed_s
+            self.work_uniform += done_uniform * elapsed_s
+            self.recovered_watt_s += max(0.0, gpu.draw_watts - uniform_watts) * elapsed_s
