@@ -231,11 +231,11 @@ def _other_writer(old: GpuReading, new: GpuReading) -> bool:
 
 
 def rejected(change: Change) -> Samples:
-    """Give one for each message that the core rejected."""
+    """Give one for each message that the core did not simply accept (signals.md B6 counts repeats too)."""
     return (
         ((verdict.source, verdict.reason), 1.0)
         for verdict in change.after.decision.verdicts
-        if verdict.kind is VerdictKind.REJECTED
+        if verdict.kind is not VerdictKind.ACCEPTED
     )
 
 

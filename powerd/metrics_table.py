@@ -110,7 +110,13 @@ TABLE: tuple[Row, ...] = (
     Row(SIGNAL_AGE, G, "Seconds since the source was last believed.", ("source",)),
     Row("powerd_lease_remaining_seconds", G, "Seconds until the budget's lease is over.", (), readers.lease),
     Row("powerd_failsafe_active", G, "1 while the failsafe budget holds.", ("cause",), readers.failsafe),
-    Row(REJECTED, C, "Messages that could not be used.", ("source", "reason"), grow=readers.rejected),
+    Row(
+        REJECTED,
+        C,
+        "Messages that were refused, came twice, or may only lower.",
+        ("source", "reason"),
+        grow=readers.rejected,
+    ),
     Row(
         "powerd_mqtt_connected",
         G,
