@@ -22,7 +22,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_rig(library: Path, tmp_path: Path) -> Iterator[MakeRig]:
-    """Make rigs, none of their processes started; at the end the observer judges what their GPUs were told."""
+    """Make rigs, none of their processes started; at the end the observer judges their write logs."""
     rigs: list[Rig] = []
     with ExitStack() as stack:
 

@@ -69,7 +69,9 @@ def excesses(rig: Rig, since_boot_s: float) -> Iterator[str]:
     """Yield every time in which the sum stayed above what is allowed for longer than a change takes."""
     moments = history(rig)
     ends = [grant.end_boot_s for grant in rig.grants]
-    points = sorted([*(moment.boot_s for moment in moments), *ends, *(end + GRACE_S for end in ends), boot_s()])
+    points = sorted(
+        [*(moment.boot_s for moment in moments), *ends, *(end + GRACE_S for end in ends), boot_s()]
+    )
     above_since_boot_s: float | None = None
     for point_s in (point_s for point_s in points if since_boot_s <= point_s <= boot_s()):
         known = [moment.sum_mw for moment in moments if moment.boot_s <= point_s]
