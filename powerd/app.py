@@ -99,6 +99,13 @@ class Daemon:
             answer_within_s=2 * settings.guard.call_deadline_s + 1,
         )
         self._sampler = self._make_sampler()
+        self._listener = BudgetListener(
+            rack=host.rack,
+            hard_limit_mw=self._rack.hard_limit_mw,
+            sources=settings.signals.native.sources,
+            clock=self._clock,
+            hooks=Hooks(self._submit, self._notice, self._metrics.signal_rejected),
+        )
         self._bus = self._make_bus() if settings.signals.native.enabled else None
         self._reporter = Reporter(self._listeners(), self._keeper)
         self._controller = self._make_controller()
@@ -143,18 +150,6 @@ class Daemon:
         return OverheadSampler(read, gpu_draw_mw, on_error, self._settings.control.period_s)
 
     def _make_bus(self) -> Bus:
-        host = self._settings.host
-        listener = BudgetListener(
-            rack=host.rack,
-            hard_limit_mw=self._rack.hard_limit_mw,
-            sources=self._settings.signals.native.sources,
-            clock=self._clock,
-            hooks=Hooks(
-                submit=self._submit,
-                notice=self._notice,
-                rejected=self._metrics.signal_rejected,
-            ),
-        )
         presence = Presence(
             self._topics.online,
             lambda online: self._host_report.online(online=online, wall_s=self._clock.now().wall_s),
@@ -162,7 +157,7 @@ class Daemon:
         return Bus(
             _bus_options(self._settings),
             filters=[self._topics.budget],
-            on_message=listener.on_message,
+            on_message=self._listener.on_message,
             on_notice=self._notice,
             presence=presence,
         )
@@ -210,7 +205,9 @@ class Daemon:
         self._controller.notice(notice)
 
     def _bus_status(self) -> BusStatus:
-        return self._bus.status() if self._bus else BusStatus("", error="signals.native.enabled = false")
+        if self._bus is not None:
+            return self._bus.status(rejected=self._listener.rejected)
+        return BusStatus("", error="signals.native.enabled = false")
 
     def _overhead(self) -> OverheadSample | None:
         return self._sampler.latest if self._sampler else None

@@ -1,0 +1,49 @@
+"""`make bench`: every benchmark as a table, then all of them as one JSON object."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from benchmarks.allocator import measure_allocator, measure_decision
+from benchmarks.footprint import measure_footprint
+from benchmarks.reaction import measure_reaction
+from benchmarks.table import Table
+
+SLOW_SET_MS = 15.0
+
+
+def main() -> int:
+    """Run what is asked for; exit 1 if a figure is above its bound."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", help="only these; default: all")
+    parser.add_argument("--cuts", type=int, default=512, help="cuts per reaction benchmark (default 512)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="length of the footprint benchmark")
+    parser.add_argument("--json", type=Path, help="write the JSON here too")
+    options = parser.parse_args()
+    available: dict[str, Callable[[], Table]] = {
+        "allocator": measure_allocator,
+        "decision": measure_decision,
+        "footprint": partial(measure_footprint, options.seconds),
+        "reaction": partial(measure_reaction, options.cuts),
+        "slow-driver": partial(measure_reaction, options.cuts, SLOW_SET_MS),
+    }
+    unknown = set(options.names) - available.keys()
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(available)}")
+    tables = {}
+    for name, measure in available.items():
+        if not options.names or name in options.names:
+            tables[name] = measure()
+            print(tables[name].render(), flush=True)
+    text = json.dumps({name: table.as_dict() for name, table in tables.items()}, indent=2)
+    print(text)
+    if options.json:
+        options.json.write_text(text + "\n", encoding="utf-8")
+    return 0 if all(figure.holds for table in tables.values() for figure in table.figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
