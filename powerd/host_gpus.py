@@ -100,7 +100,9 @@ class HostGpus:
             async with asyncio.timeout(self._answer_within_s):
                 return await call
         except GuardRefusedError as error:
-            self.error = f"the guard refused: {error}"
+            # Perhaps another client has taken over: a new connection gets a new token.
+            self._lose(f"the guard refused: {error}")
+            await self._guard.close()
         except GuardError as error:
             self._lose(str(error))
         except TimeoutError:
