@@ -68,7 +68,7 @@ def demo(
     port: Annotated[int, typer.Option(help="Page of the first host; the others use the next ports.")] = 9780,
     broker: Annotated[str, typer.Option(help="URL of a broker; default: an embedded one.")] = "",
     scenario: Annotated[str, typer.Option(help="What the facility does.")] = "stepped-budget",
-    seed: Annotated[int, typer.Option(help="Which loads the GPUs have.", min=0)] = 1,
+    seed: Annotated[int, typer.Option(help="Which loads the GPUs have.", min=0)] = 0,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
@@ -86,6 +86,8 @@ def demo(
 
     options = rack_demo.Options(hosts, gpus, duration, port, broker, scenario, seed)
     console = Console(stderr=as_json, highlight=False)
+    if not console.is_terminal:
+        console.width = 120  # there is none to ask for
     summary = asyncio.run(rack_demo.run(options, console))
     if as_json:
         typer.echo(json.dumps(summary.document(), indent=2))

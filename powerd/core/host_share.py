@@ -7,7 +7,7 @@ from powerd.core.failsafe import Phase
 from powerd.core.model import GpuReading, Now, Step, Write
 from powerd.core.rack_view import RackView
 from powerd.core.state import Config, State
-from powerd.core.targets import GpuTarget, Sharing, may_draw_mw, share_out, sort_out
+from powerd.core.targets import GpuTarget, Sharing, limits, may_draw_mw, share_out, sort_out
 from powerd.core.units import MilliWatts
 
 
@@ -33,18 +33,15 @@ def host_share(
     sharing = sort_out(readings, config.policies, state.demands, state.observed, now.boot_s)
     gpu_mw, found, state = _without_raise(readings, sharing, host.gpu_mw, state, now, config)
     targets = share_out(sharing, gpu_mw, state.demands)
-    fallback = targets
-    if view.failsafe_cap_mw < view.cap_mw:
-        usable_mw = config.rack.usable_mw(view.failsafe_cap_mw)
-        fallback_mw = budget.host_budget(config.rack, config.host, usable_mw, over).gpu_mw
-        fallback = share_out(sharing, min(gpu_mw, fallback_mw), state.demands)
+    usable_mw = config.rack.usable_mw(view.failsafe_cap_mw)
+    fallback_mw = budget.host_budget(config.rack, config.host, usable_mw, over).gpu_mw
     share = HostShare(
         host=host,
         gpu_mw=gpu_mw,
         infeasible_mw=max(view.infeasible_mw, sharing.floors_mw - host.gpu_mw),
         sharing=sharing,
         targets=targets,
-        fallback=tuple(Write(t.uuid, t.limit_mw) for t in fallback if t.limit_mw is not None),
+        fallback=limits(sharing, min(gpu_mw, fallback_mw)),
         steps=host.steps + found,
     )
     return share, state

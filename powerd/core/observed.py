@@ -91,7 +91,7 @@ def _other_writer(
 ) -> tuple[Observed, tuple[Notice, ...]]:
     written, requested = reading.written_mw, reading.requested_mw
     if written is None or requested is None or abs(requested - written) <= ROUNDING_MW:
-        return replace(observed, rival_mw=None), ()
+        return observed if observed.rival_mw is None else replace(observed, rival_mw=None), ()
     if requested == observed.rival_mw:
         return observed, ()
     if requested < written:
@@ -108,9 +108,9 @@ def _out_of_band(
     observed: Observed, reading: GpuReading, boot_s: float, rules: ObservedRules
 ) -> tuple[Observed, tuple[Notice, ...]]:
     requested, enforced = reading.requested_mw, reading.enforced_mw
-    if requested is None or enforced is None or enforced >= requested - ROUNDING_MW:
-        return replace(observed, out_of_band_since_boot_s=None), ()
     since = observed.out_of_band_since_boot_s
+    if requested is None or enforced is None or enforced >= requested - ROUNDING_MW:
+        return observed if since is None else replace(observed, out_of_band_since_boot_s=None), ()
     if since is None:
         text = f"{watts(enforced):g} W enforced of {watts(requested):g} W requested: limited out of band"
         notice = Notice("out_of_band_limit", Severity.WARNING, text, reading.uuid)

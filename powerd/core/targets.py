@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from powerd.core.allocator import Allocation, Request, allocate
 from powerd.core.demand import Demand, GpuDemand
-from powerd.core.model import Capability, GpuReading, GpuState, Step
+from powerd.core.model import Capability, GpuReading, GpuState, Step, Write
 from powerd.core.observed import Observed
 from powerd.core.plan import whole_watts
 from powerd.core.topology import GpuPolicies, GpuPolicy
@@ -157,6 +157,15 @@ def share_out(
         known = demands[uuid]
         targets.append(GpuTarget(uuid, None, step.mw, known.want_mw, known.demand, (step,)))
     return tuple(sorted(targets, key=lambda target: target.uuid))
+
+
+def limits(sharing: Sharing, budget_mw: MilliWatts) -> tuple[Write, ...]:
+    """Return the limits alone of what `share_out` gives."""
+    allocations = allocate(budget_mw - sharing.fixed_mw, sharing.requests)
+    return tuple(
+        Write(request.uuid, whole_watts(allocations[request.uuid].limit_mw, request.floor_mw))
+        for request in sharing.requests
+    )
 
 
 def _target(request: Request, allocation: Allocation, span: Range, known: GpuDemand) -> GpuTarget:

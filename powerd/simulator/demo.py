@@ -178,14 +178,12 @@ class _Demo:
         rack = self._rack
         first = rack.host_names[0]
         say = partial(self._console.print, soft_wrap=True)
-        say(f"page: {rack.url(first)}/  (host {first}; the others are on the next ports)")
+        say(f"page: {rack.url(first)}/ of host {first}; the others are on the next ports")
+        say(f"rack {rack.name}: {rack.hosts} hosts x {rack.gpus} simulated GPUs, broker {rack.broker_url}")
+        say(f"budgets: nominal {rack.nominal_watts:,} W, failsafe {rack.failsafe_watts:,} W")
         say(
-            f"rack {rack.name}: {rack.hosts} hosts x {rack.gpus} simulated GPUs, nominal "
-            f"{rack.nominal_watts:,} W, failsafe {rack.failsafe_watts:,} W, broker {rack.broker_url}"
-        )
-        say(
-            f"time is compressed: period {PERIOD_S:g} s, leases of {LEASE_S:g} s, raises at "
-            f"{RAMP_PCT_PER_MIN} % a minute, loads {TIME_FACTOR} times as fast as they were recorded"
+            f"time is compressed: period {PERIOD_S:g} s, leases {LEASE_S:g} s, raises "
+            f"{RAMP_PCT_PER_MIN} %/min, loads x {TIME_FACTOR}"
         )
         if writes_are_forbidden():
             say(FORBIDDEN)

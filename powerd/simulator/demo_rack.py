@@ -17,10 +17,12 @@ from powerd.simulator.loads import curve_at, load_at
 
 SITE = "demo"
 MODEL = "A100-SXM"
-# Assumed: fans, processors, memory and network of an eight-GPU server, per GPU.
-OVERHEAD_WATTS_PER_GPU = 100
+# Assumed: processors, memory, network and fans of a host, per GPU.
+OVERHEAD_WATTS_PER_GPU = 50
 GUARD_BAND_PCT = 2
-# Of the nominal budget. The floors need 40 %.
+# Assumed: racks are provisioned for less than what all their GPUs could draw at once.
+NOMINAL_PCT_OF_MAXIMUM = 80
+# Of the nominal budget. The floors, a third of the maximum, need 43 %.
 FAILSAFE_PCT = 45
 MAX_HOSTS = 64
 MAX_GPUS = 64
@@ -120,9 +122,9 @@ class DemoRack:
 
     @property
     def nominal_watts(self) -> int:
-        """Return the budget that lets every GPU draw its maximum."""
+        """Return the most that the facility ever gives; also the rack's hard limit."""
         host_watts = self.gpus * model_named(MODEL).max_mw // 1000 + self.overhead_watts
-        return -(-self.hosts * host_watts * 100 // (100 - GUARD_BAND_PCT))
+        return self.hosts * host_watts * NOMINAL_PCT_OF_MAXIMUM // 100
 
     @property
     def failsafe_watts(self) -> int:
@@ -174,6 +176,11 @@ class DemoRack:
         simulated = self.simulated(host)
         return curve_at(simulated, gpu).throughput(limit_mw, load_at(simulated, gpu, boot_s))
 
+    @staticmethod
+    def state_dir(directory: Path) -> Path:
+        """Return what has to exist before a host whose directory this is can keep its state."""
+        return directory / "state"
+
     def config(self, host: str, directory: Path) -> str:
         """Return the configuration file of a host that keeps its files and sockets in `directory`."""
         floor_watts = self.gpus * model_named(MODEL).min_mw // 1000 + self.overhead_watts
@@ -183,7 +190,7 @@ class DemoRack:
             rack=_text(self.name),
             host=_text(host),
             overhead_watts=self.overhead_watts,
-            state_dir=_text(directory / "state"),
+            state_dir=_text(self.state_dir(directory)),
             nominal_watts=self.nominal_watts,
             failsafe_watts=self.failsafe_watts,
             guard_band_pct=GUARD_BAND_PCT,

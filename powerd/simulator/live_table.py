@@ -1,5 +1,6 @@
 """What the demo shows while it runs: one line per host and one for the rack; off a terminal, plain lines."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -83,6 +84,9 @@ class Display:
                 return f"facility: silent; its last lease ends in {left_s:.0f} s"
             return f"facility: silent; its lease is over: failsafe, {self._rack.failsafe_watts:,} W"
         said = f"facility: {phase.pct} % of nominal, {self._rack.budget_watts(phase.pct):,} W"
+        lowest_watts = min((host.rack_watts for host in self._board.latest.values()), default=math.inf)
+        if lowest_watts < self._rack.budget_watts(phase.pct):
+            return f"{said}; hosts climb, now at {lowest_watts:,.0f} W"
         cut = self._board.cut
         if cut is None or cut.watts != budgets.at(boot_s) or not cut.reactions_ms:
             return said
@@ -112,6 +116,10 @@ class Display:
 
 
 def _problems(hosts: Iterable[HostView]) -> Iterable[Text]:
-    lines = [f"! {host.host}: {problem}" for host in hosts for problem in host.problems]
-    for line in lines[:_PROBLEMS_SHOWN]:
-        yield Text(line, style="yellow", no_wrap=True, overflow="ellipsis")
+    """Name each problem once, with the hosts that have it."""
+    having: dict[str, list[str]] = {}
+    for host in hosts:
+        for problem in host.problems:
+            having.setdefault(problem, []).append(host.host)
+    for problem, names in list(having.items())[:_PROBLEMS_SHOWN]:
+        yield Text(f"! {' '.join(names)}: {problem}", style="yellow", no_wrap=True, overflow="ellipsis")

@@ -91,8 +91,8 @@ async def _listens(port: int) -> bool:
 
 
 def _host_files(rack: DemoRack, host: str, directory: Path) -> Path:
-    """Make the directory of a host, and return its configuration."""
-    directory.mkdir()
+    """Make the directories of a host, and return its configuration."""
+    rack.state_dir(directory).mkdir(parents=True)
     config = directory / "powerd.toml"
     config.write_text(rack.config(host, directory), encoding="utf-8")
     return config

@@ -12,8 +12,8 @@ from powerd.core.units import MilliWatts, milliwatts
 from powerd.simulator.budget_record import BudgetRecord
 from powerd.simulator.observation import HostView
 
-# A cut has to be obeyed this long after it was published. That takes milliseconds; but hosts read their GPUs
-# every 0.2 s only, and from the reading before a cut to the one after it draw is taken to fall evenly.
+# A cut has to be obeyed this long after it was published. That takes milliseconds; but it shows in the next
+# sample only, up to 0.2 s later, and the draw of the sample before counts until then.
 SETTLED_AFTER_S = 0.5
 STEP_S = 0.05
 _S_PER_H = 3600
@@ -23,7 +23,10 @@ Work = Callable[[str, int, MilliWatts, float], float]
 
 
 class RackDraw:
-    """The draw of a rack whose hosts are sampled at different moments: straight lines between samples."""
+    """The draw of a rack whose hosts are sampled at different moments.
+
+    Between two samples the higher one counts: a cut is not counted as obeyed before a sample shows it.
+    """
 
     def __init__(self, hosts: Sequence[str]) -> None:
         self._tracks: dict[str, deque[tuple[float, float]]] = {host: deque() for host in hosts}
@@ -49,8 +52,8 @@ def _at(track: deque[tuple[float, float]], boot_s: float) -> float:
     """Return a track's value, and drop what lies before it: moments are asked for in order."""
     while len(track) > 1 and track[1][0] <= boot_s:
         track.popleft()
-    (start_s, start), (end_s, end) = track[0], track[min(1, len(track) - 1)]
-    return start if end_s == start_s else start + (end - start) * (boot_s - start_s) / (end_s - start_s)
+    at_s, watts = track[0]
+    return watts if at_s == boot_s or len(track) == 1 else max(watts, track[1][1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,8 @@ class Scoreboard:
     Attributes:
         cut: the latest one; None before the first.
         peak_watts: highest draw of the rack, overhead included.
-        exceeded_watt_s: draw above the budget in force, from the very moment that one was published.
+        exceeded_watt_s: draw above the budget in force, from the very moment that one was published; rather
+            too much than too little, see `RackDraw`.
         exceeded_after_reaction_watt_s: the same without the first `SETTLED_AFTER_S` after each cut.
         recovered_watt_s: what GPUs drew above an equal part of their host's GPU budget: watts that static
             equal caps would have stranded at idle neighbours.

@@ -99,7 +99,7 @@ def _rows(it: dict[str, Any]) -> list[tuple[str, str, str]]:
         (
             "above budget",
             f"{it['exceeded_watt_seconds']:,.1f} W s",
-            "counted from the moment a lower budget was published; an upper bound",
+            "from the moment a lower budget is published, rather over-counted",
         ),
         (
             "  once settled",
@@ -109,17 +109,17 @@ def _rows(it: dict[str, Any]) -> list[tuple[str, str, str]]:
         (
             "reaction",
             _ms(it["reaction_ms"]),
-            "p50 / p99 / max, lower budget published to last cut read back",
+            "p50 / p99 / max, cut published to last limit read back",
         ),
-        ("  in the host", _ms(it["reaction_in_host_ms"]), "message received to last cut read back"),
+        ("  in the host", _ms(it["reaction_in_host_ms"]), "the same from when the host had received it"),
         (
             "recovered",
             f"{it['recovered_wh']:,.2f} Wh",
-            "drawn above an equal part of the host's GPU budget: static caps would strand it",
+            "drawn by GPUs above what static equal caps allow",
         ),
-        ("work", gain, "done, against static equal caps under the same budgets and loads"),
+        ("work", gain, "done, against static equal caps on the same loads"),
         ("limit writes", f"{it['limit_writes']:,}", "confirmed by read-back"),
-        ("failsafe entries", f"{it['failsafe_entries']}", "one per host each time the lease runs out"),
+        ("failsafe entries", f"{it['failsafe_entries']}", "one per host each time a lease runs out"),
         ("messages rejected", f"{it['messages_rejected']}", ""),
     ]
 
