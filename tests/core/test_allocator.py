@@ -187,7 +187,7 @@ def test_within_a_class_nobody_who_wants_more_is_below_another_of_its_weight(
             continue
         for other in everyone:
             if (other.priority, other.weight) == (one.priority, one.weight):
-                assert result[other.uuid].wanted_mw <= max(other.floor_mw, result[one.uuid].wanted_mw + 1)
+                assert result[other.uuid].wanted_mw <= max(other.floor_mw, result[one.uuid].wanted_mw) + 1
 
 
 @given(BUDGETS, requests(with_jobs=False))
