@@ -1,5 +1,6 @@
 """How long driver calls take: cumulative histograms, the source of `powerd_nvml_call_seconds`."""
 
+from bisect import bisect_left
 from typing import Any, Final
 
 BOUNDS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -15,7 +16,7 @@ class CallStats:
     def add(self, call: str, seconds: float) -> None:
         """Count one call."""
         counts = self._counts.setdefault(call, [0] * (len(BOUNDS_S) + 1))
-        counts[sum(seconds > bound for bound in BOUNDS_S)] += 1
+        counts[bisect_left(BOUNDS_S, seconds)] += 1
         self._sums_s[call] = self._sums_s.get(call, 0.0) + seconds
 
     def wire(self) -> dict[str, Any]:

@@ -88,9 +88,9 @@ class DeadMan:
         self._old = None
 
     def save(self) -> None:
-        """Write down what is armed, once per plan: while its cuts are under way, before any raise.
+        """Write down what is armed, once per plan: when its cuts are settled, before any raise.
 
-        What `confirm` forgets later stays in the file until the next plan; that can only lower too early.
+        Writing it earlier would delay the cuts; until then the file holds the promise of the plan before.
         """
         if self._saved:
             return

@@ -108,7 +108,6 @@ class Keeper:
         self._number = number
         self._deadman.arm(plan)
         self._execute(plan, partial(self._end_plan, reply))
-        self._deadman.save()
 
     def release(self, token: str, reply: Reply) -> None:
         """Put back what GPUs had before the first write, disarm, and reply with the outcomes.
