@@ -5,7 +5,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.table import Figure, Table
+from benchmarks.table import RAM, Figure, Table
 from tests.daemon.rig import Rig
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -15,9 +15,8 @@ _LEASE_S = 300.0
 def measure_footprint(seconds: float) -> Table:
     """Let daemon and guard run for a while under a standing budget, and read what the kernel counted."""
     control = {"period_s": 1.0, "hold_s": 5.0}
-    # Unix socket paths are short, so the directory is too.
     with (
-        tempfile.TemporaryDirectory(prefix="powerd-") as directory,
+        tempfile.TemporaryDirectory(prefix="powerd-", dir=RAM) as directory,
         Rig(Path(directory), tables={"control": control}) as rig,
     ):
         rig.start()

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+# The guard's files live in /run on a real host, which is in memory too.
+RAM = "/dev/shm"
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:

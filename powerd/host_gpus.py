@@ -4,9 +4,9 @@ Invariant: without a guard nothing is known; old readings are dropped, never ser
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from powerd.clock import Clock
 from powerd.core.model import GpuReading, Outcome, Plan, Result
@@ -53,16 +53,19 @@ class HostGpus:
         self._clock = clock
         self._answer_within_s = answer_within_s
         self._connections = 0
-        self._written: dict[str, tuple[float, Outcome]] = {}
+        # By UUID: when its last write ended, and the fields that writes have changed since its sample.
+        self._written: dict[str, tuple[float, dict[str, Any]]] = {}
         self.report: GuardReport | None = None
         self.error = "the guard was not asked yet"
 
     @property
     def readings(self) -> tuple[GpuReading, ...]:
         """Return every GPU, with what was written after its last sample."""
-        if self.report is None:
-            return ()
-        return tuple(self._with_writes(reading) for reading in self.report.readings)
+        return tuple(self._with_writes(reading) for reading in self._sampled)
+
+    @property
+    def _sampled(self) -> tuple[GpuReading, ...]:
+        return () if self.report is None else self.report.readings
 
     @property
     def guard_status(self) -> GuardStatus:
@@ -88,11 +91,15 @@ class HostGpus:
         return await self._guard.read()
 
     async def execute(self, plan: Plan) -> PlanReport | None:
-        """Have a plan executed; None if the guard could not be asked, with `error` saying why."""
+        """Have a plan executed; None if the guard could not be asked, with `error` saying why.
+
+        Without readings there is no plan: an empty one would disarm the fallback of the last.
+        """
+        if self.report is None:
+            return None
         report = await self._answer(self._guard.plan(plan))
         if report is not None:
-            now_s = self._clock.now().boot_s
-            self._written |= {outcome.uuid: (now_s, outcome) for outcome in report.outcomes}
+            self._learn(report.outcomes)
         return report
 
     async def _answer(self, call: Awaitable[_Answer]) -> _Answer | None:
@@ -115,17 +122,28 @@ class HostGpus:
         self.error = error
         self._written.clear()
 
+    def _learn(self, outcomes: Iterable[Outcome]) -> None:
+        now_s = self._clock.now().boot_s
+        sampled_boot_s = {reading.uuid: reading.sampled_boot_s for reading in self._sampled}
+        for outcome in outcomes:
+            written_boot_s, known = self._written.get(outcome.uuid, (0.0, {}))
+            if sampled_boot_s.get(outcome.uuid, 0.0) >= written_boot_s:
+                known = {}  # the sample came after, and has seen it
+            self._written[outcome.uuid] = (now_s, known | _changed_by(outcome))
+
     def _with_writes(self, reading: GpuReading) -> GpuReading:
-        written_boot_s, outcome = self._written.get(reading.uuid, (0.0, None))
-        if outcome is None or reading.sampled_boot_s >= written_boot_s or outcome.result is Result.SKIPPED:
-            return reading
-        worst_case = reading.worst_case_mw if outcome.worst_case_mw is None else outcome.worst_case_mw
-        if outcome.result is Result.FAILED:
-            return replace(reading, worst_case_mw=worst_case)
-        return replace(
-            reading,
-            requested_mw=outcome.requested_mw,
-            enforced_mw=outcome.enforced_mw,
-            written_mw=outcome.target_mw,
-            worst_case_mw=worst_case,
-        )
+        written_boot_s, changed = self._written.get(reading.uuid, (0.0, {}))
+        return reading if reading.sampled_boot_s >= written_boot_s else replace(reading, **changed)
+
+
+def _changed_by(outcome: Outcome) -> dict[str, Any]:
+    """Return the fields of a reading that are different after a write, as far as that is known."""
+    if outcome.result is Result.SKIPPED:
+        return {}
+    changed = {
+        "requested_mw": outcome.requested_mw,
+        "enforced_mw": outcome.enforced_mw,
+        "worst_case_mw": outcome.worst_case_mw,
+        "written_mw": None if outcome.result is Result.FAILED else outcome.target_mw,
+    }
+    return {name: mw for name, mw in changed.items() if mw is not None}

@@ -64,7 +64,13 @@ def learn_from_outcome(observed: Observed, outcome: Outcome, boot_s: float) -> O
     if outcome.result is not Result.FAILED:
         return replace(observed, refusals=0, retry_boot_s=0.0, rival_mw=None)
     wait_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2.0**observed.refusals)
-    return replace(observed, refusals=min(observed.refusals + 1, 10), retry_boot_s=boot_s + wait_s)
+    return replace(
+        observed,
+        refusals=min(observed.refusals + 1, 10),
+        retry_boot_s=boot_s + wait_s,
+        # What our own write left behind is nobody's else.
+        rival_mw=observed.rival_mw if outcome.requested_mw is None else outcome.requested_mw,
+    )
 
 
 def learn_from_reading(

@@ -90,7 +90,9 @@ async def run(options: Options, console: Console) -> Summary:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return await _Demo(options, _rack(options), console).run(stop)
+    rack = _rack(options)
+    _check_ports(rack)
+    return await _Demo(options, rack, console).run(stop)
 
 
 def _rack(options: Options) -> DemoRack:
@@ -111,6 +113,24 @@ def _rack(options: Options) -> DemoRack:
     except ConfigError as error:
         raise ConfigError(f"--broker: {str(error).replace('mqtt.url', 'the URL')}") from None
     return rack
+
+
+def _check_ports(rack: DemoRack) -> None:
+    """Make sure that whoever answers on the ports of the hosts will be the hosts.
+
+    Raises:
+        PowerdError: something else listens on one of them.
+    """
+    for port in range(rack.port, rack.port + rack.hosts):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise PowerdError(
+                    f"port {port} of {rack.port} to {rack.port + rack.hosts - 1} cannot be used: "
+                    f"{error.strerror}; choose others with --port"
+                ) from None
 
 
 def _free_port() -> int:

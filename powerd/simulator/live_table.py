@@ -83,14 +83,18 @@ class Display:
             if left_s > 0:
                 return f"facility: silent; its last lease ends in {left_s:.0f} s"
             return f"facility: silent; its lease is over: failsafe, {self._rack.failsafe_watts:,} W"
-        said = f"facility: {phase.pct} % of nominal, {self._rack.budget_watts(phase.pct):,} W"
+        watts = self._rack.budget_watts(phase.pct)
+        return f"facility: {phase.pct} % of nominal, {watts:,} W{self._followed(watts)}"
+
+    def _followed(self, budget_watts: float) -> str:
+        """Return how the hosts follow the budget: at once down, slowly up."""
         lowest_watts = min((host.rack_watts for host in self._board.latest.values()), default=math.inf)
-        if lowest_watts < self._rack.budget_watts(phase.pct):
-            return f"{said}; hosts climb, now at {lowest_watts:,.0f} W"
+        if lowest_watts < budget_watts:
+            return f"; hosts climb, now at {lowest_watts:,.0f} W"
         cut = self._board.cut
-        if cut is None or cut.watts != budgets.at(boot_s) or not cut.reactions_ms:
-            return said
-        return f"{said}; {len(cut.reactions_ms)} hosts cut, read back after {max(cut.reactions_ms):.1f} ms"
+        if cut is None or cut.watts != budget_watts or not cut.reactions_ms:
+            return ""
+        return f"; {len(cut.reactions_ms)} hosts cut, read back after {max(cut.reactions_ms):.1f} ms"
 
     def _elapsed(self, boot_s: float) -> str:
         return f"{max(0.0, boot_s - self._board.budgets.start_s):4.0f} s"

@@ -30,7 +30,8 @@ class RackDraw:
 
     def __init__(self, hosts: Sequence[str]) -> None:
         self._tracks: dict[str, deque[tuple[float, float]]] = {host: deque() for host in hosts}
-        self._next_s: float | None = None
+        self._start_s: float | None = None
+        self._steps = 0
 
     def add(self, host: str, boot_s: float, watts: float) -> list[tuple[float, float]]:
         """Take in a sample; return (moment, rack watts) every `STEP_S`, as far as all hosts are known."""
@@ -39,12 +40,13 @@ class RackDraw:
             track.append((boot_s, watts))
         if not all(self._tracks.values()):
             return []
-        if self._next_s is None:
-            self._next_s = max(track[0][0] for track in self._tracks.values())
+        if self._start_s is None:
+            self._start_s = max(track[0][0] for track in self._tracks.values())
+        known_until_s = min(track[-1][0] for track in self._tracks.values())
         points = []
-        while self._next_s <= min(track[-1][0] for track in self._tracks.values()):
-            points.append((self._next_s, sum(_at(track, self._next_s) for track in self._tracks.values())))
-            self._next_s += STEP_S
+        while (at_s := self._start_s + self._steps * STEP_S) <= known_until_s:
+            points.append((at_s, sum(_at(track, at_s) for track in self._tracks.values())))
+            self._steps += 1
         return points
 
 
@@ -115,7 +117,6 @@ class Scoreboard:
         self._work_of = work
         self.latest: dict[str, HostView] = {}
         self.cut: Cut | None = None
-        self.rack_watts = 0.0
         self.peak_watts = 0.0
         self.exceeded_watt_s = 0.0
         self.exceeded_after_reaction_watt_s = 0.0
@@ -140,7 +141,6 @@ class Scoreboard:
             self.failsafe_entries += before.state != "failsafe" and view.state == "failsafe"
         self._react(view)
         for boot_s, watts in self._draw.add(view.host, view.sampled_boot_s, view.draw_watts):
-            self.rack_watts = watts
             if boot_s >= self.budgets.start_s:
                 self._weigh(boot_s, watts)
 

@@ -42,7 +42,9 @@ class Summary:
         """Return the JSON object of `--json`. Unknown is null."""
         board, rack = self.scoreboard, self.rack
         low, high = board.budgets.extremes_watts(self.end_boot_s)
-        ratio = board.work_vs_uniform
+        # Without limits there is nothing to compare.
+        ratio = None if self.writes_forbidden else board.work_vs_uniform
+        recovered_wh = None if self.writes_forbidden else round(board.recovered_wh, 3)
         return {
             "scenario": self.scenario,
             "seed": rack.seed,
@@ -58,7 +60,7 @@ class Summary:
             "exceeded_after_reaction_watt_seconds": round(board.exceeded_after_reaction_watt_s, 1),
             "reaction_ms": _percentiles(spread(board.reactions_ms)),
             "reaction_in_host_ms": _percentiles(spread(board.reactions_in_host_ms)),
-            "recovered_wh": round(board.recovered_wh, 3),
+            "recovered_wh": recovered_wh,
             "work_vs_uniform": None if ratio is None else round(ratio, 4),
             "limit_writes": self.limit_writes,
             "failsafe_entries": board.failsafe_entries,
@@ -93,6 +95,7 @@ def _percentiles(values: Spread) -> dict[str, float | None]:
 def _rows(it: dict[str, Any]) -> list[tuple[str, str, str]]:
     budget = it["budget_watts"]
     gain = "-" if it["work_vs_uniform"] is None else f"{it['work_vs_uniform']:.3f} x"
+    recovered = "-" if it["recovered_wh"] is None else f"{it['recovered_wh']:,.2f} Wh"
     return [
         ("budget", f"{budget['min']:,.0f} to {budget['max']:,.0f} W", "lowest and highest in force"),
         ("peak", f"{it['peak_watts']:,.0f} W", "highest draw of the rack, overhead included"),
@@ -112,11 +115,7 @@ def _rows(it: dict[str, Any]) -> list[tuple[str, str, str]]:
             "p50 / p99 / max, cut published to last limit read back",
         ),
         ("  in the host", _ms(it["reaction_in_host_ms"]), "the same from when the host had received it"),
-        (
-            "recovered",
-            f"{it['recovered_wh']:,.2f} Wh",
-            "drawn by GPUs above what static equal caps allow",
-        ),
+        ("recovered", recovered, "drawn by GPUs above what static equal caps allow"),
         ("work", gain, "done, against static equal caps on the same loads"),
         ("limit writes", f"{it['limit_writes']:,}", "confirmed by read-back"),
         ("failsafe entries", f"{it['failsafe_entries']}", "one per host each time a lease runs out"),

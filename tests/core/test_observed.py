@@ -87,6 +87,14 @@ def test_a_higher_limit_by_someone_else_is_told_once_and_gives_nothing() -> None
     assert see(seen, reading, 101.0) == (seen, [])
 
 
+def test_a_write_that_had_no_effect_is_no_rival() -> None:
+    """The driver accepted 500 W and still reads 700 W: what stands there is our own old limit."""
+    failed = Outcome(uuid(0), 500 * W, Result.FAILED, requested_mw=700 * W)
+    observed = learn_from_outcome(Observed(), failed, 100.0)
+    assert see(observed, gpu(limit=700, written=500), 100.2)[1] == []
+    assert see(observed, gpu(limit=600, written=500), 100.2)[1] == ["other_writer"]
+
+
 @pytest.mark.parametrize("requested", [499, 500, 501])
 def test_rounding_to_whole_watts_is_no_rival(requested: float) -> None:
     assert see(Observed(), gpu(limit=requested, written=500), 100.0) == (Observed(), [])

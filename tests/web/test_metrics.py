@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from powerd.core.model import GpuReading, GpuState, Now, Outcome, Result
+from powerd.core.model import GpuReading, Notice, Outcome, Result, Severity
 from powerd.core.timeline import Verdict, VerdictKind
 from powerd.metrics import MAX_REASONS, MAX_SOURCES, Metrics
 from powerd.metrics_table import TABLE
@@ -221,26 +221,15 @@ def test_writes_count_by_result_and_mismatches_apart(metrics: Metrics, snapshot:
     assert value(metrics, "powerd_limit_readback_mismatch_total") == 1
 
 
-@pytest.mark.parametrize(
-    ("changes", "conflicts"),
-    [
-        pytest.param({}, 0, id="nothing happened"),
-        pytest.param({"requested_mw": 700_000}, 1, id="somebody else wrote"),
-        pytest.param({"requested_mw": 500_000, "written_mw": 500_000}, 0, id="powerd wrote"),
-        pytest.param({"written_mw": 350_000}, 0, id="a write of powerd had no effect"),
-        pytest.param({"requested_mw": 700_000, "energy_mj": 3}, 0, id="the driver was reloaded"),
-        pytest.param({"requested_mw": 700_000, "pending_mw": 700_000}, 0, id="a write is on its way"),
-        pytest.param({"requested_mw": 700_000, "state": GpuState.HUNG}, 0, id="the reading is old"),
-    ],
-)
-def test_a_conflict_is_another_writer_and_nothing_else(
-    metrics: Metrics, snapshot: Snapshot, changes: dict[str, object], conflicts: int
+def test_a_conflict_counts_once_and_although_the_limit_is_already_set_back(
+    metrics: Metrics, snapshot: Snapshot
 ) -> None:
     metrics.observe(snapshot)
-    changed = with_first_gpu(after(snapshot, 1.0), **changes)
-    metrics.observe(changed)
-    metrics.observe(replace(changed, now=Now(snapshot.now.boot_s + 2, snapshot.now.wall_s + 2)))
-    assert value(metrics, "powerd_writer_conflict_total") == conflicts
+    told = Notice("other_writer", Severity.WARNING, "another writer set 400 W", snapshot.readings[0].uuid)
+    other = replace(told, event="out_of_band_limit")
+    metrics.observe(after(snapshot, 1.0, decision=replace(snapshot.decision, notices=(told, other))))
+    metrics.observe(after(snapshot, 2.0))
+    assert value(metrics, "powerd_writer_conflict_total") == 1
 
 
 def test_rejections_keep_believed_sources_apart_and_fold_all_others(
