@@ -1,0 +1,102 @@
+"""The rack that the demo makes up: feasible at every size, and independent of its caller."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from powerd import settings
+from powerd.errors import ConfigError
+from powerd.simulator.child_process import environment
+from powerd.simulator.demo import Options
+from powerd.simulator.demo_rack import MAX_GPUS, MAX_HOSTS, DemoRack
+from powerd.simulator.facility import BUDGETS_PCT, LEASE_S, schedule
+
+
+def rack(hosts: int = 4, gpus: int = 8) -> DemoRack:
+    return DemoRack(
+        name="demo-1",
+        hosts=hosts,
+        gpus=gpus,
+        port=9780,
+        seed=3,
+        broker_url="mqtt://127.0.0.1:1883",
+        protocol="3.1.1",
+        start_boot_s=12345.678,
+    )
+
+
+def options(
+    duration_s: float = 60, hosts: int = 4, scenario: str = "stepped-budget", broker: str = ""
+) -> Options:
+    return Options(hosts, 8, duration_s, 9780, broker, scenario, 0)
+
+
+@pytest.mark.parametrize(("hosts", "gpus"), [(1, 1), (4, 8), (MAX_HOSTS, MAX_GPUS)])
+def test_every_host_gets_a_valid_configuration_that_may_enforce(
+    hosts: int, gpus: int, tmp_path: Path
+) -> None:
+    made = rack(hosts, gpus)
+    for name in (made.host_names[0], made.host_names[-1]):
+        file = tmp_path / f"{name}.toml"
+        file.write_text(made.config(name, tmp_path), encoding="utf-8")
+        loaded = settings.load(file).settings
+        assert (loaded.host.mode, loaded.guard.spawn, loaded.gpu.driver) == ("enforce", True, "simulated")
+        assert loaded.gpu.simulated == made.simulated(name)
+        assert loaded.http.listen == made.url(name).removeprefix("http://")
+
+
+def test_hosts_agree_on_the_rack_and_differ_in_their_loads(tmp_path: Path) -> None:
+    made = rack()
+    racks = set()
+    for name in made.host_names:
+        file = tmp_path / f"{name}.toml"
+        file.write_text(made.config(name, tmp_path / name), encoding="utf-8")
+        racks.add(settings.rack(settings.load(file).settings))
+    assert len(racks) == 1
+    assert len({made.simulated(name).seed for name in made.host_names}) == 4
+
+
+def test_every_budget_of_the_scenario_can_be_reached_and_is_above_the_failsafe() -> None:
+    made = rack()
+    assert all(made.budget_watts(pct) > made.failsafe_watts for pct in BUDGETS_PCT)
+    assert made.budget_watts(100) == made.nominal_watts
+
+
+def test_the_facility_says_each_budget_for_as_long_and_is_silent_until_the_failsafe_shows() -> None:
+    *said, silent = schedule(60)
+    assert [(phase.pct, phase.duration_s) for phase in said] == [(pct, 11.75) for pct in BUDGETS_PCT]
+    assert (silent.pct, silent.duration_s) == (None, 13)
+    assert sum(phase.duration_s for phase in schedule(12)) == 12
+    assert schedule(12)[-1].duration_s >= LEASE_S + 3
+
+
+def test_settings_of_the_caller_do_not_reach_the_hosts_and_the_ban_on_writing_does() -> None:
+    own = {
+        "PATH": "/bin",
+        "POWERD_MQTT__URL": "mqtts://elsewhere",
+        "POWERD_FORBID_WRITES": "1",
+        "NOTIFY_SOCKET": "/run/x",
+        "WATCHDOG_USEC": "5",
+    }
+    assert environment(own) == {"PATH": "/bin", "POWERD_FORBID_WRITES": "1"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        (options(duration_s=5), "--duration 5"),
+        (options(hosts=0), "--hosts 0"),
+        (options(scenario="nope"), '--scenario "nope" is unknown; there is stepped-budget'),
+    ],
+)
+def test_options_that_cannot_be_used_are_named(wrong: Options, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        wrong.check()
+
+
+def test_without_the_demo_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "amqtt", None)
+    with pytest.raises(ConfigError, match=r"pip install 'powerd\[demo\]'.*--broker"):
+        options().check()
+    options(broker="mqtt://127.0.0.1").check()
