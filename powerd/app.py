@@ -6,6 +6,7 @@ the daemon was stopped, was killed, or hangs.
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import Callable
 from hashlib import blake2b
@@ -69,6 +70,9 @@ async def serve(settings: Settings, config_path: Path) -> None:
             await stack.enter_async_context(await spawn_guard(config_path, settings.guard.socket))
         daemon = Daemon(settings)
         await stack.enter_async_context(daemon.web)
+        # What the imports left behind stays for good: looking through it again would hold up a cut.
+        gc.collect()
+        gc.freeze()
         log.info("started", host=settings.host.name, rack=settings.host.rack, mode=settings.host.mode)
         await daemon.run(stop)
         notify("STOPPING=1")

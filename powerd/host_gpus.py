@@ -79,10 +79,8 @@ class HostGpus:
 
     async def sample(self) -> None:
         """Read all GPUs."""
-        report = await self._answer(self._connect_and_read())
-        if report is not None:
-            self.report = report
-            self.error = ""
+        report, self.error = await self._answer(self._connect_and_read())
+        self.report = report or self.report
 
     async def _connect_and_read(self) -> GuardReport:
         if not self._guard.is_connected:
@@ -97,29 +95,30 @@ class HostGpus:
         """
         if self.report is None:
             return None
-        report = await self._answer(self._guard.plan(plan))
+        report, error = await self._answer(self._guard.plan(plan))
+        # A sample that ran beside and gave the guard up knows better why.
+        self.error = self.error or error
         if report is not None:
             self._learn(report.outcomes)
         return report
 
-    async def _answer(self, call: Awaitable[_Answer]) -> _Answer | None:
+    async def _answer(self, call: Awaitable[_Answer]) -> tuple[_Answer | None, str]:
+        """Return the guard's answer, or why there is none; a guard that does not answer is given up."""
         try:
             async with asyncio.timeout(self._answer_within_s):
-                return await call
+                return await call, ""
         except GuardRefusedError as error:
-            # Perhaps another client has taken over: a new connection gets a new token.
-            self._lose(f"the guard refused: {error}")
-            await self._guard.close()
+            return None, f"the guard refused: {error}"
         except GuardError as error:
-            self._lose(str(error))
+            self._forget()
+            return None, str(error)
         except TimeoutError:
-            self._lose(f"the guard did not answer within {self._answer_within_s:g} s")
+            self._forget()
             await self._guard.close()
-        return None
+            return None, f"the guard did not answer within {self._answer_within_s:g} s"
 
-    def _lose(self, error: str) -> None:
+    def _forget(self) -> None:
         self.report = None
-        self.error = error
         self._written.clear()
 
     def _learn(self, outcomes: Iterable[Outcome]) -> None:

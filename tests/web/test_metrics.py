@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from powerd.core.model import GpuReading, Notice, Outcome, Result, Severity
+from powerd.core.model import GpuReading, Notice, Now, Outcome, Result, Severity
 from powerd.core.timeline import Verdict, VerdictKind
 from powerd.metrics import MAX_REASONS, MAX_SOURCES, Metrics
 from powerd.metrics_table import TABLE
