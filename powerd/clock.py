@@ -1,7 +1,7 @@
 """The only place that reads clocks.
 
 Leases run on CLOCK_BOOTTIME, which counts suspend time and never steps; wall time is used only to judge
-time stamps that came from elsewhere (signals.md B5).
+time stamps that came from elsewhere (docs/signals.md, Clocks).
 """
 
 import ctypes

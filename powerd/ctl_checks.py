@@ -6,7 +6,7 @@ from powerd.ctl_client import Document
 
 
 class ExitCode(IntEnum):
-    """What the caller's script learns (INTERFACES section 1)."""
+    """What the caller's script learns."""
 
     OK = 0
     DEGRADED = 1  # or: the thing asked for failed

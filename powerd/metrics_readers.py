@@ -225,7 +225,7 @@ def conflicts(change: Change) -> Samples:
 
 
 def rejected(change: Change) -> Samples:
-    """Give one for each message that the core did not simply accept (signals.md B6 counts repeats too)."""
+    """Give one for each message that the core did not simply accept (repeats count too)."""
     return (
         ((verdict.source, verdict.reason), 1.0)
         for verdict in change.after.decision.verdicts

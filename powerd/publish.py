@@ -1,4 +1,4 @@
-"""What a facility controller sends: rack budgets in their envelope (signals.md B2a), once or again and again.
+"""What a facility controller sends: rack budgets (docs/signals.md, Rack budget), once or again and again.
 
 A budget is a lease: it must be said again before it ends, and a facility that dies stops saying it. Then the
 rack falls to its failsafe by itself. So nothing here outlives the process on purpose.
@@ -23,11 +23,11 @@ from powerd.signals.outbox import Outgoing
 from powerd.signals.report import encode
 from powerd.signals.topics import RackTopics
 
-# signals.md, section 0: said every 20 s, a lease of 60 s survives two lost messages.
+# Said every 20 s, a lease of 60 s survives two lost messages.
 DEFAULT_LEASE_S = 60.0
 DEFAULT_EVERY_S = 20.0
 
-# Hosts clamp leases to these bounds (signals.md B2a).
+# Hosts clamp leases to these bounds (docs/signals.md, Rack budget).
 MIN_LEASE_S = 5.0
 MAX_LEASE_S = 300.0
 

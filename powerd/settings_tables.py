@@ -24,7 +24,7 @@ def _prefix(value: str) -> str:
     return value
 
 
-# One level of an MQTT topic (INTERFACES section 3).
+# One level of an MQTT topic.
 Segment = Annotated[str, AfterValidator(_segment)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]

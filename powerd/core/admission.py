@@ -1,4 +1,4 @@
-"""Which messages count: replays, clocks and leases judged (signals.md B5, B6).
+"""Which messages count: replays, clocks and leases judged (docs/signals.md, Clocks and Verdicts).
 
 Invariant: a rejected message changes nothing and extends no lease; a doubtful one can only lower.
 """
@@ -11,7 +11,7 @@ from powerd.core.units import MilliWatts
 
 @dataclass(frozen=True, slots=True)
 class AdmissionRules:
-    """What a message must satisfy (signals.md B2, B5).
+    """What a message must satisfy (docs/signals.md, Clocks).
 
     Attributes:
         min_lease_s, max_lease_s: a lease outside is clamped, not rejected.

@@ -32,7 +32,7 @@ class RackCap:
 
 
 def rack_cap(rack: Rack, caps: Iterable[Step]) -> RackCap:
-    """Combine by minimum: no signal can raise what another one lowers (signals.md B4)."""
+    """Combine by minimum: no signal can raise what another one lowers (docs/signals.md, Precedence)."""
     asked = rack.hard_limit_mw
     steps = [Step("hard_limit", asked, "rack.hard_limit_watts")]
     for cap in caps:

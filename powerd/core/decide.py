@@ -152,7 +152,7 @@ def _look(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State
 
 
 def _end_boot_s(statement: Statement | None, now: Now, config: Config) -> float:
-    """Return how long a plan may hold: never longer than the lease it rests on (leases.md rule 16)."""
+    """Return how long a plan may hold: never longer than the lease it rests on."""
     end = now.boot_s + config.hold_s
     return end if statement is None else min(end, statement.end_boot_s)
 

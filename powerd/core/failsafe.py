@@ -1,4 +1,4 @@
-"""The failsafe state machine: what holds when no controller is heard (EEBUS LPC, signals.md B3).
+"""The failsafe state machine: what holds when no controller is heard (EEBUS LPC; docs/signals.md, States).
 
     init ----------> limited / unlimited <---------> failsafe
          a budget                          lease over / a budget issued after that

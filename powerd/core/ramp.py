@@ -1,6 +1,6 @@
 """How the rack cap climbs: down at once, up slowly and not in step with the other hosts.
 
-Grid operators fear synchronised returns of large loads as much as their absence (signals.md A5), so every
+Grid operators fear synchronised returns of large loads as much as their absence, so every
 raise after the start waits for the dwell and a jitter of its own, then follows a slope.
 """
 

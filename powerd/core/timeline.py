@@ -1,6 +1,6 @@
 """What holds at `now`: what was said, by whom, until when, and which of it governs.
 
-Precedence: signals.md B4. What may enter is decided in `admission`.
+Precedence: docs/signals.md. What may enter is decided in `admission`.
 """
 
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ from powerd.core.units import MilliWatts
 
 @dataclass(frozen=True, slots=True)
 class BudgetMessage:
-    """A rack budget as it was received, checked for form only (signals.md B2a).
+    """A rack budget as it was received, checked for form only (docs/signals.md, Rack budget).
 
     Attributes:
         mw: total for the rack at the meter; None = the sender is in control and sets no limit.
@@ -135,7 +135,7 @@ def governing(timeline: Timeline) -> tuple[Statement | None, tuple[str, ...]]:
     """Return the statement in force, and the sources in conflict over it.
 
     The lowest priority number governs; between equals the lowest watts, and that is a conflict worth an
-    alarm (signals.md B4). `mw=None` sets no limit, so any number is lower.
+    alarm (docs/signals.md, Precedence). `mw=None` sets no limit, so any number is lower.
     """
     if not timeline.statements:
         return None, ()

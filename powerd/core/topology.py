@@ -139,7 +139,7 @@ class Rack:
     def entitlement_mw(self, name: str, usable_mw: MilliWatts) -> MilliWatts:
         """Return what a host's share is worth: its floor plus its part of the rest, rounded down.
 
-        Never below the floor, since no GPU can be limited below its minimum (leases.md, counterexample 23).
+        Never below the floor, since no GPU can be limited below its minimum.
         """
         host = self.host(name)
         above_floors = max(0, usable_mw - self.floors_mw)

@@ -1,6 +1,6 @@
 """The dead-man's switch: when a plan's end passes without a newer plan, its fallback limits are written.
 
-It never raises (leases.md rule 17), it keeps the earlier of two ends while a plan lowers (rule 18), and it
+It never raises, it keeps the earlier of two ends while a plan lowers, and it
 goes on until each GPU is confirmed at or below its fallback, or a newer plan takes over. What is armed
 survives a restart of the guard.
 """

@@ -76,7 +76,7 @@ class Keeper:
         return self._fleet.is_quiet
 
     def new_client(self) -> str:
-        """Return the token of a new connection, and void what older ones have queued (rule 16)."""
+        """Return the token of a new connection, and void what older ones have queued."""
         self._token = os.urandom(8).hex()
         self._number = -1
         for execution in list(self._executions):
@@ -178,7 +178,7 @@ class Keeper:
         return "the plan has ended" if plan.end_boot_s <= self._clock() else ""
 
     def _cuts_settled(self) -> None:
-        # The older end is given up only when no cut of any plan is still on its way (rule 18).
+        # The older end is given up only when no cut of any plan is still on its way.
         newest = self._newest
         if newest is not None and newest.confirmed and all(e.cuts_settled for e in self._executions):
             self._deadman.confirm()

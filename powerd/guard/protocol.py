@@ -9,7 +9,7 @@ Reply    {"id": 7, "ok": true, ...}  or  {"id": 7, "ok": false, "error": "one li
 
 On connection the guard speaks first: {"id": 0, "ok": true, "token": ..., "protocol": 1}. The token names
 the connection: a plan is executed only if its token is the newest connection's, its number is larger than any
-before on that connection, and its end has not passed (leases.md rule 16). `fallback` fires the dead-man's
+before on that connection, and its end has not passed. `fallback` fires the dead-man's
 switch now; that never raises, so it needs no token.
 
 Both sides are of one version and one host, so records travel as the JSON form of their dataclass.

@@ -14,10 +14,10 @@ from powerd.signals.strict_json import JsonObject
 
 # Largest value of an integer field: a signed 64-bit integer holds it everywhere it is stored.
 MAX_INTEGER = 2**63 - 1
-# Largest value of a watts field (signals.md B2): 10 MW is more than a rack can be.
+# Largest value of a watts field: 10 MW is more than a rack can be.
 MAX_WATTS = 10_000_000
 MAX_SOURCE_CHARACTERS = 64
-# Above this multiple of the hard limit the sender mistook its unit (signals.md B6).
+# Above this multiple of the hard limit the sender mistook its unit (docs/signals.md, Verdicts).
 UNIT_ERROR_FACTOR = 10
 
 

@@ -1,4 +1,4 @@
-"""Protects the control loop from a flood (signals.md B6): at most 20 messages a second per topic.
+"""Protects the control loop from a flood (docs/signals.md, Verdicts): at most 20 messages a second per topic.
 
 What exceeds the rate is not queued. Only the newest message of a topic waits, since on topics that carry
 the whole present state it makes the older ones worthless; it is due as soon as the rate allows. So the

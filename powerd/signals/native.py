@@ -1,4 +1,4 @@
-"""The native budget message (signals.md B2a): from payload to record, checked for form.
+"""The native budget message (docs/signals.md, Rack budget): from payload to record, checked for form.
 
 Form is all that is judged here. Whether a well-formed message counts (its order, its age, its lease, the
 clocks) is the core's business.

@@ -1,4 +1,4 @@
-"""Why a payload is refused: the `reason` label of `powerd_signal_rejected_total` (signals.md B6)."""
+"""Why a payload is refused: the `reason` label of `powerd_signal_rejected_total`."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""What the host says about itself (signals.md B2d): online, state, telemetry and notices, as payloads.
+"""What the host says about itself: online, state, telemetry and notices, as payloads.
 
 Everything comes from one `Snapshot`, so that two topics never contradict each other. What is unknown is
 null or left out, never zero.

@@ -1,4 +1,4 @@
-"""Time stamps of the wire: RFC 3339 with an offset in, UTC with milliseconds out (signals.md B5).
+"""Time stamps of the wire: RFC 3339 with an offset in, UTC with milliseconds out (docs/signals.md, Clocks).
 
 A time without an offset means a different moment on every host, so it is refused, never guessed.
 """

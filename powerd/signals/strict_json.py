@@ -1,4 +1,4 @@
-"""Bytes from the bus to one JSON object, or a refusal. Never a crash, never a guess (signals.md B6).
+"""Bytes from the bus to one JSON object, or a refusal. Never a crash, never a guess (docs/signals.md).
 
 `json.loads` alone is too kind: it takes UTF-16, NaN, repeated keys and half surrogate pairs, reads 1e999 as
 infinity, and answers deep nesting with RecursionError. So form is checked in order of cost, size first.
@@ -30,7 +30,7 @@ def loads(payload: bytes) -> JsonObject:
     """Parse one payload.
 
     Raises:
-        SignalRejectedError: it is not an object in the strict sense of signals.md B6.
+        SignalRejectedError: it is not an object in the strict sense of docs/signals.md, Verdicts.
     """
     if len(payload) > MAX_BYTES:
         _refuse(Reason.TOO_LARGE, f"payload has {len(payload)} bytes, more than {MAX_BYTES}")

@@ -1,4 +1,4 @@
-"""The native topic tree (INTERFACES section 3): the one place where topics are built.
+"""The native topic tree: the one place where topics are built.
 
 Invariant: every topic that comes out is made of segments that each broker family accepts literally. NATS
 maps `/` to `.` and refuses spaces, so segments are lower case letters, digits, `_` and `-` only.

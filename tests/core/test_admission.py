@@ -1,4 +1,4 @@
-"""Which messages count: replays, clocks, leases (signals.md B5, B6)."""
+"""Which messages count: replays, clocks, leases (docs/signals.md, Clocks and Verdicts)."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_a_lease_outside_5_to_300_seconds_is_clamped_not_rejected(lease_s: float
 
 
 def test_the_lease_of_a_live_message_counts_from_its_receipt_on_the_boot_clock() -> None:
-    """No wall clock is needed: both stamps are the publisher's (signals.md B5)."""
+    """No wall clock is needed: both stamps are the publisher's (docs/signals.md, Clocks)."""
     timeline, [verdict] = hear(budget(4000, 1, at(1000.0, synced=False, wall_offset_s=-1e6), age_s=12345))
     assert verdict.kind is VerdictKind.ACCEPTED
     assert timeline.statements["facility-a"].end_boot_s == 1060.0

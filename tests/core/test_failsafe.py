@@ -1,4 +1,4 @@
-"""The failsafe machine, state by state as in EEBUS LPC (signals.md A2, adapted in B3)."""
+"""The failsafe machine, state by state as in EEBUS LPC (docs/signals.md, States)."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What holds at a moment, and which of it governs (signals.md B4)."""
+"""What holds at a moment, and which of it governs (docs/signals.md, Precedence)."""
 
 from dataclasses import replace
 

@@ -27,7 +27,7 @@ OVERHEAD_WATTS = 800
 HARD_LIMIT_WATTS = 4400
 FAILSAFE_WATTS = 2400
 GUARD_BAND = 0.02
-# The shortest that hosts grant (signals.md B2a).
+# The shortest that hosts grant (docs/signals.md, Rack budget).
 LEASE_S = 5.0
 
 _POLL_S = 0.005

@@ -1,4 +1,4 @@
-"""The dead-man's switch: leases.md rules 16 to 20, and what survives a restart of the guard."""
+"""The dead-man's switch: it fires in time, never raises, and what survives a restart of the guard."""
 
 import json
 from pathlib import Path

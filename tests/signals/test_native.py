@@ -1,4 +1,4 @@
-"""Every verdict of signals.md B2a and B6 that the form of a budget alone decides."""
+"""Every verdict of docs/signals.md that the form of a budget alone decides."""
 
 import contextlib
 import json

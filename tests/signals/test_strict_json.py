@@ -1,4 +1,4 @@
-"""Every payload of the first rows of signals.md B6, and what `json.loads` would have let pass."""
+"""Every payload of the first rows of the table of verdicts, and what `json.loads` would have let pass."""
 
 import contextlib
 import json

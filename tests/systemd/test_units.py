@@ -96,7 +96,7 @@ def test_only_the_guard_has_a_capability_and_only_the_daemon_a_network() -> None
 
 
 def test_what_the_guard_remembers_survives_a_stop_of_its_service() -> None:
-    """A runtime directory that is removed at stop is a lost plan (leases.md, rule 2)."""
+    """A runtime directory that is removed at stop is a lost plan."""
     assert value("powerd-guard.service", "RuntimeDirectoryPreserve") == "yes"
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.web.conftest import Clock
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-# INTERFACES section 4.
+# The names that dashboards rely on.
 CONTRACT = (
     "powerd_gpu_power_watts",
     "powerd_gpu_energy_joules_total",
