@@ -97,7 +97,9 @@ def _other_writer(
 ) -> tuple[Observed, tuple[Notice, ...]]:
     written, requested = reading.written_mw, reading.requested_mw
     if written is None or requested is None or abs(requested - written) <= ROUNDING_MW:
-        return observed if observed.rival_mw is None else replace(observed, rival_mw=None), ()
+        # While writes fail, the reading may be older than the last of them.
+        unchanged = observed.rival_mw is None or observed.refusals
+        return observed if unchanged else replace(observed, rival_mw=None), ()
     if requested == observed.rival_mw:
         return observed, ()
     if requested < written:
