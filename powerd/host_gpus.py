@@ -108,18 +108,18 @@ class HostGpus:
             async with asyncio.timeout(self._answer_within_s):
                 return await call, ""
         except GuardRefusedError as error:
-            return None, f"the guard refused: {error}"
+            # Perhaps another client has taken over: a new connection gets a new token.
+            return await self._give_up(f"the guard refused: {error}")
         except GuardError as error:
-            self._forget()
-            return None, str(error)
+            return await self._give_up(str(error))
         except TimeoutError:
-            self._forget()
-            await self._guard.close()
-            return None, f"the guard did not answer within {self._answer_within_s:g} s"
+            return await self._give_up(f"the guard did not answer within {self._answer_within_s:g} s")
 
-    def _forget(self) -> None:
+    async def _give_up(self, why: str) -> tuple[None, str]:
         self.report = None
         self._written.clear()
+        await self._guard.close()
+        return None, why
 
     def _learn(self, outcomes: Iterable[Outcome]) -> None:
         now_s = self._clock.now().boot_s
