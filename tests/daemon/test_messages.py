@@ -78,7 +78,7 @@ def nested(levels: int) -> str:
     return "[" * levels + "]" * levels
 
 
-# The verdicts of docs/signals.md, row by row: the label that counts it, and how it is made from a good message.
+# The verdicts of docs/signals.md: the label that counts each, and how it is made from a good message.
 MALFORMED: dict[str, tuple[str, Callable[[Message], bytes]]] = {
     "empty": ("empty", just(b"")),
     "65 KiB": ("too_large", changed(padding="x" * 65 * 1024)),
