@@ -227,6 +227,7 @@ def test_no_one_can_fill_the_memory_with_senders(age_s: float) -> None:
     messages = [budget(4000, 1, NOW, source=name, age_s=age_s) for name in ("a", "b", "c")]
     timeline, verdicts = hear(*messages, rules=rules)
     assert (verdicts[2].kind, verdicts[2].reason) == (VerdictKind.REJECTED, "too_many_sources")
+    assert "remove runtime.json" in verdicts[2].text
     assert "c" not in timeline.seen.keys() | timeline.ceilings.keys()
     _, verdict = admit(timeline, budget(4000, 2, NOW, source="a"), rules, None)
     assert verdict.kind is VerdictKind.ACCEPTED

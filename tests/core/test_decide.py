@@ -43,6 +43,7 @@ def test_a_start_goes_to_the_failsafe_before_anything_is_heard() -> None:
     assert (decision.rack_cap_mw, decision.gpu_budget_mw) == (3000 * W, 1300 * W)
     assert host.limits == [325, 325, 325, 325]
     assert rules(decision.rack_steps)[:2] == ["hard_limit", "failsafe"]
+    assert decision.rack_steps[1].note == "no controller heard yet"
 
 
 def test_a_budget_is_obeyed_at_once() -> None:

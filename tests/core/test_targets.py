@@ -25,6 +25,7 @@ STUCK = Observed(refusals=1, retry_boot_s=100.0)
         (GpuPolicy(floor_mw=900 * W), None, (700, 700, "ceiling", "gpu")),
         (GpuPolicy(ceiling_mw=500 * W), None, (200, 500, "ceiling", "gpu.ceiling_watts")),
         (GpuPolicy(ceiling_mw=900 * W), None, (200, 700, "ceiling", "gpu")),
+        (GpuPolicy(ceiling_mw=700 * W), None, (200, 700, "ceiling", "gpu")),
         (GpuPolicy(ceiling_mw=100 * W), None, (200, 200, "ceiling", "gpu.ceiling_watts")),
         (GpuPolicy(), 400, (200, 400, "other_writer", "read-back")),
         (GpuPolicy(ceiling_mw=300 * W), 400, (200, 300, "ceiling", "gpu.ceiling_watts")),
