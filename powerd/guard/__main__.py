@@ -95,12 +95,17 @@ def _serve(config: GuardConfig, driver: Driver, *, exit_with_stdin: bool) -> int
         watch_stdin(loop, lambda: told.append("orphaned"))
     notify("READY=1")
     journal.log(journal.NOTICE, f"listening on {config.socket}")
-    loop.run_until(lambda: bool(told))
+    loop.run_until(lambda: bool(told) or loop.keeper.is_obsolete)
     notify("STOPPING=1")
     server.close()
     if "orphaned" in told:
         _fall_back(loop, "the process that started this guard has ended")
     loop.detach()
+    if loop.keeper.is_obsolete:
+        journal.log(
+            journal.WARNING, "the driver was upgraded: this guard ends, to be started with the new one"
+        )
+        return _FAILED
     return _OK
 
 

@@ -7,7 +7,7 @@ first call of a freshly loaded driver can take seconds or hang.
 from collections.abc import Callable
 
 from powerd.guard import journal
-from powerd.guard.driver import DriverError
+from powerd.guard.driver import DriverError, Kind
 from powerd.guard.fleet import Fleet, Runner
 from powerd.guard.workers import AttachResult
 
@@ -29,6 +29,7 @@ class Attachment:
         generation: counts successful attaches; a new one means that limits may have been reset.
         error: why the driver is not there; empty when it is.
         in_progress: an attempt is due at once or under way.
+        is_obsolete: the driver was upgraded since it was attached: this process has to be started anew.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Attachment:
         self.generation = 0
         self.error = "the driver is not attached yet"
         self.in_progress = True
+        self.is_obsolete = False
         self._runner = runner
         self._fleet = fleet
         self._clock = clock
@@ -86,6 +88,8 @@ class Attachment:
         self._on_settled()
 
     def _failed(self, error: DriverError) -> None:
+        # At the first attach a new process would find the same: the upgrade is not finished, so wait.
+        self.is_obsolete = error.kind == Kind.DRIVER_REPLACED and self.generation > 0
         if str(error) != self.error:
             journal.log(journal.WARNING, f"cannot attach the driver: {error}; trying again")
         self.error = str(error)

@@ -31,8 +31,12 @@ class Kind:
     NOT_SUPPORTED = "not_supported"
     INVALID = "invalid"  # outside the constraints
     LOST = "lost"  # off the bus, or needs a reset
-    DRIVER_GONE = "driver_gone"  # unloaded, upgraded, or never loaded: attach again
+    DRIVER_GONE = "driver_gone"  # unloaded, or never loaded: attach again
+    DRIVER_REPLACED = "driver_replaced"  # upgraded: the library this process has loaded is of no use any more
     UNKNOWN = "unknown"  # anything else: retry
+
+
+GPU_OUT_OF_REACH = (Kind.LOST, Kind.DRIVER_GONE, Kind.DRIVER_REPLACED)
 
 
 @dataclass(frozen=True, slots=True)

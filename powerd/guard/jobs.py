@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from powerd.clock import boot_s
 from powerd.guard.driver import (
+    GPU_OUT_OF_REACH,
     Driver,
     DriverError,
     Kind,
@@ -114,7 +115,7 @@ def _write(driver: Driver, uuid: str, job: Job, done: Done) -> None:
         _timed(done, "set_limit", lambda: driver.set_limit(uuid, job.target_mw))
         done.wrote = True
     except DriverError as error:
-        if error.kind in (Kind.LOST, Kind.DRIVER_GONE):
+        if error.kind in GPU_OUT_OF_REACH:
             raise
         refused = error
     # Read back after a refusal too: a call that failed may still have had an effect.

@@ -75,6 +75,11 @@ class Keeper:
         """Whether no worker is in the driver, those that hang excepted."""
         return self._fleet.is_quiet
 
+    @property
+    def is_obsolete(self) -> bool:
+        """Whether the driver was upgraded, so that only a new process can talk to it."""
+        return self._attachment.is_obsolete
+
     def new_client(self) -> str:
         """Return the token of a new connection, and void what older ones have queued."""
         self._token = os.urandom(8).hex()
@@ -249,7 +254,7 @@ class Keeper:
     def _after_job(self, gpu: Gpu, done: Done, was_away: bool, counters_went_back: bool) -> None:
         for call, seconds in done.calls:
             self._stats.add(call, seconds)
-        if done.error is not None and done.error.kind == Kind.DRIVER_GONE:
+        if done.error is not None and done.error.kind in (Kind.DRIVER_GONE, Kind.DRIVER_REPLACED):
             self._attachment.lost(done.error)
         elif counters_went_back:
             self._attachment.lost(DriverError(Kind.DRIVER_GONE, "the energy counter went back: reloaded"))

@@ -13,7 +13,15 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import pynvml
 
-from powerd.guard.driver import DriverError, GpuInfo, Kind, Limits, Sample, refuse_if_writes_forbidden
+from powerd.guard.driver import (
+    GPU_OUT_OF_REACH,
+    DriverError,
+    GpuInfo,
+    Kind,
+    Limits,
+    Sample,
+    refuse_if_writes_forbidden,
+)
 
 _Handle: TypeAlias = object  # the bindings' opaque pointer
 _Argument = TypeVar("_Argument")
@@ -28,7 +36,7 @@ _KIND_BY_CODE: Final = {
     pynvml.NVML_ERROR_UNINITIALIZED: Kind.DRIVER_GONE,
     pynvml.NVML_ERROR_DRIVER_NOT_LOADED: Kind.DRIVER_GONE,
     pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: Kind.DRIVER_GONE,
-    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: Kind.DRIVER_GONE,
+    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: Kind.DRIVER_REPLACED,
     pynvml.NVML_ERROR_INVALID_ARGUMENT: Kind.INVALID,
     pynvml.NVML_ERROR_NO_PERMISSION: Kind.NO_PERMISSION,
     pynvml.NVML_ERROR_NOT_SUPPORTED: Kind.NOT_SUPPORTED,
@@ -119,7 +127,7 @@ def _read_fields(handle: _Handle, quantities: list[_Quantity]) -> dict[_Quantity
         values[quantity] = None
         # The bindings do not raise for a field: each carries its own return code.
         if answer.nvmlReturn != pynvml.NVML_SUCCESS:
-            if _KIND_BY_CODE.get(answer.nvmlReturn) in (Kind.LOST, Kind.DRIVER_GONE):
+            if _KIND_BY_CODE.get(answer.nvmlReturn) in GPU_OUT_OF_REACH:
                 raise pynvml.NVMLError(answer.nvmlReturn)
         elif answer.valueType < len(_UNION_MEMBER):
             values[quantity] = _plausible(quantity, getattr(answer.value, _UNION_MEMBER[answer.valueType]))

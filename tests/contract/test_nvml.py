@@ -172,7 +172,7 @@ def test_a_gpu_that_does_not_tell_its_uuid_is_listed_and_cannot_be_read(
     [
         (pynvml.NVML_ERROR_UNINITIALIZED, Kind.DRIVER_GONE),
         (pynvml.NVML_ERROR_DRIVER_NOT_LOADED, Kind.DRIVER_GONE),
-        (pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH, Kind.DRIVER_GONE),
+        (pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH, Kind.DRIVER_REPLACED),
         (pynvml.NVML_ERROR_GPU_IS_LOST, Kind.LOST),
         (pynvml.NVML_ERROR_RESET_REQUIRED, Kind.LOST),
         (pynvml.NVML_ERROR_TIMEOUT, Kind.UNKNOWN),

@@ -39,13 +39,14 @@ class HostDriver:
         self.gpus = {f"GPU-{index}": HostGpu() for index in range(count)}
         self.absent: set[str] = set()
         self.attach_error = ""
+        self.attach_error_kind = Kind.DRIVER_GONE
         self.attaches = 0
         self.writes: list[Write] = []
 
     def attach(self) -> tuple[GpuInfo, ...]:
         self.attaches += 1
         if self.attach_error:
-            raise DriverError(Kind.DRIVER_GONE, self.attach_error)
+            raise DriverError(self.attach_error_kind, self.attach_error)
         return tuple(
             GpuInfo(uuid, index, "Test GPU", "settable", MIN_MW, MAX_MW, DEFAULT_MW, persistence_mode=True)
             for index, uuid in enumerate(self.gpus)

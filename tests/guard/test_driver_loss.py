@@ -1,5 +1,6 @@
 """Reads, and what happens when GPUs or the whole driver go away and come back."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -130,6 +131,23 @@ def test_writes_fail_at_once_while_the_driver_is_gone(rig: Rig) -> None:
     rig.report()
     outcomes = rig.plan(cuts={0: 300, 1: 300})
     assert {outcome.result for outcome in outcomes.values()} == {Result.FAILED}
+
+
+def test_a_guard_whose_driver_was_upgraded_is_of_no_use_any_more(rig: Rig) -> None:
+    """The library that a process has loaded cannot be exchanged: only a new process can attach."""
+    rig[0].read_error = Kind.DRIVER_REPLACED
+    rig.driver.attach_error, rig.driver.attach_error_kind = "version mismatch", Kind.DRIVER_REPLACED
+    assert not rig.keeper.is_obsolete
+    rig.report()
+    assert rig.keeper.is_obsolete
+
+
+def test_a_guard_that_never_attached_waits_for_the_upgrade_to_end(tmp_path: Path) -> None:
+    """A new process would find the same, so ending would only fill the log."""
+    rig = Rig(tmp_path)
+    rig.driver.attach_error, rig.driver.attach_error_kind = "version mismatch", Kind.DRIVER_REPLACED
+    rig.start()
+    assert not rig.keeper.is_obsolete
 
 
 def test_a_silent_reload_shows_in_the_energy_counter_and_limits_are_put_back(rig: Rig) -> None:
