@@ -58,8 +58,8 @@ def _refusal(timeline: Timeline, message: BudgetMessage, rules: AdmissionRules) 
         if message.source in known or len(known) < rules.max_sources:
             return None
         text = (
-            f"already {rules.max_sources} budget sources known, over restarts too; to forget them, stop powerd "
-            "and remove runtime.json from host.state_dir"
+            f"already {rules.max_sources} budget sources known, over restarts too; to forget them, stop "
+            "powerd and remove runtime.json from host.state_dir"
         )
         return _verdict(VerdictKind.REJECTED, message, "too_many_sources", text)
     new, old = (message.epoch, message.seq), (seen.epoch, seen.seq)
