@@ -6,6 +6,7 @@ the failsafe to be seen.
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -46,16 +47,16 @@ def schedule(duration_s: float) -> tuple[Phase, ...]:
     """Divide a duration among the budgets and the silence.
 
     Raises:
-        ConfigError: it is too short for a lease to run out.
+        ConfigError: it is too short for a lease to run out, or not finite.
     """
+    shortest_s = LEASE_S + _FAILSAFE_SHOWN_S + _SHORTEST_PHASE_S * len(BUDGETS_PCT)
+    if not shortest_s <= duration_s < math.inf:
+        raise ConfigError(
+            f"--duration {duration_s:g}: for a lease of {LEASE_S:g} s to run out it takes at least "
+            f"{shortest_s:g}; 0 goes on until Ctrl-C"
+        )
     silent_s = max(LEASE_S + _FAILSAFE_SHOWN_S, duration_s * _SILENT_PART)
     each_s = (duration_s - silent_s) / len(BUDGETS_PCT)
-    if each_s < _SHORTEST_PHASE_S:
-        shortest_s = LEASE_S + _FAILSAFE_SHOWN_S + _SHORTEST_PHASE_S * len(BUDGETS_PCT)
-        raise ConfigError(
-            f"--duration {duration_s:g} is too short to show a lease of {LEASE_S:g} s run out: "
-            f"at least {shortest_s:g}, or 0 to go on until Ctrl-C"
-        )
     return (*(Phase(pct, each_s) for pct in BUDGETS_PCT), Phase(None, silent_s))
 
 

@@ -39,16 +39,19 @@ class Display:
 
     def screen(self, boot_s: float) -> RenderableType:
         """Return the whole picture."""
-        hosts = list(self._board.latest.values())
+        latest = self._board.latest
+        hosts = [latest[name] for name in self._rack.host_names if name in latest]
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-        for name, justify in (("host", "left"), ("state", "left"), ("may draw", "right"), ("draws", "right")):
-            table.add_column(name, justify="right" if justify == "right" else "left", no_wrap=True)
+        for name in ("host", "state"):
+            table.add_column(name, no_wrap=True)
+        for name in ("may draw", "draws"):
+            table.add_column(name, justify="right", no_wrap=True)
         for name in _COUNTED:
             table.add_column(Text(name, style=f"bold {_COLOURS[name]}"), justify="right", no_wrap=True)
         if self._bars:
             table.add_column("limits", no_wrap=True)
             table.add_column("draw", no_wrap=True)
-        for host in sorted(hosts, key=lambda view: self._rack.host_names.index(view.host)):
+        for host in hosts:
             table.add_row(*self._row(host))
         return Group(table, Text(self.line(boot_s), style="bold"), Text(self.news(boot_s)), *_problems(hosts))
 

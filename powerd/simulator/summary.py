@@ -102,7 +102,7 @@ def _rows(it: dict[str, Any]) -> list[tuple[str, str, str]]:
         (
             "above budget",
             f"{it['exceeded_watt_seconds']:,.1f} W s",
-            "from the moment a lower budget is published, rather over-counted",
+            "counted from the moment a lower budget is published",
         ),
         (
             "  once settled",

@@ -1,0 +1,115 @@
+"""What the demo prints: readable on any terminal, and silent about what it does not know."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from powerd.clock import SystemClock
+from powerd.simulator.demo_rack import DemoRack
+from powerd.simulator.facility import Facility, Phase
+from powerd.simulator.live_table import Display
+from powerd.simulator.observation import GpuView, HostView
+from powerd.simulator.scoreboard import Scoreboard
+from powerd.simulator.summary import Summary
+
+RACK = DemoRack(
+    name="demo-1",
+    hosts=2,
+    gpus=2,
+    port=9780,
+    seed=0,
+    broker_url="mqtt://127.0.0.1:1883",
+    protocol="auto",
+    start_boot_s=0.0,
+)
+LOST = "no controller heard"
+
+
+def host(name: str) -> HostView:
+    busy = GpuView(390, 400, 400, 100, 400, "busy")
+    idle = GpuView(60, 100, 100, 100, 400, "idle")
+    return HostView(
+        host=name,
+        received_boot_s=1.0,
+        sampled_boot_s=1.0,
+        state="failsafe",
+        connected=True,
+        writes_forbidden=False,
+        lease_watts=None,
+        rack_watts=RACK.failsafe_watts,
+        cap_watts=600,
+        gpus_watts=500,
+        overhead_watts=100,
+        reaction=None,
+        gpus=(busy, idle),
+        problems=(LOST,),
+    )
+
+
+@pytest.fixture
+def board() -> Scoreboard:
+    scores = Scoreboard(RACK.host_names, RACK.failsafe_watts, RACK.work)
+    for name in reversed(RACK.host_names):
+        scores.add(host(name))
+    return scores
+
+
+@pytest.fixture
+def facility() -> Facility:
+    return Facility(RACK, SystemClock(), lambda _watts: None)
+
+
+def shown(board: Scoreboard, facility: Facility, *, width: int = 100, encoding: str = "utf-8") -> str:
+    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    console = Console(file=file, width=width)
+    console.print(Display(console, RACK, facility, board).screen(2.0))
+    file.flush()
+    file.seek(0)
+    return file.read()
+
+
+def test_each_gpu_has_a_bar_for_its_limit_and_one_for_its_draw(board: Scoreboard, facility: Facility) -> None:
+    lines = shown(board, facility).splitlines()
+    assert [line.split()[0] for line in lines[1:3]] == ["n1", "n2"]
+    assert lines[1].split()[-2:] == ["█▃", "█▂"]
+
+
+def test_a_terminal_without_unicode_gets_digits(board: Scoreboard, facility: Facility) -> None:
+    assert shown(board, facility, encoding="ascii").splitlines()[1].split()[-2:] == ["83", "82"]
+
+
+def test_a_narrow_terminal_gets_the_numbers_and_no_bars(board: Scoreboard, facility: Facility) -> None:
+    text = shown(board, facility, width=66)
+    assert "limits" not in text
+    assert "600 W" in text.splitlines()[1]
+
+
+def test_a_problem_that_all_hosts_have_is_shown_once(board: Scoreboard, facility: Facility) -> None:
+    text = shown(board, facility)
+    assert text.count(LOST) == 1
+    assert f"! n1 n2: {LOST}" in text
+
+
+def test_the_news_tells_a_budget_from_silence_and_silence_from_failsafe(
+    board: Scoreboard, facility: Facility
+) -> None:
+    display = Display(Console(), RACK, facility, board)
+    assert "nothing said yet" in display.news(0.0)
+    board.publish(10.0, RACK.budget_watts(70), lease_s=5)
+    facility.phase = Phase(70, 10)
+    assert "70 % of nominal" in display.news(11.0)
+    facility.phase = Phase(None, 10)
+    assert "its last lease ends in 3 s" in display.news(12.0)
+    assert f"failsafe, {RACK.failsafe_watts:,} W" in display.news(16.0)
+
+
+def test_where_nothing_was_written_nothing_is_compared(board: Scoreboard) -> None:
+    board.publish(0.0, 1000, lease_s=60)
+    board.add(replace(host("n1"), received_boot_s=3.0))
+    allowed = Summary(RACK, "stepped-budget", 5.0, True, board, 3, 0, writes_forbidden=False)
+    forbidden = replace(allowed, writes_forbidden=True)
+    assert allowed.document()["recovered_wh"] > 0
+    assert forbidden.document()["recovered_wh"] is None
+    assert forbidden.document()["work_vs_uniform"] is None
