@@ -176,9 +176,12 @@ class Rig:
         """Return the status document of now.
 
         Raises:
-            OSError: the daemon does not answer.
+            OSError: the daemon does not answer, or has not finished an iteration yet.
         """
-        document: dict[str, Any] = json.loads(self.get("/v1/status").body)
+        answer = self.get("/v1/status")
+        if answer.status != http.HTTPStatus.OK:
+            raise ConnectionError(answer.body)
+        document: dict[str, Any] = json.loads(answer.body)
         return document
 
     def metric(self, name: str, **labels: str) -> float:
