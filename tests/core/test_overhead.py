@@ -25,7 +25,7 @@ def test_a_rise_counts_at_once() -> None:
 
 def test_a_fall_counts_slowly() -> None:
     """63 % of the way down after one time constant of 60 s."""
-    overhead = measured(sample(1000, 0), sample(0, 60))
+    overhead = measured(sample(1000, 500), sample(0, 560))
     assert overhead.smoothed_mw == pytest.approx(1000 * W * 0.3679, rel=1e-3)
 
 
