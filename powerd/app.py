@@ -30,7 +30,7 @@ from powerd.core.state import Config, initial_state
 from powerd.core.timeline import BudgetMessage
 from powerd.core.topology import Rack
 from powerd.core.units import milliwatts
-from powerd.errors import ConfigError
+from powerd.errors import ConfigError, innermost
 from powerd.guard.client import GuardClient
 from powerd.guard.spawn import spawn_guard
 from powerd.host_gpus import HostGpus
@@ -138,7 +138,7 @@ class Daemon:
                 for task in running:
                     task.cancel()
         except* ConfigError as group:
-            raise _innermost(group) from None
+            raise ConfigError(innermost(group)) from None
 
     def _make_sampler(self) -> OverheadSampler | None:
         read = overhead_sensor(self._settings.host.overhead_sensor)
@@ -278,10 +278,3 @@ def _remembered(state_dir: Path) -> tuple[Remembered, str]:
     except (OSError, ValueError) as error:
         path = state_dir / runtime_file.FILE_NAME
         return runtime_file.NOTHING, f"{path}: {error}; starting as if for the first time"
-
-
-def _innermost(group: BaseExceptionGroup[ConfigError]) -> ConfigError:
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return ConfigError(str(found))

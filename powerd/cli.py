@@ -82,7 +82,7 @@ def demo(
 
     from rich.console import Console  # noqa: PLC0415
 
-    from powerd.simulator import demo as rack_demo  # noqa: PLC0415
+    from powerd.demo import run as rack_demo  # noqa: PLC0415
 
     options = rack_demo.Options(hosts, gpus, duration, port, broker, scenario, seed)
     console = Console(stderr=as_json, highlight=False)

@@ -242,7 +242,8 @@ class Controller:
         all_notices = [*done.decision.notices, *failed, *unusable, *waiting]
         due = self._problems.take(all_notices, now.boot_s, now.wall_s)
         for notice in due:
-            log.log(_LOG_LEVELS[notice.severity], notice.event, subject=notice.subject, text=notice.text)
+            subject = {"subject": notice.subject} if notice.subject else {}
+            log.log(_LOG_LEVELS[notice.severity], notice.event, **subject, text=notice.text)
         return due
 
     def _snapshot(self, done: "_Enforced", now: Now, messages: tuple[BudgetMessage, ...]) -> Snapshot:

@@ -45,3 +45,11 @@ class SignalRejectedError(PowerdError):
 
 class DaemonUnreachableError(PowerdError):
     """No daemon answers on the given URL or socket."""
+
+
+def innermost(group: BaseExceptionGroup[BaseException]) -> str:
+    """Return what the first error of a group of tasks says, without the wrapping of the groups."""
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return str(found)

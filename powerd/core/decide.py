@@ -21,7 +21,7 @@ from powerd.core.plan import writes
 from powerd.core.rack_view import rack_view
 from powerd.core.state import Config, Inputs, State
 from powerd.core.targets import GpuTarget, gpu_range, may_draw_mw, settle
-from powerd.core.timeline import Statement, Timeline, Verdict, prune
+from powerd.core.timeline import Statement, Timeline, Verdict, VerdictKind, prune
 from powerd.core.units import MilliWatts
 
 # The guard falls back by itself when a lease ends: powerd steps down this much earlier, so that the guard
@@ -66,8 +66,7 @@ class Decision:
 def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Decision, State]:
     """Decide what every GPU of this host may draw now, and what to write to get there."""
     before = state.failsafe.phase
-    timeline, verdicts = _hear(inputs, state, now, config)
-    state = replace(state, timeline=timeline)
+    state, verdicts = _hear(inputs, state, now, config)
     state, learned = _look(inputs, state, now, config)
     view, state = rack_view(inputs, state, now, config)
     share, state = host_share(inputs.readings, view, state, now, config)
@@ -113,14 +112,23 @@ def fits(readings: Sequence[GpuReading], gpu_budget_mw: MilliWatts) -> bool:
     return bool(known) and len(known) == len(worst_cases) and sum(known) <= gpu_budget_mw
 
 
-def _hear(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Timeline, tuple[Verdict, ...]]:
+def _hear(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State, tuple[Verdict, ...]]:
     """Take in the messages, then drop what is over."""
     timeline = state.timeline
     verdicts = []
     for message in inputs.messages:
         timeline, verdict = admit(timeline, message, config.admission, state.failsafe.since_boot_s)
         verdicts.append(verdict)
-    return prune(timeline, now.boot_s + STEP_DOWN_LEAD_S), tuple(verdicts)
+    heard = state.heard.union(verdict.source for verdict in verdicts if _is_newest(verdict, timeline))
+    timeline = prune(timeline, now.boot_s + STEP_DOWN_LEAD_S)
+    return replace(state, timeline=timeline, heard=heard), tuple(verdicts)
+
+
+def _is_newest(verdict: Verdict, timeline: Timeline) -> bool:
+    """Say whether a message, or its repetition, is the last word of its source."""
+    seen = timeline.seen.get(verdict.source)
+    is_seen = seen is not None and (seen.epoch, seen.seq) == (verdict.epoch, verdict.seq)
+    return is_seen and verdict.kind is not VerdictKind.REJECTED
 
 
 def _look(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State, tuple[Notice, ...]]:

@@ -8,6 +8,7 @@ from powerd.core.model import GpuReading, Now, Step, Write
 from powerd.core.rack_view import RackView
 from powerd.core.state import Config, State
 from powerd.core.targets import GpuTarget, Sharing, limits, may_draw_mw, share_out, sort_out
+from powerd.core.timeline import Statement
 from powerd.core.units import MilliWatts
 
 
@@ -31,7 +32,7 @@ def host_share(
     over = overhead.overhead_step(state.overhead, config.overhead_mw, now.boot_s)
     host = budget.host_budget(config.rack, config.host, view.usable_mw, over)
     sharing = sort_out(readings, config.policies, state.demands, state.observed, now.boot_s)
-    gpu_mw, found, state = _without_raise(readings, sharing, host.gpu_mw, state, now, config)
+    gpu_mw, found, state = _without_raise(readings, sharing, host.gpu_mw, view.statement, state, now, config)
     targets = share_out(sharing, gpu_mw, state.demands)
     usable_mw = config.rack.usable_mw(view.failsafe_cap_mw)
     fallback_mw = budget.host_budget(config.rack, config.host, usable_mw, over).gpu_mw
@@ -51,18 +52,23 @@ def _without_raise(
     readings: tuple[GpuReading, ...],
     sharing: Sharing,
     gpu_mw: MilliWatts,
+    statement: Statement | None,
     state: State,
     now: Now,
     config: Config,
 ) -> tuple[MilliWatts, tuple[Step, ...], State]:
     """Before any controller is heard, stay at or below the limits that were found.
 
-    What held before this start is not known, and the failsafe budget may be above it: going there would be
-    a raise without a grant. After the longest possible lease there is no such budget any more.
+    What holds now is not known: nothing was remembered, or what was may have been lowered meanwhile. The
+    failsafe budget or the remembered one may be above it, and going there would be a raise without a grant.
+    After the longest possible lease there is no such budget any more.
     """
     over_boot_s = state.failsafe.entered.boot_s + config.admission.max_lease_s
-    remembered = state.failsafe.held_mw is not None
-    if state.failsafe.phase is not Phase.INIT or remembered or now.boot_s >= over_boot_s or not readings:
+    if statement is None:
+        is_known = state.failsafe.phase is not Phase.INIT or state.failsafe.held_mw is not None
+    else:
+        is_known = statement.source in state.heard
+    if is_known or now.boot_s >= over_boot_s or not readings:
         return gpu_mw, (), state
     found_mw = state.found_mw
     if found_mw is None:

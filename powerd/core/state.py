@@ -63,6 +63,8 @@ class State:
     Attributes:
         found_mw: the sum of the limits found at the start: not exceeded before a controller is heard,
             since what held before this start is not known.
+        heard: sources whose newest message came, or came again, since the start; what is only remembered
+            of the others may have been lowered meanwhile.
     """
 
     timeline: Timeline
@@ -73,6 +75,7 @@ class State:
     overhead: Overhead = field(default_factory=Overhead)
     brake_until_boot_s: float = 0.0
     found_mw: MilliWatts | None = None
+    heard: frozenset[str] = frozenset()
 
 
 def initial_state(now: Now, timeline: Timeline | None = None, cap_mw: MilliWatts | None = None) -> State:

@@ -1,1 +1,1 @@
-"""Simulated GPUs: physics, load, and the demo rack."""
+"""Simulated GPUs: physics and load, from measured curves and traces."""

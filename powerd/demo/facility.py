@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from powerd.clock import Clock
+from powerd.demo.rack import DemoRack
 from powerd.errors import BusError, ConfigError
 from powerd.publish import Budget, BudgetPublisher
 from powerd.signals.outbox import Outgoing
-from powerd.simulator.demo_rack import DemoRack
 
 SCENARIO = "stepped-budget"
 SCENARIOS = (SCENARIO,)

@@ -8,10 +8,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from powerd.simulator.demo_rack import DemoRack
-from powerd.simulator.facility import Facility
-from powerd.simulator.observation import GpuView, HostView
-from powerd.simulator.scoreboard import Scoreboard
+from powerd.demo.facility import Facility
+from powerd.demo.observation import GpuView, HostView
+from powerd.demo.rack import DemoRack
+from powerd.demo.scoreboard import Scoreboard
 
 _LEVELS = "▁▂▃▄▅▆▇█"
 _PLAIN_LEVELS = "12345678"

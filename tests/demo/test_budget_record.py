@@ -2,7 +2,7 @@
 
 import math
 
-from powerd.simulator.budget_record import BudgetRecord
+from powerd.demo.budget_record import BudgetRecord
 
 
 def test_the_failsafe_holds_before_the_first_budget_and_after_the_last_lease() -> None:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from powerd.core.units import MilliWatts
-from powerd.simulator.observation import GpuView, HostView
-from powerd.simulator.scoreboard import RackDraw, Scoreboard, Spread, spread
+from powerd.demo.observation import GpuView, HostView
+from powerd.demo.scoreboard import RackDraw, Scoreboard, Spread, spread
 from powerd.snapshot import Reaction
 
 FAILSAFE_WATTS = 500.0

@@ -1,6 +1,6 @@
 """What a demo came to: one JSON object, or a table that explains each number.
 
-The definitions are those of `powerd.simulator.scoreboard`; this is only their form.
+The definitions are those of `powerd.demo.scoreboard`; this is only their form.
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from powerd.simulator.demo_rack import DemoRack
-from powerd.simulator.scoreboard import SETTLED_AFTER_S, Scoreboard, Spread, spread
+from powerd.demo.rack import DemoRack
+from powerd.demo.scoreboard import SETTLED_AFTER_S, Scoreboard, Spread, spread
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,14 +79,14 @@ async def start(name: str, part: str, value: str, log: Path) -> Child:
 
     Args:
         name: for people.
-        part, value: as `powerd.simulator.tethered` takes them.
+        part, value: as `powerd.demo.tethered` takes them.
         log: where it writes to.
     """
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "powerd.simulator.tethered",
+            "powerd.demo.tethered",
             part,
             value,
             stdin=asyncio.subprocess.PIPE,

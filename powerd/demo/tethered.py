@@ -1,4 +1,4 @@
-"""`python -m powerd.simulator.tethered run CONFIG | broker PORT`: a part of the demo, as a process.
+"""`python -m powerd.demo.tethered run CONFIG | broker PORT`: a part of the demo, as a process.
 
 It ends when its standard input does, so nothing is left behind by a demo that was killed. A host is the
 unchanged `powerd run`.
@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> None:
     part, value = arguments
     # Imported where needed: each part shall start as fast as it can.
     if part == "broker":
-        from powerd.simulator.embedded_broker import serve  # noqa: PLC0415
+        from powerd.demo.embedded_broker import serve  # noqa: PLC0415
 
         serve(int(value))
     else:

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from powerd import settings
+from powerd.demo.child_process import environment
+from powerd.demo.facility import BUDGETS_PCT, LEASE_S, schedule
+from powerd.demo.rack import MAX_GPUS, MAX_HOSTS, DemoRack
+from powerd.demo.run import Options
 from powerd.errors import ConfigError
-from powerd.simulator.child_process import environment
-from powerd.simulator.demo import Options
-from powerd.simulator.demo_rack import MAX_GPUS, MAX_HOSTS, DemoRack
-from powerd.simulator.facility import BUDGETS_PCT, LEASE_S, schedule
 
 
 def rack(hosts: int = 4, gpus: int = 8) -> DemoRack:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from powerd.core.units import MilliWatts, milliwatts
-from powerd.simulator.budget_record import BudgetRecord
-from powerd.simulator.observation import HostView
+from powerd.demo.budget_record import BudgetRecord
+from powerd.demo.observation import HostView
 
 # A cut has to be obeyed this long after it was published. That takes milliseconds; but it shows in the next
 # sample only, up to 0.2 s later, and the draw of the sample before counts until then.

@@ -8,8 +8,8 @@ from typing import NoReturn
 import aiohttp
 
 from powerd.clock import boot_s
-from powerd.simulator.child_process import Child
-from powerd.simulator.observation import HostView, host_view
+from powerd.demo.child_process import Child
+from powerd.demo.observation import HostView, host_view
 
 _DATA = b"data: "
 _CONNECT_EVERY_S = 0.05

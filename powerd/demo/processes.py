@@ -8,14 +8,14 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 
+from powerd.demo import child_process
+from powerd.demo.child_process import Child
+from powerd.demo.rack import DemoRack
 from powerd.errors import BusError
 from powerd.guard.driver import FORBID_WRITES_VARIABLE
 from powerd.signals.endpoint import endpoint
 from powerd.signals.mqtt import connect
 from powerd.signals.outbox import Outgoing
-from powerd.simulator import child_process
-from powerd.simulator.child_process import Child
-from powerd.simulator.demo_rack import DemoRack
 
 _LISTENS_WITHIN_S = 15.0
 _POLL_S = 0.02

@@ -19,16 +19,16 @@ from rich.console import Console
 from rich.live import Live
 
 from powerd.clock import SystemClock, boot_s
-from powerd.errors import ConfigError, PowerdError
+from powerd.demo import embedded_broker
+from powerd.demo.facility import LEASE_S, SCENARIOS, Facility, schedule
+from powerd.demo.host_stream import follow, total
+from powerd.demo.live_table import Display
+from powerd.demo.processes import Processes, rack_processes, writes_are_forbidden
+from powerd.demo.rack import MAX_GPUS, MAX_HOSTS, PERIOD_S, RAMP_PCT_PER_MIN, TIME_FACTOR, DemoRack
+from powerd.demo.scoreboard import Scoreboard
+from powerd.demo.summary import FORBIDDEN, Summary
+from powerd.errors import ConfigError, PowerdError, innermost
 from powerd.signals.endpoint import endpoint
-from powerd.simulator import embedded_broker
-from powerd.simulator.demo_rack import MAX_GPUS, MAX_HOSTS, PERIOD_S, RAMP_PCT_PER_MIN, TIME_FACTOR, DemoRack
-from powerd.simulator.facility import LEASE_S, SCENARIOS, Facility, schedule
-from powerd.simulator.host_stream import follow, total
-from powerd.simulator.live_table import Display
-from powerd.simulator.rack_processes import Processes, rack_processes, writes_are_forbidden
-from powerd.simulator.scoreboard import Scoreboard
-from powerd.simulator.summary import FORBIDDEN, Summary
 
 _READY_WITHIN_S = 30.0
 _POLL_S = 0.02
@@ -171,7 +171,7 @@ class _Demo:
                     for task in self._tasks:
                         task.cancel()
         except* PowerdError as errors:
-            raise _innermost(errors) from None
+            raise PowerdError(innermost(errors)) from None
 
     async def _go_through(
         self,
@@ -256,10 +256,3 @@ class _Demo:
 
 async def _is_set(event: asyncio.Event) -> None:
     await event.wait()
-
-
-def _innermost(group: BaseExceptionGroup[PowerdError]) -> PowerdError:
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found if isinstance(found, PowerdError) else PowerdError(str(found))

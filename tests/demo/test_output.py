@@ -7,12 +7,12 @@ import pytest
 from rich.console import Console
 
 from powerd.clock import SystemClock
-from powerd.simulator.demo_rack import DemoRack
-from powerd.simulator.facility import Facility, Phase
-from powerd.simulator.live_table import Display
-from powerd.simulator.observation import GpuView, HostView
-from powerd.simulator.scoreboard import Scoreboard
-from powerd.simulator.summary import Summary
+from powerd.demo.facility import Facility, Phase
+from powerd.demo.live_table import Display
+from powerd.demo.observation import GpuView, HostView
+from powerd.demo.rack import DemoRack
+from powerd.demo.scoreboard import Scoreboard
+from powerd.demo.summary import Summary
 
 RACK = DemoRack(
     name="demo-1",
