@@ -127,6 +127,21 @@ def test_a_restart_within_a_lease_takes_the_budget_up_again_without_a_dip(make_r
     assert len(rig.write_log()) == writes
 
 
+def test_a_restart_raises_nothing_on_a_budget_that_it_only_remembers(host: Rig) -> None:
+    """It may have been lowered while the daemon was dead, and the broker that would say so is away."""
+    host.daemon.kill()
+    wait_for_fallback(host, boot_s())
+    host.broker.kill()
+    fallen_mw = host.sum_mw()
+    host.daemon.start()
+    host.wait_for(lambda: host.status()["state"] == "limited", what="the lease that is not over")
+    host.wait_iterations(5)
+    assert host.sum_mw() == fallen_mw
+    assert "no raise above the limits found" in host.get("/v1/explain?gpu=0").body
+    host.broker.start()
+    host.obey(2600, lease_s=60)
+
+
 def test_a_restart_after_the_lease_starts_in_failsafe(rig: Rig) -> None:
     """Although the broker delivers the last budget again: it was kept, and is over."""
     rig.start()
@@ -200,7 +215,6 @@ def test_killing_everything_again_and_again_never_raises_a_limit(host: Rig) -> N
         victim = (host.daemon, host.guard)[turn % 2]
         victim.kill()
         victim.start()
-    host.start_guard() if not host.guard.running else None
     host.wait_for(lambda: host.get("/readyz").status == 200, what="ready again")
     host.obey(2600, lease_s=60)
     assert list(excesses(host, begun_boot_s)) == []
