@@ -117,3 +117,7 @@ class Observed:
 
 def presence(topic: str = ONLINE_TOPIC) -> Presence:
     return Presence(topic, lambda online: json.dumps({"online": online}).encode())
+
+
+def options(url: str, **changes: object) -> BusOptions:
+    return BusOptions(url, "powerd-hel1-r17-n3", **changes)  # type: ignore[arg-type] # keys of the class itself
