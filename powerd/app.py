@@ -96,11 +96,14 @@ class Daemon:
         epoch = int(self._clock.now().wall_s * 1000)
         self._host_report = HostReport(host=host.name, rack=host.rack, epoch=epoch)
         self._keeper = Keeper(Path(host.state_dir), boot_id(), self._on_runtime_file)
+        deadline_s = settings.guard.call_deadline_s
         self._gpus = HostGpus(
             GuardClient(settings.guard.socket),
             self._clock,
-            # Cuts and raises of a plan may each run into the deadline of a call.
-            answer_within_s=2 * settings.guard.call_deadline_s + 1,
+            # The guard answers soon after that deadline whatever its GPUs do. With the defaults a guard that
+            # hangs is given up before the loop has been waiting for it for three periods.
+            read_within_s=deadline_s + 0.6,
+            plan_within_s=2 * deadline_s + 1,
         )
         self._sampler = self._make_sampler()
         self._listener = BudgetListener(

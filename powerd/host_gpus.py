@@ -41,17 +41,20 @@ class HostGpus:
     """Keeps readings current between samples.
 
     Args:
-        answer_within_s: a guard that is silent for longer is given up, and connected to again.
+        read_within_s: a guard that has not answered a read for longer is given up, and connected to again.
+        plan_within_s: likewise for a plan, which takes longer: its cuts and its raises may each have to wait
+            for a GPU that hangs.
 
     Attributes:
         error: why the guard cannot be used; empty when it can.
         report: the guard's last report; None while it cannot be used.
     """
 
-    def __init__(self, guard: Guard, clock: Clock, *, answer_within_s: float) -> None:
+    def __init__(self, guard: Guard, clock: Clock, *, read_within_s: float, plan_within_s: float) -> None:
         self._guard = guard
         self._clock = clock
-        self._answer_within_s = answer_within_s
+        self._read_within_s = read_within_s
+        self._plan_within_s = plan_within_s
         self._connections = 0
         # By UUID: when its last write ended, and the fields that writes have changed since its sample.
         self._written: dict[str, tuple[float, dict[str, Any]]] = {}
@@ -79,7 +82,7 @@ class HostGpus:
 
     async def sample(self) -> None:
         """Read all GPUs."""
-        report, self.error = await self._answer(self._connect_and_read())
+        report, self.error = await self._answer(self._connect_and_read(), self._read_within_s)
         self.report = report or self.report
 
     async def _connect_and_read(self) -> GuardReport:
@@ -95,17 +98,17 @@ class HostGpus:
         """
         if self.report is None:
             return None
-        report, error = await self._answer(self._guard.plan(plan))
+        report, error = await self._answer(self._guard.plan(plan), self._plan_within_s)
         # A sample that ran beside and gave the guard up knows better why.
         self.error = self.error or error
         if report is not None:
             self._learn(report.outcomes)
         return report
 
-    async def _answer(self, call: Awaitable[_Answer]) -> tuple[_Answer | None, str]:
+    async def _answer(self, call: Awaitable[_Answer], within_s: float) -> tuple[_Answer | None, str]:
         """Return the guard's answer, or why there is none; a guard that does not answer is given up."""
         try:
-            async with asyncio.timeout(self._answer_within_s):
+            async with asyncio.timeout(within_s):
                 return await call, ""
         except GuardRefusedError as error:
             # Perhaps another client has taken over: a new connection gets a new token.
@@ -113,7 +116,7 @@ class HostGpus:
         except GuardError as error:
             return await self._give_up(str(error))
         except TimeoutError:
-            return await self._give_up(f"the guard did not answer within {self._answer_within_s:g} s")
+            return await self._give_up(f"the guard did not answer within {within_s:g} s")
 
     async def _give_up(self, why: str) -> tuple[None, str]:
         self.report = None

@@ -86,16 +86,26 @@ def test_when_both_are_killed_the_next_guard_keeps_the_promise_of_the_last_plan(
     wait_for_fallback(host, boot_s())
 
 
-def test_a_guard_that_hangs_stops_neither_the_answers_nor_what_comes_after(host: Rig) -> None:
-    host.guard.freeze()
-    told = host.wait_for(lambda: host.problem("guard_unusable"), within_s=5, what="the hang told of")
-    assert "did not answer within" in told
-    assert host.get("/readyz").status == 503
-    host.wait_iterations(3)
-    assert host.get("/healthz").status == 200
-    host.guard.thaw()
-    host.wait_for(lambda: host.get("/readyz").status == 200, within_s=5, what="ready again")
-    host.wait_for(lambda: host.obeyed(3000), within_s=3, what="the lease that is not over")
+def test_a_guard_that_hangs_stops_neither_the_answers_nor_what_comes_after(make_rig: MakeRig) -> None:
+    """Also `healthz`, which is about the loop alone, not for a moment."""
+    rig = make_rig(control={"period_s": 0.5, "hold_s": 5.0})
+    rig.start()
+    rig.obey(3000, lease_s=60)
+    rig.guard.freeze()
+    healthy = set()
+
+    def told() -> str:
+        healthy.add(rig.get("/healthz").status)
+        return rig.problem("guard_unusable")
+
+    assert "did not answer within" in rig.wait_for(told, within_s=5, what="the hang told of")
+    assert healthy == {200}
+    assert rig.get("/readyz").status == 503
+    rig.wait_iterations(3)
+    assert rig.get("/healthz").status == 200
+    rig.guard.thaw()
+    rig.wait_for(lambda: rig.get("/readyz").status == 200, within_s=5, what="ready again")
+    rig.wait_for(lambda: rig.obeyed(3000), within_s=3, what="the lease that is not over")
 
 
 def test_sigterm_ends_both_soon_and_well_and_touches_no_limit(host: Rig) -> None:
