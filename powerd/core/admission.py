@@ -5,7 +5,16 @@ Invariant: a rejected message changes nothing and extends no lease; a doubtful o
 
 from dataclasses import dataclass, replace
 
-from powerd.core.timeline import BudgetMessage, Ceiling, Seen, Statement, Timeline, Verdict, VerdictKind
+from powerd.core.timeline import (
+    SILENT,
+    BudgetMessage,
+    Ceiling,
+    Seen,
+    Statement,
+    Timeline,
+    Verdict,
+    VerdictKind,
+)
 from powerd.core.units import MilliWatts
 
 
@@ -122,23 +131,27 @@ def _accept(timeline: Timeline, message: BudgetMessage, rules: AdmissionRules) -
         message.priority,
         message.received.boot_s + lease_s,
         message.reason,
+        message.correlation_id,
     )
     before = timeline.seen.get(message.source)
     failsafe_mw = message.failsafe_mw
     if failsafe_mw is None and before is not None:
         failsafe_mw = before.failsafe_mw  # a missing field is no statement
     seen = Seen(message.epoch, message.seq, message.issued_at_s, message.digest, failsafe_mw)
-    ceilings = dict(timeline.ceilings)
-    ceiling = ceilings.get(message.source)
-    if ceiling is not None and (ceiling.epoch, ceiling.seq) <= (message.epoch, message.seq):
-        del ceilings[message.source]
     updated = Timeline(
         {**timeline.statements, message.source: statement},
-        ceilings,
+        {k: v for k, v in timeline.ceilings.items() if not _lifts(message, k, v)},
         {**timeline.seen, message.source: seen},
     )
     reason = "clamped_to_hard_limit" if text else ""
     return updated, _verdict(VerdictKind.ACCEPTED, message, reason, text)
+
+
+def _lifts(message: BudgetMessage, source: str, ceiling: Ceiling) -> bool:
+    """Say whether a message ends a ceiling: a newer word of its source, or anybody's after a silence."""
+    if source == message.source:
+        return (ceiling.epoch, ceiling.seq) <= (message.epoch, message.seq)
+    return ceiling.reason == SILENT and not message.retained
 
 
 def _lower(

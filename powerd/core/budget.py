@@ -1,7 +1,7 @@
 """Budget arithmetic: from everything that limits the rack down to what this host's GPUs may draw.
 
     rack_cap    = max(what the floors need, min(hard limit, every cap that holds))
-    usable      = rack_cap - rack overhead - guard band - meter trim
+    usable      = rack_cap - rack overhead - guard band
     entitlement = the host's floor + its share of what is above the floors
     gpu_budget  = entitlement - host overhead
 

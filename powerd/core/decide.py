@@ -9,7 +9,7 @@ nothing, so the controller decides again after a write that failed, in the same 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from powerd.core import overhead
+from powerd.core import failsafe, overhead
 from powerd.core.admission import admit
 from powerd.core.demand import assess
 from powerd.core.failsafe import Phase
@@ -21,7 +21,7 @@ from powerd.core.plan import writes
 from powerd.core.rack_view import rack_view
 from powerd.core.state import Config, Inputs, State
 from powerd.core.targets import GpuTarget, gpu_range, may_draw_mw, settle
-from powerd.core.timeline import Statement, Timeline, Verdict, VerdictKind, prune
+from powerd.core.timeline import Statement, Timeline, Verdict, VerdictKind, lapse
 from powerd.core.units import MilliWatts
 
 # The guard falls back by itself when a lease ends: powerd steps down this much earlier, so that the guard
@@ -66,6 +66,7 @@ class Decision:
 def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Decision, State]:
     """Decide what every GPU of this host may draw now, and what to write to get there."""
     before = state.failsafe.phase
+    state = _expire(state, now, config)
     state, verdicts = _hear(inputs, state, now, config)
     state, learned = _look(inputs, state, now, config)
     view, state = rack_view(inputs, state, now, config)
@@ -112,6 +113,21 @@ def fits(readings: Sequence[GpuReading], gpu_budget_mw: MilliWatts) -> bool:
     return bool(known) and len(known) == len(worst_cases) and sum(known) <= gpu_budget_mw
 
 
+def _expire(state: State, now: Now, config: Config) -> State:
+    """Let what ended while nobody decided end, at the time at which it did.
+
+    So a loop that was away past the end of a lease finds itself in failsafe, as the guard does, and what it
+    hears then is judged as heard in failsafe.
+    """
+    end_boot_s = max((s.end_boot_s for s in state.timeline.statements.values()), default=now.boot_s)
+    if end_boot_s > now.boot_s:
+        return state
+    timeline = lapse(state.timeline, now.boot_s, config.failsafe.hold_s)
+    ended = replace(now, boot_s=end_boot_s)
+    phase = failsafe.step(state.failsafe, None, state.ramp.cap_mw, ended, config.failsafe)
+    return replace(state, timeline=timeline, failsafe=phase)
+
+
 def _hear(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State, tuple[Verdict, ...]]:
     """Take in the messages, then drop what is over."""
     timeline = state.timeline
@@ -120,7 +136,7 @@ def _hear(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State
         timeline, verdict = admit(timeline, message, config.admission, state.failsafe.since_boot_s)
         verdicts.append(verdict)
     heard = state.heard.union(verdict.source for verdict in verdicts if _is_newest(verdict, timeline))
-    timeline = prune(timeline, now.boot_s + STEP_DOWN_LEAD_S)
+    timeline = lapse(timeline, now.boot_s + STEP_DOWN_LEAD_S, config.failsafe.hold_s)
     return replace(state, timeline=timeline, heard=heard), tuple(verdicts)
 
 

@@ -7,7 +7,7 @@ from powerd.core.failsafe import Phase
 from powerd.core.model import GpuReading, Now, Step, Write
 from powerd.core.rack_view import RackView
 from powerd.core.state import Config, State
-from powerd.core.targets import GpuTarget, Sharing, limits, may_draw_mw, share_out, sort_out
+from powerd.core.targets import GpuTarget, Sharing, fallback, may_draw_mw, share_out, sort_out
 from powerd.core.timeline import Statement
 from powerd.core.units import MilliWatts
 
@@ -42,7 +42,7 @@ def host_share(
         infeasible_mw=max(view.infeasible_mw, sharing.floors_mw - host.gpu_mw),
         sharing=sharing,
         targets=targets,
-        fallback=limits(sharing, min(gpu_mw, fallback_mw)),
+        fallback=fallback(sharing, min(gpu_mw, fallback_mw)),
         steps=host.steps + found,
     )
     return share, state

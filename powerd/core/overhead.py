@@ -44,16 +44,13 @@ def smooth(overhead: Overhead, sample: OverheadSample | None) -> Overhead:
 def overhead_step(overhead: Overhead, configured_mw: MilliWatts | None, now_boot_s: float) -> Step:
     """Return the watts to count: the larger of configured and measured.
 
-    A stale measurement gives way to what is configured. Where nothing is, it stays: to count nothing would
-    raise the GPUs' budget for lack of news.
+    A measurement that has become stale still counts: to forget it would raise the GPUs' budget for lack of
+    news. Its age is told.
     """
     configured = Step("host_overhead", configured_mw or 0, "host.overhead_watts")
     sample = overhead.sample
-    if sample is None:
+    if sample is None or overhead.smoothed_mw <= configured.mw:
         return configured
     age_s = now_boot_s - sample.boot_s
-    stale = age_s > STALE_AFTER_S
-    if overhead.smoothed_mw <= configured.mw or (stale and configured_mw is not None):
-        return configured
-    note = f"measured {age_s:.0f} s ago" if stale else "measured"
+    note = f"measured {age_s:.0f} s ago" if age_s > STALE_AFTER_S else "measured"
     return Step("host_overhead", overhead.smoothed_mw, sample.source, note)

@@ -16,14 +16,14 @@ LIMIT_STEP_MW = 1000
 
 @dataclass(frozen=True, slots=True)
 class DeadBand:
-    """A change below the larger of the two is not worth a write, unless the budget needs a cut."""
+    """A change below both is not worth a write, unless the budget needs a cut."""
 
     mw: MilliWatts = 5_000
     pct: float = 2.0
 
     def covers(self, current_mw: MilliWatts, target_mw: MilliWatts) -> bool:
         """Say whether the change is too small to bother the driver."""
-        return abs(target_mw - current_mw) < max(self.mw, current_mw * self.pct / 100)
+        return abs(target_mw - current_mw) < min(self.mw, current_mw * self.pct / 100)
 
 
 def whole_watts(mw: MilliWatts, floor_mw: MilliWatts) -> MilliWatts:

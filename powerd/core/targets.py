@@ -53,11 +53,14 @@ class Sharing:
         requests: of the GPUs that can be limited.
         ranges: of the same GPUs, by UUID.
         fixed: of all others, what each counts and why.
+        reluctant: those of the others that could be limited if they answered, at their floor: what the guard
+            shall try to bring them to when it falls back.
     """
 
     requests: tuple[Request, ...]
     ranges: dict[str, Range]
     fixed: dict[str, Step]
+    reluctant: tuple[Write, ...] = ()
 
     @property
     def fixed_mw(self) -> MilliWatts:
@@ -92,7 +95,7 @@ def sort_out(
     boot_s: float,
 ) -> Sharing:
     """Decide which GPUs can be limited now, and what the others count."""
-    requests, ranges, fixed = [], {}, {}
+    requests, ranges, fixed, reluctant = [], {}, {}, []
     for reading in readings:
         uuid, policy = reading.uuid, policies.of(reading.uuid)
         known = observed.get(uuid, Observed())
@@ -101,13 +104,15 @@ def sort_out(
         if why or span is None:
             counted = _counted_mw(reading, policy, readings)
             fixed[uuid] = Step("not_controllable", counted, "powerd", why or "tells no constraints")
+            if span is not None and reading.capability is Capability.SETTABLE:
+                reluctant.append(Write(uuid, span.floor_mw))
             continue
         ranges[uuid] = span
         want = min(max(demands[uuid].want_mw, span.floor_mw), span.ceiling_mw)
         requests.append(
             Request(uuid, span.floor_mw, span.ceiling_mw, want, policy.weight, policy.priority, policy.job)
         )
-    return Sharing(tuple(requests), ranges, fixed)
+    return Sharing(tuple(requests), ranges, fixed, tuple(reluctant))
 
 
 def may_draw_mw(reading: GpuReading) -> MilliWatts | None:
@@ -159,13 +164,14 @@ def share_out(
     return tuple(sorted(targets, key=lambda target: target.uuid))
 
 
-def limits(sharing: Sharing, budget_mw: MilliWatts) -> tuple[Write, ...]:
-    """Return the limits alone of what `share_out` gives."""
+def fallback(sharing: Sharing, budget_mw: MilliWatts) -> tuple[Write, ...]:
+    """Return what the guard shall lower each GPU to when the plan ends: limits as `share_out` gives them."""
     allocations = allocate(budget_mw - sharing.fixed_mw, sharing.requests)
-    return tuple(
+    limits = (
         Write(request.uuid, whole_watts(allocations[request.uuid].limit_mw, request.floor_mw))
         for request in sharing.requests
     )
+    return (*limits, *sharing.reluctant)
 
 
 def _target(request: Request, allocation: Allocation, span: Range, known: GpuDemand) -> GpuTarget:

@@ -91,11 +91,16 @@ class Statement:
     priority: int
     end_boot_s: float
     reason: str = ""
+    correlation_id: str = ""
+
+
+# The reason of a ceiling that a source left behind when it fell silent.
+SILENT = "source_silent"
 
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """What a doubtful message lowers the cap to: no lease, only a lid.
+    """What a doubtful message, or a source that fell silent, lowers the cap to: no lease, only a lid.
 
     It stays until its source says something newer without doubt, or its time is over.
     """
@@ -122,13 +127,19 @@ class Timeline:
         return min(asked, default=None)
 
 
-def prune(timeline: Timeline, boot_s: float) -> Timeline:
-    """Drop what is over. Keys stay: a replay must be known for ever."""
-    return replace(
-        timeline,
-        statements={k: v for k, v in timeline.statements.items() if boot_s < v.end_boot_s},
-        ceilings={k: v for k, v in timeline.ceilings.items() if boot_s < v.until_boot_s},
-    )
+def lapse(timeline: Timeline, boot_s: float, hold_s: float) -> Timeline:
+    """Drop what is over. Keys stay: a replay must be known for ever.
+
+    When the source that governed falls silent and a less strict one is left, the last word of the silent one
+    stays as a ceiling until somebody says something new, or for `hold_s`: silence never raises the cap.
+    """
+    statements = {k: v for k, v in timeline.statements.items() if boot_s < v.end_boot_s}
+    ceilings = {k: v for k, v in timeline.ceilings.items() if boot_s < v.until_boot_s}
+    governed, _ = governing(timeline)
+    if governed is not None and governed.mw is not None and statements and governed.source not in statements:
+        silent = Ceiling(governed.epoch, governed.seq, governed.mw, boot_s + hold_s, SILENT)
+        ceilings = {**ceilings, governed.source: silent}
+    return replace(timeline, statements=statements, ceilings=ceilings)
 
 
 def governing(timeline: Timeline) -> tuple[Statement | None, tuple[str, ...]]:

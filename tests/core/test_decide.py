@@ -155,6 +155,20 @@ def test_the_way_back_needs_a_following_budget_then_a_dwell_then_jitter_then_the
     assert host.until(at(172.0 + 30 + 5 + 200)).rack_cap_mw == 5000 * W
 
 
+def test_a_loop_that_was_away_past_the_lease_finds_itself_in_failsafe_whatever_it_hears_first() -> None:
+    """Its guard has fallen back meanwhile: the way back is the same as after any failsafe."""
+    host = at_work(4000)
+    awake = host.tick(at(170.0), budget(4000, 2, at(170.0)))
+    assert awake.phase is Phase.LIMITED
+    assert host.state.failsafe.dwell_until_boot_s == 200.0
+
+
+def test_what_was_issued_before_the_lease_ended_does_not_wake_a_loop_that_was_away() -> None:
+    host = at_work(4000)
+    awake = host.tick(at(170.0), budget(4000, 2, at(159.0)))
+    assert awake.phase is Phase.FAILSAFE
+
+
 def test_a_cut_never_waits_for_a_dwell() -> None:
     host = at_work(5000)
     host.until(at(170.0))

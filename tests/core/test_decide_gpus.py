@@ -36,6 +36,16 @@ def test_the_watts_a_gpu_will_not_give_up_are_taken_from_the_others_at_the_same_
     assert sum(host.limits) == 1500
 
 
+def test_who_resists_is_not_left_out_when_the_guard_falls_back() -> None:
+    """It is counted in full, so its floor is what there is to try."""
+    host = at_work()
+    host.gpus[0].refuses = True
+    host.tick(at(110.0), budget(3400, 2, at(110.0)))
+    decision = host.tick(at(110.5))
+    assert decision.targets[0].limit_mw is None
+    assert {write.uuid: write.mw for write in decision.plan.fallback}[uuid(0)] == 200 * W
+
+
 def test_a_gpu_that_refused_is_tried_again_and_its_watts_come_back() -> None:
     host = at_work()
     host.gpus[0].refuses = True

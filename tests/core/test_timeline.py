@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from powerd.core.timeline import Ceiling, Seen, Statement, Timeline, governing, prune
+from powerd.core.timeline import Ceiling, Seen, Statement, Timeline, governing, lapse
 from tests.core.make import W
 
 
@@ -44,16 +44,16 @@ def test_the_lowest_priority_number_governs_and_between_equals_the_lowest_watts(
 
 def test_a_lease_is_over_at_its_end_not_after() -> None:
     timeline = of(statement("a", 4000, end_boot_s=60.0))
-    assert prune(timeline, 59.999).statements
-    assert not prune(timeline, 60.0).statements
+    assert lapse(timeline, 59.999, 7200.0).statements
+    assert not lapse(timeline, 60.0, 7200.0).statements
 
 
 def test_a_lid_ends_too_but_keys_stay_for_ever() -> None:
     """A replay must be known however late it comes."""
     seen = Seen(1, 1, 0.0, "digest", failsafe_mw=2500 * W)
     timeline = replace(of(), ceilings={"a": Ceiling(1, 1, 3000 * W, 7200.0, "expired")}, seen={"a": seen})
-    assert prune(timeline, 7199.0) == timeline
-    assert prune(timeline, 7200.0) == Timeline(seen={"a": seen})
+    assert lapse(timeline, 7199.0, 7200.0) == timeline
+    assert lapse(timeline, 7200.0, 7200.0) == Timeline(seen={"a": seen})
 
 
 def test_a_source_that_asked_for_no_failsafe_lowers_none() -> None:
