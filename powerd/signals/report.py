@@ -126,6 +126,8 @@ def _budget(statement: Statement | None, now: Now) -> JsonObject | None:
         "epoch": statement.epoch,
         "seq": statement.seq,
         "watts": _watts(statement.mw),
+        "reason": statement.reason,
+        "correlation_id": statement.correlation_id,
         "valid_until": rfc3339.utc(now.wall_s + statement.end_boot_s - now.boot_s),
     }
 

@@ -56,6 +56,8 @@ class LeaseView(Document):
     epoch: int = Field(description="Start of the sender, Unix milliseconds")
     seq: int = Field(description="Number of the message within the epoch")
     watts: float | None = Field(description="The rack budget in watts; null: controlled, without a limit")
+    reason: str = Field(description="What the sender gave as its reason; may be empty")
+    correlation_id: str = Field(description="The sender's own mark of the message; may be empty")
     remaining_s: float = Field(description="Seconds until the lease is over; 0 when it is over")
     expires_at: str = Field(description="RFC 3339 time of the end, by this host's wall clock")
 

@@ -203,6 +203,8 @@ def _lease(statement: Statement, now: Now) -> LeaseView:
         epoch=statement.epoch,
         seq=statement.seq,
         watts=_mw(statement.mw),
+        reason=statement.reason,
+        correlation_id=statement.correlation_id,
         remaining_s=max(0.0, statement.end_boot_s - now.boot_s),
         expires_at=_wall(statement.end_boot_s, now),
     )
