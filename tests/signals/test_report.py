@@ -63,7 +63,14 @@ DECISION = Decision(
     compliant=True,
     failsafe_cause="",
     statement=Statement(
-        source="facility-a", epoch=1763690000000, seq=1842, mw=30_000_000, priority=100, end_boot_s=559.0
+        source="facility-a",
+        epoch=1763690000000,
+        seq=1842,
+        mw=30_000_000,
+        priority=100,
+        end_boot_s=559.0,
+        reason="peak",
+        correlation_id="9a1e",
     ),
     rack_steps=(
         Step("hard_limit", 40_000_000, "rack.hard_limit_watts"),
@@ -121,6 +128,8 @@ def test_state_says_what_was_given_what_was_made_of_it_and_the_worst_case() -> N
             "epoch": 1763690000000,
             "seq": 1842,
             "watts": 30000.0,
+            "reason": "peak",
+            "correlation_id": "9a1e",
             "valid_until": "2026-11-21T17:01:00.000Z",
         },
         "share_watts": 7350.0,
