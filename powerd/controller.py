@@ -165,6 +165,10 @@ class Controller:
 
     def _preflight(self) -> None:
         measured = self._overhead()
+        if measured is None and self._config.overhead_mw is None:
+            text = "nothing is written before host.overhead_sensor has given its first measurement"
+            self.notice(Notice("overhead_unknown", Severity.CRITICAL, text))
+            return
         overhead_mw = max(self._config.overhead_mw or 0, measured.mw if measured else 0)
         needed = self._options.persistence_needed
         found = objections(self._gpus.readings, self._config, overhead_mw, persistence_needed=needed)
@@ -185,6 +189,8 @@ class Controller:
         else:
             self._log_what_would_be_written(decision.plan)
         self._iteration += 1
+        if self._iteration == 1:
+            self._log_start(done.decision)
         self._wake_boot_s = decision.wake_boot_s
         self._log_budget(done.decision.statement, now)
         notices = self._tell(done, now)
@@ -222,6 +228,16 @@ class Controller:
             limits = " ".join(f"{write.uuid}={watts(write.mw):g}W" for write in writes)
             log.info("would_set_limits", limits=limits or "none")
         self._would_write = writes
+
+    def _log_start(self, decision: Decision) -> None:
+        """Say what holds before anything was heard."""
+        log.info(
+            "first_decision",
+            phase=str(decision.phase),
+            rack_watts=watts(decision.rack_cap_mw),
+            gpu_budget_watts=watts(decision.gpu_budget_mw),
+            gpus=len(decision.targets),
+        )
 
     def _log_budget(self, statement: Statement | None, now: Now) -> None:
         """Log a budget when it changes, not each time it is renewed."""
