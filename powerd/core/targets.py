@@ -104,7 +104,8 @@ def sort_out(
         if why or span is None:
             counted = _counted_mw(reading, policy, readings)
             fixed[uuid] = Step("not_controllable", counted, "powerd", why or "tells no constraints")
-            if span is not None and reading.capability is Capability.SETTABLE:
+            # A lost one tells no capability; if it comes back with a new driver, it has its default limit.
+            if span is not None and reading.capability in (Capability.SETTABLE, Capability.LOST):
                 reluctant.append(Write(uuid, span.floor_mw))
             continue
         ranges[uuid] = span

@@ -109,8 +109,12 @@ class DeadMan:
 
     @property
     def is_writing(self) -> bool:
-        """Whether a GPU is not yet confirmed at or below its fallback."""
-        return bool(self._duty_mw)
+        """Whether a GPU is not yet confirmed at or below its fallback.
+
+        One that the driver has lost is lowered if it comes back, and not waited for.
+        """
+        lost = {uuid for uuid, gpu in self._fleet.gpus.items() if gpu.lost and self._fleet.is_open}
+        return bool(self._duty_mw.keys() - lost)
 
     def due_boot_s(self) -> float | None:
         """Return when `tick` has something to do next."""

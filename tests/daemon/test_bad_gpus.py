@@ -222,3 +222,14 @@ def test_a_hardware_power_brake_is_failsafe_on_this_host(make_rig: MakeRig) -> N
     assert rig.obeyed(FAILSAFE_WATTS)
     rig.gpus.gpus[BAD].extra_reasons = 0
     rig.wait_for(lambda: rig.obeyed(3000), within_s=5, what="the budget in force again")
+
+
+def test_a_daemon_that_dies_while_the_driver_is_away_leaves_the_fallback_for_its_return(host: Rig) -> None:
+    """The new driver starts at 400 W each, and nobody but the guard is there to lower that."""
+    host.gpus.unload_driver()
+    host.wait_for(lambda: all(g["state"] == "lost" for g in host.status()["gpus"]), within_s=3)
+    host.wait_iterations(3)
+    host.daemon.kill()
+    host.wait_for(lambda: "the plan has ended" in host.guard.log, within_s=3, what="the end of its plan")
+    host.gpus.reload_driver()
+    host.wait_for(lambda: fits(host, FAILSAFE_WATTS), within_s=12, what="the fallback after its return")

@@ -240,3 +240,18 @@ def test_asking_for_the_fallback_with_nothing_armed_changes_nothing(rig: Rig) ->
     rig.keeper.fall_back("test", replies.append)
     assert replies == [{"lowered": True}]
     assert rig.limits_w() == [400, 400]
+
+
+def test_falling_back_does_not_wait_for_a_lost_gpu_but_lowers_it_when_it_comes_back(rig: Rig) -> None:
+    rig.plan(cuts={0: 300, 1: 300}, fallback={0: 150, 1: 100})
+    rig[1].read_error = Kind.LOST
+    rig.report()
+    replies: list[dict[str, Any]] = []
+    rig.keeper.fall_back("test", replies.append)
+    rig.settle()
+    assert replies == [{"lowered": True}]
+    assert rig.limits_w() == [150, 300]
+    rig[1].read_error = ""
+    rig.report()
+    rig.settle()
+    assert rig.limits_w() == [150, 100]
