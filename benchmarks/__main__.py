@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.allocator import measure_allocator, measure_decision
 from benchmarks.footprint import measure_footprint
+from benchmarks.parser import measure_parser
 from benchmarks.reaction import measure_reaction
 from benchmarks.table import Table
 
@@ -26,6 +27,7 @@ def main() -> int:
     available: dict[str, Callable[[], Table]] = {
         "allocator": measure_allocator,
         "decision": measure_decision,
+        "parser": measure_parser,
         "footprint": partial(measure_footprint, options.seconds),
         "reaction": partial(measure_reaction, options.cuts),
         "slow-driver": partial(measure_reaction, options.cuts, SLOW_SET_MS),

@@ -294,10 +294,11 @@ def boot_s() -> float:
 
 
 def to_toml(tables: Tables) -> str:
-    """Return TOML of tables of scalars, lists and inline tables."""
+    """Return TOML of tables of scalars, lists and inline tables; None leaves a key out."""
     lines = []
     for name, table in tables.items():
-        lines += [f"[{name}]", *(f"{key} = {_toml_value(value)}" for key, value in table.items())]
+        given = {key: value for key, value in table.items() if value is not None}
+        lines += [f"[{name}]", *(f"{key} = {_toml_value(value)}" for key, value in given.items())]
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,58 @@
+"""What reading a budget costs, and what the worst payload costs that the size limit lets through."""
+
+import contextlib
+import json
+import timeit
+
+from benchmarks.table import Figure, Table
+from powerd.core.model import Now
+from powerd.errors import SignalRejectedError
+from powerd.signals.native import parse_budget
+from powerd.signals.strict_json import loads
+from tests.signals.hostile import HOSTILE
+
+_BUDGET = {
+    "v": 1,
+    "source": "facility-a",
+    "epoch": 1763690000000,
+    "seq": 1842,
+    "issued_at": "2026-11-21T17:00:00.000Z",
+    "valid_until": "2026-11-21T17:01:00.000Z",
+    "rack": "r17",
+    "watts": 30000,
+}
+
+
+def measure_parser() -> Table:
+    """Time a good budget, and every hostile payload."""
+    payload = json.dumps(_BUDGET).encode()
+    now = Now(1000.0, 1_763_690_000.0)
+
+    def parse() -> None:
+        parse_budget(payload, rack="r17", hard_limit_mw=40_000_000, retained=False, received=now)
+
+    good_us = min(timeit.repeat(parse, number=1000, repeat=5)) / 1000 * 1e6
+    plain_us = min(timeit.repeat(lambda: json.loads(payload), number=1000, repeat=5)) / 1000 * 1e6
+    hostile_ms = {
+        name: min(timeit.repeat(_Read(raw), number=1, repeat=5)) * 1e3 for name, raw in HOSTILE.items()
+    }
+    worst = max(hostile_ms, key=lambda name: hostile_ms[name])
+    return Table(
+        "Reading a budget",
+        (
+            Figure("a budget of 200 bytes, best of 5", good_us, "us"),
+            Figure("the same / json.loads alone", good_us / plain_us, "x"),
+            Figure(f"worst payload of up to 64 KiB ({worst})", hostile_ms[worst], "ms"),
+        ),
+    )
+
+
+class _Read:
+    """Reads one payload, whatever comes of it."""
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload = payload
+
+    def __call__(self) -> None:
+        with contextlib.suppress(SignalRejectedError):
+            loads(self._payload)
