@@ -156,6 +156,8 @@ class Rig:
         """Publish a budget in good order and wait until the limits follow it."""
         grant = self.publish_budget(watts, lease_s)
         self.wait_for(lambda: self.obeyed(watts), within_s, what=f"{watts} W obeyed")
+        # The sum may be there before the last of the GPUs is: let the iteration end.
+        self.wait_iterations(1)
         return grant
 
     def get(self, path: str) -> Answer:
