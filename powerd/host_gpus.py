@@ -4,7 +4,7 @@ Invariant: without a guard nothing is known; old readings are dropped, never ser
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
@@ -48,6 +48,7 @@ class HostGpus:
     Attributes:
         error: why the guard cannot be used; empty when it can.
         report: the guard's last report; None while it cannot be used.
+        readings: every GPU, with what was written after its last sample; empty without a report.
     """
 
     def __init__(self, guard: Guard, clock: Clock, *, read_within_s: float, plan_within_s: float) -> None:
@@ -59,16 +60,8 @@ class HostGpus:
         # By UUID: when its last write ended, and the fields that writes have changed since its sample.
         self._written: dict[str, tuple[float, dict[str, Any]]] = {}
         self.report: GuardReport | None = None
+        self.readings: tuple[GpuReading, ...] = ()
         self.error = "the guard was not asked yet"
-
-    @property
-    def readings(self) -> tuple[GpuReading, ...]:
-        """Return every GPU, with what was written after its last sample."""
-        return tuple(self._with_writes(reading) for reading in self._sampled)
-
-    @property
-    def _sampled(self) -> tuple[GpuReading, ...]:
-        return () if self.report is None else self.report.readings
 
     @property
     def guard_status(self) -> GuardStatus:
@@ -83,7 +76,9 @@ class HostGpus:
     async def sample(self) -> None:
         """Read all GPUs."""
         report, self.error = await self._answer(self._connect_and_read(), self._read_within_s)
-        self.report = report or self.report
+        if report is not None:
+            self.report = report
+            self.readings = tuple(self._with_writes(reading) for reading in report.readings)
 
     async def _connect_and_read(self) -> GuardReport:
         if not self._guard.is_connected:
@@ -120,18 +115,21 @@ class HostGpus:
 
     async def _give_up(self, why: str) -> tuple[None, str]:
         self.report = None
+        self.readings = ()
         self._written.clear()
         await self._guard.close()
         return None, why
 
-    def _learn(self, outcomes: Iterable[Outcome]) -> None:
+    def _learn(self, outcomes: Sequence[Outcome]) -> None:
         now_s = self._clock.now().boot_s
-        sampled_boot_s = {reading.uuid: reading.sampled_boot_s for reading in self._sampled}
+        sampled_boot_s = {reading.uuid: reading.sampled_boot_s for reading in self.readings}
         for outcome in outcomes:
             written_boot_s, known = self._written.get(outcome.uuid, (0.0, {}))
             if sampled_boot_s.get(outcome.uuid, 0.0) >= written_boot_s:
                 known = {}  # the sample came after, and has seen it
             self._written[outcome.uuid] = (now_s, known | _changed_by(outcome))
+        if outcomes and self.report is not None:
+            self.readings = tuple(self._with_writes(reading) for reading in self.report.readings)
 
     def _with_writes(self, reading: GpuReading) -> GpuReading:
         written_boot_s, changed = self._written.get(reading.uuid, (0.0, {}))

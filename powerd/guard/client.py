@@ -10,7 +10,7 @@ from typing import Any
 
 from powerd.core.model import GpuReading, Outcome, Plan
 from powerd.errors import GuardRefusedError, GuardUnreachableError
-from powerd.guard.protocol import Message, decode, encode, outcome_from, reading_from
+from powerd.guard.protocol import Message, decode, encode, outcome_from, reading_from, writes_to
 from powerd.snapshot import CallHistogram
 
 _HELLO_ID = 0
@@ -122,9 +122,9 @@ class GuardClient:
                 "op": "plan",
                 "token": self._token,
                 "number": self._number,
-                "cuts": plan.cuts,
-                "raises": plan.raises,
-                "fallback": plan.fallback,
+                "cuts": writes_to(plan.cuts),
+                "raises": writes_to(plan.raises),
+                "fallback": writes_to(plan.fallback),
                 "end_boot_s": plan.end_boot_s,
             }
         )

@@ -1,8 +1,8 @@
 """What daemon and guard say to each other: one JSON object per line over a Unix stream socket.
 
 Request  {"id": 7, "op": "read"}
-         {"id": 8, "op": "plan", "token": ..., "number": 1, "cuts": [...], "raises": [...], "fallback": [...],
-          "end_boot_s": ...}
+         {"id": 8, "op": "plan", "token": ..., "number": 1, "end_boot_s": ...,
+          "cuts": {uuid: mw}, "raises": {...}, "fallback": {...}}
          {"id": 9, "op": "release", "token": ...}
          {"id": 10, "op": "fallback"}                           answered in any order, by `id`
 Reply    {"id": 7, "ok": true, ...}  or  {"id": 7, "ok": false, "error": "one line"}
@@ -18,7 +18,7 @@ Both sides are of one version and one host, so records travel as the JSON form o
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 from powerd.core.model import (
@@ -122,14 +122,13 @@ def reading_from(fields: Mapping[str, Any]) -> GpuReading:
     )
 
 
+def writes_to(writes: Iterable[Write]) -> dict[str, int]:
+    """Return writes as they travel: milliwatts by UUID. On the way of every cut, so kept short."""
+    return {write.uuid: write.mw for write in writes}
+
+
 def _writes_from(message: Mapping[str, Any], key: str) -> tuple[Write, ...]:
-    entries = message.get(key, [])
-    if not isinstance(entries, list):
-        raise ValueError(f"{key} must be a list")
-    return tuple(_write_from(entry, key) for entry in entries)
-
-
-def _write_from(entry: object, key: str) -> Write:
-    if not isinstance(entry, dict) or not isinstance(entry.get("uuid"), str):
-        raise ValueError(f"each of {key} must be an object with uuid and mw")
-    return Write(uuid=entry["uuid"], mw=integer_from(entry, "mw"))
+    entries = message.get(key, {})
+    if not isinstance(entries, dict):
+        raise ValueError(f"{key} must be an object of milliwatts by UUID")
+    return tuple(Write(uuid, integer_from(entries, uuid)) for uuid in entries)
