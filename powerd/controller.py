@@ -6,7 +6,6 @@ iteration ends in a bounded time whatever the guard does; what was decided is re
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -151,9 +150,11 @@ class Controller:
         timeout_s = 1.5 * self._options.period_s
         if self._wake_boot_s is not None:
             timeout_s = min(timeout_s, max(0.0, self._wake_boot_s - self._clock.now().boot_s))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._wake.wait()
+        timer = asyncio.get_running_loop().call_later(timeout_s, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            timer.cancel()
         self._wake.clear()
 
     async def sample(self) -> None:

@@ -1,11 +1,13 @@
 """The records that the core reads and returns. Plain, frozen, in integer milliwatts.
 
 A field that can be unknown is `None`; `None` never means zero and never means "no limit", except where a
-docstring says so (`BudgetMessage.mw`: the sender sets no limit).
+docstring says so (`BudgetMessage.mw`: the sender sets no limit). What is made by the dozen on the way of
+every cut is a named tuple, which costs a third of a frozen dataclass.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from powerd.core.units import MilliWatts
 
@@ -98,8 +100,7 @@ class GpuReading:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One link of the chain that made a number: the number after this rule, the rule, and who asked.
 
     Attributes:
@@ -149,8 +150,7 @@ class Result(StrEnum):
     SKIPPED = "skipped"  # a raise that was not started because a cut before it was not confirmed
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """One limit to be written."""
 
     uuid: str

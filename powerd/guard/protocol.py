@@ -39,7 +39,7 @@ Message: TypeAlias = dict[str, Any]
 
 _FIELDS: Final = {
     record: tuple(field.name for field in dataclasses.fields(record))
-    for record in (Constraints, GpuReading, Outcome, Plan, Write)
+    for record in (Constraints, GpuReading, Outcome)
 }
 
 

@@ -21,7 +21,7 @@ from powerd.guard.keeper import Keeper
 from powerd.guard.listener import Listener, allowed_uids
 from powerd.guard.plans import RefusedError
 from powerd.guard.protocol import PROTOCOL_VERSION, Message, decode, integer_from, plan_from
-from powerd.guard.workers import Completions, Workers
+from powerd.guard.workers import LOOK_AGAIN_S, Completions, Workers
 from powerd.notify import notify, watchdog_interval_s
 
 # CLOCK_BOOTTIME goes on during suspend, the selector's timeout does not: look at the clock at least so often.
@@ -47,7 +47,7 @@ class Loop:
         self.keeper = Keeper(config, self._workers, boot_s)
         self._watchdog_s = watchdog_interval_s()
         self._watchdog_due_s = 0.0
-        self.selector.register(self._completions.readable, selectors.EVENT_READ, self._wake)
+        self.selector.register(self._completions.readable, selectors.EVENT_READ, _wake)
 
     def stop_on_signals(self, stop: Callable[[], None]) -> None:
         """Call `stop` on SIGTERM and SIGINT; the wake-up pipe gets the loop out of its sleep."""
@@ -78,6 +78,7 @@ class Loop:
         timeout_s = min(max(0.0, min(times, default=now + _MAX_SLEEP_S) - now), self._longest_sleep_s())
         for key, events in self.selector.select(timeout_s):
             key.data(events)
+        self._completions.drain()
         now = boot_s()
         self.keeper.tick(now)
         if self._watchdog_s is not None and now >= self._watchdog_due_s:
@@ -85,10 +86,9 @@ class Loop:
             notify("WATCHDOG=1")
 
     def _longest_sleep_s(self) -> float:
+        if not self.keeper.is_quiet:
+            return LOOK_AGAIN_S
         return _MAX_SLEEP_S if self._watchdog_s is None else min(_MAX_SLEEP_S, self._watchdog_s)
-
-    def _wake(self, _events: int) -> None:
-        self._completions.drain()
 
 
 class Server:
@@ -210,3 +210,7 @@ def watch_stdin(loop: Loop, on_end: Callable[[], None]) -> None:
             on_end()
 
     loop.selector.register(sys.stdin, selectors.EVENT_READ, read)
+
+
+def _wake(_events: int) -> None:
+    """Do nothing: every step of the loop ends by making the calls that came in."""

@@ -15,6 +15,9 @@ from queue import SimpleQueue
 from powerd.guard.driver import Driver, DriverError, GpuInfo, Kind
 from powerd.guard.jobs import Done, Job, perform
 
+# How often the main loop looks for calls while workers are in the driver.
+LOOK_AGAIN_S = 0.002
+
 AttachResult = tuple[GpuInfo, ...] | DriverError
 
 
@@ -29,23 +32,29 @@ class Completions:
     def __init__(self) -> None:
         self.readable, self.writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._calls: deque[Callable[[], None]] = deque()
-        self._woken = False
+        self._expected = 0
+
+    def expect(self) -> None:
+        """Announce that a thread will post one call; main loop only."""
+        self._expected += 1
 
     def post(self, call: Callable[[], None]) -> None:
-        """Queue a call; from any thread."""
+        """Queue a call; from any thread.
+
+        The last one that is expected wakes the main loop. If each did, the main loop would compete with
+        the threads that are still at work for the interpreter lock, and so delay what it waits for. Where
+        a GPU hangs, the last one never comes: while others are at work the main loop looks by itself.
+        """
         self._calls.append(call)
-        # One wake-up serves all calls queued before `drain` clears the flag, so eight GPUs that finish
-        # together cost one system call. Appending comes first: a drain in between takes the call along.
-        if not self._woken:
-            self._woken = True
+        if len(self._calls) >= self._expected:
             os.write(self.writable, b"\0")
 
     def drain(self) -> None:
         """Make every queued call; main loop only."""
         with contextlib.suppress(BlockingIOError):
             os.read(self.readable, 4096)
-        self._woken = False
         while self._calls:
+            self._expected -= 1
             self._calls.popleft()()
 
 
@@ -88,6 +97,7 @@ class Workers:
             done = perform(self._driver, uuid, job)
             self._completions.post(partial(finished, uuid, job, done))
 
+        self._completions.expect()
         worker.do(work)
 
     def attach(self, finished: Callable[[AttachResult], None]) -> None:
@@ -103,6 +113,7 @@ class Workers:
                 result = DriverError(Kind.UNKNOWN, f"{type(error).__name__}: {error}")
             self._completions.post(partial(finished, result))
 
+        self._completions.expect()
         self._attach_worker().do(work)
 
     def detach(self, finished: Callable[[], None]) -> None:
@@ -112,6 +123,7 @@ class Workers:
             self._driver.detach()
             self._completions.post(finished)
 
+        self._completions.expect()
         self._attach_worker().do(work)
 
     def _attach_worker(self) -> _Worker:

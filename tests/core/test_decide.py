@@ -6,7 +6,7 @@ import pytest
 
 from powerd.core.decide import STEP_DOWN_LEAD_S, Decision, decide
 from powerd.core.failsafe import Phase
-from powerd.core.model import Capability
+from powerd.core.model import Capability, Step
 from powerd.core.state import Inputs, initial_state
 from powerd.core.timeline import BudgetMessage, VerdictKind
 from tests.core.bench import Bench, BenchGpu
@@ -47,9 +47,7 @@ def test_a_budget_is_obeyed_at_once() -> None:
     assert (decision.phase, decision.failsafe_cause) == (Phase.LIMITED, "")
     assert host.limits == [450] * 4
     assert decision.statement is not None
-    assert decision.rack_steps[1] == replace(
-        decision.rack_steps[1], rule="budget", mw=4000 * W, source="facility-a", until_boot_s=61.0
-    )
+    assert decision.rack_steps[1] == Step("budget", 4000 * W, "facility-a", until_boot_s=61.0)
 
 
 def test_no_limit_from_the_controller_is_the_hard_limit() -> None:
@@ -214,8 +212,8 @@ def test_a_doubtful_message_lowers_and_shows_in_the_chain() -> None:
     host = at_work(4000)
     decision = host.tick(at(110.0), budget(3400, 2, at(110.0), age_s=100.0))
     assert host.limits == [375] * 4
-    assert decision.rack_steps[2] == replace(
-        decision.rack_steps[2], rule="lower_only", mw=3400 * W, source="facility-a", note="expired"
+    assert decision.rack_steps[2] == decision.rack_steps[2]._replace(
+        rule="lower_only", mw=3400 * W, source="facility-a", note="expired"
     )
     assert "signal_lower_only" in events(decision)
 
