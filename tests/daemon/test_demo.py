@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.broker import Mosquitto, free_port
+from tests.broker import Mosquitto
 
 KEYS = {
     "hosts",
@@ -89,12 +89,13 @@ class Demo:
 
 
 def free_ports() -> int:
-    """Return the first of two free ports in a row."""
-    while True:
-        first = free_port()
-        with socket.socket() as probe:
-            if first < 65535 and probe.connect_ex(("127.0.0.1", first + 1)) != 0:
-                return first
+    """Return the first of two free ports, below those that the kernel gives to outgoing connections."""
+    return next(first for first in range(20000, 32000, 2) if is_free(first) and is_free(first + 1))
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def parents() -> dict[int, int]:
