@@ -99,34 +99,3 @@ class _FromLibraries(logging.Handler):
             text=record.getMessage(),
             **({"exc_info": record.exc_info} if record.exc_info else {}),
         )
-
-
-class Repeats:
-    """Lets the same (event, subject) through once per interval, and counts what it held back.
-
-    Args:
-        clock: seconds that never go back.
-        every_s: the interval.
-    """
-
-    # Subjects may come from the bus, so a hostile sender must not be able to grow this without end.
-    _KEPT = 1024
-
-    def __init__(self, clock: Callable[[], float], every_s: float = 60.0) -> None:
-        self._clock = clock
-        self._every_s = every_s
-        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
-
-    def admit(self, event: str, subject: str = "") -> int | None:
-        """Return how many repeats were held back since the last one let through; None holds this one back."""
-        now_s = self._clock()
-        since_s, held_back = self._seen.get((event, subject), (-float("inf"), 0))
-        if now_s - since_s < self._every_s:
-            self._seen[event, subject] = (since_s, held_back + 1)
-            return None
-        # Insertion order is then the order of times, so the first entry is the oldest.
-        self._seen.pop((event, subject), None)
-        self._seen[event, subject] = (now_s, 0)
-        if len(self._seen) > self._KEPT:
-            del self._seen[next(iter(self._seen))]
-        return held_back

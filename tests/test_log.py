@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from powerd.log import Format, Repeats, configure
+from powerd.log import Format, configure
 
 
 class Terminal(io.StringIO):
@@ -100,25 +100,3 @@ def test_an_exception_stays_on_one_line_of_the_journal() -> None:
         structlog.get_logger().exception("iteration_failed")
     assert stream.getvalue().startswith("<3>iteration_failed exception=")
     assert stream.getvalue().count("\n") == 1
-
-
-def test_a_repeat_within_the_minute_is_held_back_and_counted() -> None:
-    now_s = [0.0]
-    repeats = Repeats(lambda: now_s[0])
-    assert repeats.admit("budget_rejected", "a") == 0
-    assert repeats.admit("budget_rejected", "b") == 0
-    now_s[0] = 59.0
-    assert repeats.admit("budget_rejected", "a") is None
-    assert repeats.admit("budget_rejected", "a") is None
-    now_s[0] = 60.0
-    assert repeats.admit("budget_rejected", "a") == 2
-    now_s[0] = 120.0
-    assert repeats.admit("budget_rejected", "a") == 0
-
-
-def test_a_sender_that_invents_names_cannot_fill_the_memory() -> None:
-    """Only the newest subjects are remembered; an old one may then be logged once too often."""
-    repeats = Repeats(lambda: 0.0)
-    assert [repeats.admit("rejected", str(number)) for number in range(5000)] == [0] * 5000
-    assert repeats.admit("rejected", "4999") is None
-    assert repeats.admit("rejected", "0") == 0

@@ -1,0 +1,46 @@
+"""What is wrong is told at once, then once a minute, and forgotten when it is over."""
+
+from powerd.core.model import Notice, Severity
+from powerd.problems import MAX_PROBLEMS, Problems
+
+WALL_S = 1_763_690_000.0
+
+
+def hung(text: str = "GPU 3 hangs") -> Notice:
+    return Notice("gpu_hung", Severity.CRITICAL, text, "GPU-3")
+
+
+def take(problems: Problems, boot_s: float, *notices: Notice) -> list[str]:
+    return [notice.text for notice in problems.take(notices, boot_s, WALL_S + boot_s)]
+
+
+def test_a_repeat_is_counted_and_told_again_after_a_minute() -> None:
+    problems = Problems()
+    assert take(problems, 0, hung()) == ["GPU 3 hangs"]
+    assert take(problems, 1, hung()) == []
+    assert take(problems, 59, hung("GPU 3 still hangs")) == []
+    assert take(problems, 60, hung("GPU 3 still hangs")) == ["GPU 3 still hangs"]
+    (problem,) = problems.current()
+    assert (problem.count, problem.first_wall_s, problem.last_wall_s) == (4, WALL_S, WALL_S + 60)
+
+
+def test_what_has_not_recurred_for_a_minute_is_over_and_news_when_it_comes_back() -> None:
+    problems = Problems()
+    take(problems, 0, hung())
+    take(problems, 60.5)
+    assert problems.current() == ()
+    assert take(problems, 61, hung()) == ["GPU 3 hangs"]
+
+
+def test_the_most_urgent_comes_first_then_the_newest() -> None:
+    problems = Problems()
+    take(problems, 0, Notice("note", Severity.INFO, "c"), hung("a"), Notice("old", Severity.WARNING, "d"))
+    take(problems, 5, Notice("new", Severity.WARNING, "b"))
+    assert [problem.text for problem in problems.current()] == ["a", "b", "d", "c"]
+
+
+def test_a_sender_that_invents_names_cannot_fill_the_memory() -> None:
+    problems = Problems()
+    for number in range(2 * MAX_PROBLEMS):
+        take(problems, 0, Notice("signal_rejected", Severity.WARNING, "no", f"source-{number}"))
+    assert len(problems.current()) == MAX_PROBLEMS
