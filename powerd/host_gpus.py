@@ -78,7 +78,7 @@ class HostGpus:
         report, self.error = await self._answer(self._connect_and_read(), self._read_within_s)
         if report is not None:
             self.report = report
-            self.readings = tuple(self._with_writes(reading) for reading in report.readings)
+            self.readings = self._put_together(report)
 
     async def _connect_and_read(self) -> GuardReport:
         if not self._guard.is_connected:
@@ -129,7 +129,10 @@ class HostGpus:
                 known = {}  # the sample came after, and has seen it
             self._written[outcome.uuid] = (now_s, known | _changed_by(outcome))
         if outcomes and self.report is not None:
-            self.readings = tuple(self._with_writes(reading) for reading in self.report.readings)
+            self.readings = self._put_together(self.report)
+
+    def _put_together(self, report: GuardReport) -> tuple[GpuReading, ...]:
+        return tuple(self._with_writes(reading) for reading in report.readings)
 
     def _with_writes(self, reading: GpuReading) -> GpuReading:
         written_boot_s, changed = self._written.get(reading.uuid, (0.0, {}))

@@ -47,7 +47,7 @@ class Loop:
         self.keeper = Keeper(config, self._workers, boot_s)
         self._watchdog_s = watchdog_interval_s()
         self._watchdog_due_s = 0.0
-        self.selector.register(self._completions.readable, selectors.EVENT_READ, _wake)
+        self.selector.register(self._completions.readable, selectors.EVENT_READ, self._completions.woken)
 
     def stop_on_signals(self, stop: Callable[[], None]) -> None:
         """Call `stop` on SIGTERM and SIGINT; the wake-up pipe gets the loop out of its sleep."""
@@ -210,7 +210,3 @@ def watch_stdin(loop: Loop, on_end: Callable[[], None]) -> None:
             on_end()
 
     loop.selector.register(sys.stdin, selectors.EVENT_READ, read)
-
-
-def _wake(_events: int) -> None:
-    """Do nothing: every step of the loop ends by making the calls that came in."""

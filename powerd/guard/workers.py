@@ -4,7 +4,6 @@ Every call may block for ever, so a worker knows nothing but its own inbox; whoe
 loop, which never does. Workers are daemon threads: a hung one does not keep the process from ending.
 """
 
-import contextlib
 import os
 import threading
 from collections import deque
@@ -49,10 +48,12 @@ class Completions:
         if len(self._calls) >= self._expected:
             os.write(self.writable, b"\0")
 
+    def woken(self, _events: int) -> None:
+        """Empty the pipe that has become readable, before `drain`: what is posted later wakes again."""
+        os.read(self.readable, 4096)
+
     def drain(self) -> None:
         """Make every queued call; main loop only."""
-        with contextlib.suppress(BlockingIOError):
-            os.read(self.readable, 4096)
         while self._calls:
             self._expected -= 1
             self._calls.popleft()()
