@@ -5,7 +5,9 @@ Invariant: a rejected message changes nothing and extends no lease; a doubtful o
 
 from dataclasses import dataclass, replace
 
+from powerd.core.host_state import HeardBudget
 from powerd.core.timeline import (
+    HEARSAY,
     SILENT,
     BudgetMessage,
     Ceiling,
@@ -14,6 +16,7 @@ from powerd.core.timeline import (
     Timeline,
     Verdict,
     VerdictKind,
+    governing,
 )
 from powerd.core.units import MilliWatts
 
@@ -53,6 +56,23 @@ def admit(
     if doubt is None:
         return _accept(timeline, message, rules)
     return _lower(timeline, message, rules, *doubt)
+
+
+def adopt(timeline: Timeline, heard: HeardBudget, rules: AdmissionRules, boot_s: float) -> Timeline:
+    """Obey a lower budget that a peer has received and this host has not: as a lid, without any lease.
+
+    Only the source that governs here is believed from hearsay, and only when its message is newer.
+    """
+    governs, _ = governing(timeline)
+    if governs is None or heard.source != governs.source or heard.mw is None:
+        return timeline
+    old = timeline.ceilings.get(heard.source)
+    newest = max((s.epoch, s.seq) for s in (timeline.seen[heard.source], old) if s is not None)
+    if (heard.epoch, heard.seq) <= newest or (governs.mw is not None and heard.mw >= governs.mw):
+        return timeline
+    mw = heard.mw if old is None else min(heard.mw, old.mw)
+    ceiling = Ceiling(heard.epoch, heard.seq, mw, boot_s + rules.max_lease_s, HEARSAY)
+    return replace(timeline, ceilings={**timeline.ceilings, heard.source: ceiling})
 
 
 def _verdict(kind: VerdictKind, message: BudgetMessage, reason: str = "", text: str = "") -> Verdict:

@@ -1,9 +1,9 @@
-"""Budget arithmetic: from everything that limits the rack down to what this host's GPUs may draw.
+"""Budget arithmetic: from everything that limits the rack down to what its hosts may draw together.
 
-    rack_cap    = max(what the floors need, min(hard limit, every cap that holds))
-    usable      = rack_cap - rack overhead - guard band
-    entitlement = the host's floor + its share of what is above the floors
-    gpu_budget  = entitlement - host overhead
+    rack_cap = max(what the floors need, min(hard limit, every cap that holds))
+    usable   = rack_cap - rack overhead - guard band
+
+What a host makes of it: `standing`.
 
 Every number keeps its sources: each function returns the steps that made it (I6).
 """
@@ -72,41 +72,3 @@ def usable(rack: Rack, cap_mw: MilliWatts, asked_mw: MilliWatts) -> Usable:
         Step("guard_band", mw, "rack.guard_band_pct", band_note),
     )
     return Usable(mw, max(0, rack.floors_mw - rack.usable_mw(asked_mw)), steps)
-
-
-@dataclass(frozen=True, slots=True)
-class HostBudget:
-    """What of the rack this host and its GPUs may draw.
-
-    Attributes:
-        cap_mw: what the host may draw: its entitlement, until hosts lend each other watts.
-        gpu_mw: what is left of it for the GPUs; may be negative where the overhead is above the cap.
-    """
-
-    entitlement_mw: MilliWatts
-    cap_mw: MilliWatts
-    overhead_mw: MilliWatts
-    gpu_mw: MilliWatts
-    steps: tuple[Step, ...]
-
-
-def host_budget(rack: Rack, name: str, usable_mw: MilliWatts, overhead: Step) -> HostBudget:
-    """Return this host's part.
-
-    Args:
-        overhead: what the host draws that is not GPU, and how that is known.
-    """
-    host = rack.host(name)
-    entitlement = rack.entitlement_mw(name, usable_mw)
-    gpu = entitlement - overhead.mw
-    share = host.share_units / sum(h.share_units for h in rack.hosts)
-    steps = (
-        Step(
-            "entitlement",
-            entitlement,
-            f"rack.hosts.{name}",
-            f"floor + {share:.1%} of the watts above all floors",
-        ),
-        Step("host_overhead", gpu, overhead.source, overhead.note),
-    )
-    return HostBudget(entitlement, entitlement, overhead.mw, gpu, steps)

@@ -1,24 +1,28 @@
 """decide(inputs, state, now, config) -> (decision, state): the one door into the core.
 
-    messages -> timeline -> failsafe -> rack cap -> ramp -> usable -> host -> demand -> targets -> plan
+    messages -> timeline -> failsafe -> rack cap -> ramp -> leases -> host -> demand -> targets -> plan
 
 Pure: the same arguments give the same results. Deciding twice at one moment on the same readings changes
 nothing, so the controller decides again after a write that failed, in the same iteration.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from powerd.core import failsafe, overhead
-from powerd.core.admission import admit
+from powerd.core.admission import admit, adopt
 from powerd.core.demand import assess
 from powerd.core.failsafe import Phase
 from powerd.core.host_share import host_share
+from powerd.core.leases import Leases, hear
 from powerd.core.model import EventReason, GpuReading, Notice, Now, Plan, Step
 from powerd.core.notices import about_budget, about_gpus, about_messages, about_phase
 from powerd.core.observed import Observed, learn_from_outcome, learn_from_reading
+from powerd.core.place import Place
 from powerd.core.plan import writes
 from powerd.core.rack_view import rack_view
+from powerd.core.standing import Standing
 from powerd.core.state import Config, Inputs, State
 from powerd.core.targets import GpuTarget, gpu_range, may_draw_mw, settle
 from powerd.core.timeline import Statement, Timeline, Verdict, VerdictKind, lapse
@@ -40,6 +44,8 @@ class Decision:
         infeasible_mw: how far the asked-for budget lies below what limiting can reach; 0 if reachable.
         compliant: every GPU's worst case fits the GPU budget, and nothing is infeasible.
         failsafe_cause: why the failsafe budget holds; empty when it does not.
+        place, standing: how this host stands with the others of its rack.
+        leases: what has been lent, and what peers said.
         wake_boot_s: when the next decision falls due without any news; None = not before a period is over.
     """
 
@@ -58,6 +64,9 @@ class Decision:
     host_steps: tuple[Step, ...]
     targets: tuple[GpuTarget, ...]
     plan: Plan
+    place: Place
+    standing: Standing
+    leases: Leases
     verdicts: tuple[Verdict, ...] = ()
     notices: tuple[Notice, ...] = ()
     wake_boot_s: float | None = None
@@ -70,7 +79,7 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
     state, verdicts = _hear(inputs, state, now, config)
     state, learned = _look(inputs, state, now, config)
     view, state = rack_view(inputs, state, now, config)
-    share, state = host_share(inputs.readings, view, state, now, config)
+    share, state = host_share(inputs, view, state, now, config)
     current = {r.uuid: may_draw_mw(r) for r in inputs.readings if r.uuid in share.sharing.ranges}
     limits = {target.uuid: target.limit_mw for target in share.targets if target.limit_mw is not None}
     cuts, raises = writes(current, limits, share.gpu_mw - share.sharing.fixed_mw, config.dead_band)
@@ -87,9 +96,9 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
         phase=state.failsafe.phase,
         rack_cap_mw=view.cap_mw,
         usable_mw=view.usable_mw,
-        entitlement_mw=share.host.entitlement_mw,
-        cap_mw=share.host.cap_mw,
-        overhead_mw=share.host.overhead_mw,
+        entitlement_mw=share.standing.entitlement_mw,
+        cap_mw=share.standing.limit_mw,
+        overhead_mw=share.overhead_mw,
         gpu_budget_mw=share.gpu_mw,
         infeasible_mw=share.infeasible_mw,
         compliant=compliant,
@@ -98,10 +107,13 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
         rack_steps=view.steps,
         host_steps=share.steps,
         targets=settle(share.targets, current, written),
-        plan=Plan(cuts, raises, share.fallback, _end_boot_s(view.statement, now, config)),
+        plan=Plan(cuts, raises, share.fallback, _end_boot_s(view.statement, share.standing, now, config)),
+        place=share.place,
+        standing=share.standing,
+        leases=state.leases,
         verdicts=verdicts,
         notices=told,
-        wake_boot_s=_wake_boot_s(state.timeline),
+        wake_boot_s=_wake_boot_s(state.timeline, share.standing),
     )
     return decision, state
 
@@ -137,7 +149,11 @@ def _hear(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State
         verdicts.append(verdict)
     heard = state.heard.union(verdict.source for verdict in verdicts if _is_newest(verdict, timeline))
     timeline = lapse(timeline, now.boot_s + STEP_DOWN_LEAD_S, config.failsafe.hold_s)
-    return replace(state, timeline=timeline, heard=heard), tuple(verdicts)
+    leases = hear(state.leases, inputs.states, config.host)
+    for peer in inputs.states:
+        if peer.budget is not None and peer.roster == config.roster and peer.host != config.host:
+            timeline = adopt(timeline, peer.budget, config.admission, now.boot_s)
+    return replace(state, timeline=timeline, heard=heard, leases=leases), tuple(verdicts)
 
 
 def _is_newest(verdict: Verdict, timeline: Timeline) -> bool:
@@ -175,15 +191,17 @@ def _look(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State
     return updated, tuple(told)
 
 
-def _end_boot_s(statement: Statement | None, now: Now, config: Config) -> float:
-    """Return how long a plan may hold: never longer than the lease it rests on."""
-    end = now.boot_s + config.hold_s
+def _end_boot_s(statement: Statement | None, standing: Standing, now: Now, config: Config) -> float:
+    """Return how long a plan may hold: never longer than any lease it rests on."""
+    end = min(now.boot_s + config.hold_s, standing.end_boot_s)
     return end if statement is None else min(end, statement.end_boot_s)
 
 
-def _wake_boot_s(timeline: Timeline) -> float | None:
+def _wake_boot_s(timeline: Timeline, standing: Standing) -> float | None:
     ends = [statement.end_boot_s - STEP_DOWN_LEAD_S for statement in timeline.statements.values()]
-    return min(ends, default=None)
+    wake_boot_s = min(ends, default=math.inf)
+    wake_boot_s = min(wake_boot_s, standing.step_down_boot_s)
+    return wake_boot_s if math.isfinite(wake_boot_s) else None
 
 
 def _failsafe_cause(state: State, now: Now) -> str:

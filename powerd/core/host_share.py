@@ -1,12 +1,17 @@
 """What this host's GPUs get of the rack's budget, now and if the controller fell silent."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from powerd.core import budget, overhead
-from powerd.core.failsafe import Phase
+from powerd.core import overhead
+from powerd.core.failsafe import CONTROLLED, Phase
+from powerd.core.leases import Leases, Promise
+from powerd.core.memory import tend
 from powerd.core.model import GpuReading, Now, Step, Write
+from powerd.core.place import Place, entitlement_mw
 from powerd.core.rack_view import RackView
-from powerd.core.state import Config, State
+from powerd.core.standing import Standing, standing
+from powerd.core.state import Config, Inputs, State
 from powerd.core.targets import GpuTarget, Sharing, fallback, may_draw_mw, share_out, sort_out
 from powerd.core.timeline import Statement
 from powerd.core.units import MilliWatts
@@ -14,9 +19,16 @@ from powerd.core.units import MilliWatts
 
 @dataclass(frozen=True, slots=True)
 class HostShare:
-    """What this host's GPUs get."""
+    """What this host's GPUs get.
 
-    host: budget.HostBudget
+    Attributes:
+        place, standing: how that came about between the hosts of the rack.
+        gpu_mw: what the GPUs may draw; may be negative where the overhead is above the host's cap.
+    """
+
+    place: Place
+    standing: Standing
+    overhead_mw: MilliWatts
     gpu_mw: MilliWatts
     infeasible_mw: MilliWatts
     sharing: Sharing
@@ -26,26 +38,103 @@ class HostShare:
 
 
 def host_share(
-    readings: tuple[GpuReading, ...], view: RackView, state: State, now: Now, config: Config
+    inputs: Inputs, view: RackView, state: State, now: Now, config: Config
 ) -> tuple[HostShare, State]:
     """Share the host's part among its GPUs, and work out what the guard falls back to."""
     over = overhead.overhead_step(state.overhead, config.overhead_mw, now.boot_s)
-    host = budget.host_budget(config.rack, config.host, view.usable_mw, over)
-    sharing = sort_out(readings, config.policies, state.demands, state.observed, now.boot_s)
-    gpu_mw, found, state = _without_raise(readings, sharing, host.gpu_mw, view.statement, state, now, config)
-    targets = share_out(sharing, gpu_mw, state.demands)
-    usable_mw = config.rack.usable_mw(view.failsafe_cap_mw)
-    fallback_mw = budget.host_budget(config.rack, config.host, usable_mw, over).gpu_mw
+    sharing = sort_out(inputs.readings, config.policies, state.demands, state.observed, now.boot_s)
+    place = _place(inputs, view, sharing, over.mw, config)
+    leases = tend(
+        state.leases,
+        config.rack,
+        now.boot_s,
+        roster=place.roster,
+        knows_budget=_knows_budget(state, now, config),
+    )
+    state = replace(state, leases=leases)
+    stands = standing(place, leases, config.leases, now.boot_s)
+    gpu_mw, found, state = _without_raise(
+        inputs.readings, sharing, stands.limit_mw - over.mw, view.statement, state, now, config
+    )
+    fallback_mw = entitlement_mw(place, leases, view.failsafe_cap_mw) - stands.lent_mw - over.mw
     share = HostShare(
-        host=host,
+        place=place,
+        standing=stands,
+        overhead_mw=over.mw,
         gpu_mw=gpu_mw,
-        infeasible_mw=max(view.infeasible_mw, sharing.floors_mw - host.gpu_mw),
+        infeasible_mw=max(view.infeasible_mw, sharing.floors_mw + over.mw - stands.entitlement_mw),
         sharing=sharing,
-        targets=targets,
+        targets=share_out(sharing, gpu_mw, state.demands),
         fallback=fallback(sharing, min(gpu_mw, fallback_mw)),
-        steps=host.steps + found,
+        steps=(*_steps(place, stands, leases), over._replace(mw=stands.limit_mw - over.mw), *found),
     )
     return share, state
+
+
+def _place(
+    inputs: Inputs, view: RackView, sharing: Sharing, overhead_mw: MilliWatts, config: Config
+) -> Place:
+    return Place(
+        rack=config.rack,
+        host=config.host,
+        roster=config.roster,
+        has_peers=config.has_peers,
+        is_leasing=config.has_peers and inputs.may_lease,
+        asked_mw=view.asked_mw,
+        cap_mw=view.cap_mw,
+        least_mw=sharing.floors_mw + overhead_mw,
+        want_mw=sharing.wants_mw + overhead_mw,
+    )
+
+
+def _knows_budget(state: State, now: Now, config: Config) -> bool:
+    """Say whether no higher budget than the one that holds can have been in force before this start."""
+    phase = state.failsafe
+    return (
+        phase.phase in CONTROLLED
+        or phase.held_mw is not None
+        or now.boot_s >= phase.entered.boot_s + config.admission.max_lease_s
+    )
+
+
+def _steps(place: Place, stands: Standing, leases: Leases) -> Iterator[Step]:
+    """List how the host's limit came about, each step with the value after it."""
+    rack, mw = place.rack, stands.entitlement_mw
+    host = rack.host(place.host)
+    share = host.share_units / sum(each.share_units for each in rack.hosts)
+    note = f"floor + {share:.1%} of the watts above all floors"
+    if leases.former is not None:
+        note += "; the lesser of the old and the new roster until all hosts have the new one"
+    yield Step("entitlement", mw, f"rack.hosts.{place.host}", note)
+    for promise in _largest(leases.promises):
+        mw -= promise.mw
+        yield Step("lent", mw, promise.to, "lent to it", promise.end_boot_s)
+    for each in stands.borrowed:
+        if each.mw:
+            mw += each.mw
+            yield Step("borrowed", mw, each.donor, "borrowed from it", each.end_boot_s)
+    if mw != stands.cap_mw:
+        mw = stands.cap_mw
+        yield Step("lending", mw, "powerd", "about to be lent")
+    if leases.is_lost:
+        note = "what was lent before the start is not known: floor until no lease of then can be in use"
+        yield Step("memory_lost", stands.limit_mw, "powerd", note, leases.wait_until_boot_s)
+        return
+    if mw < place.floor_mw:
+        mw = place.floor_mw
+        yield Step("host_floor", mw, f"rack.hosts.{place.host}", "recalled watts are awaited")
+    if stands.part_mw:
+        yield Step("compensation", mw - stands.part_mw, "powerd", "for a host that follows a higher budget")
+
+
+def _largest(promises: tuple[Promise, ...]) -> tuple[Promise, ...]:
+    """Return the promise that counts, of each borrower."""
+    by_borrower: dict[str, Promise] = {}
+    for promise in promises:
+        known = by_borrower.get(promise.to)
+        if known is None or (promise.mw, promise.end_boot_s) > (known.mw, known.end_boot_s):
+            by_borrower[promise.to] = promise
+    return tuple(by_borrower[name] for name in sorted(by_borrower))
 
 
 def _without_raise(

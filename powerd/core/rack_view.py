@@ -16,11 +16,13 @@ class RackView:
     """The rack's budget as this host sees it.
 
     Attributes:
+        asked_mw: where `cap_mw` is climbing to: the rack cap before the ramp.
         failsafe_cap_mw: the rack cap if the controller fell silent now: what the guard falls back to.
     """
 
     statement: Statement | None
     conflict: tuple[str, ...]
+    asked_mw: MilliWatts
     cap_mw: MilliWatts
     usable_mw: MilliWatts
     infeasible_mw: MilliWatts
@@ -54,6 +56,7 @@ def rack_view(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[R
     view = RackView(
         statement=statement,
         conflict=conflict,
+        asked_mw=asked.mw,
         cap_mw=cap_mw,
         usable_mw=usable.mw,
         infeasible_mw=usable.infeasible_mw,

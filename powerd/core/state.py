@@ -1,10 +1,14 @@
 """What a decision is made from: the operator's configuration, what is new, and what is remembered."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from powerd.core.admission import AdmissionRules
 from powerd.core.demand import DemandRules, GpuDemand
 from powerd.core.failsafe import Failsafe, FailsafeRules, Phase
+from powerd.core.host_state import HostState
+from powerd.core.leases import LeaseRules, Leases
+from powerd.core.memory import has_peers, roster_digest
 from powerd.core.model import GpuReading, Now, Outcome
 from powerd.core.observed import Observed, ObservedRules
 from powerd.core.overhead import Overhead, OverheadSample
@@ -15,7 +19,7 @@ from powerd.core.topology import GpuPolicies, Rack
 from powerd.core.units import MilliWatts
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Config:
     """Everything the operator decided that the core needs.
 
@@ -35,8 +39,19 @@ class Config:
     demand: DemandRules = field(default_factory=DemandRules)
     observed: ObservedRules = field(default_factory=ObservedRules)
     dead_band: DeadBand = field(default_factory=DeadBand)
+    leases: LeaseRules = field(default_factory=LeaseRules)
     hold_s: float = 5.0
     brake_hold_s: float = 300.0
+
+    @cached_property
+    def has_peers(self) -> bool:
+        """Return whether there is anybody to lend to or to borrow from."""
+        return has_peers(self.rack, self.leases)
+
+    @cached_property
+    def roster(self) -> str:
+        """Return the digest of all that the hosts of the rack must agree on."""
+        return roster_digest(self.rack, self.leases)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +62,8 @@ class Inputs:
         readings: the latest of every GPU, whether new or not; empty while the guard cannot be reached.
         outcomes: of the writes since the last decision.
         operator_cap_mw: an operator's cap on the rack; None = none.
+        states: of this rack's hosts, this one's own included, in the order of arrival.
+        may_lease: limits are written, and what is lent can be remembered.
     """
 
     readings: tuple[GpuReading, ...]
@@ -54,6 +71,8 @@ class Inputs:
     outcomes: tuple[Outcome, ...] = ()
     overhead: OverheadSample | None = None
     operator_cap_mw: MilliWatts | None = None
+    states: tuple[HostState, ...] = ()
+    may_lease: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +95,25 @@ class State:
     brake_until_boot_s: float = 0.0
     found_mw: MilliWatts | None = None
     heard: frozenset[str] = frozenset()
+    leases: Leases = field(default_factory=Leases)
 
 
-def initial_state(now: Now, timeline: Timeline | None = None, cap_mw: MilliWatts | None = None) -> State:
+def initial_state(
+    now: Now,
+    timeline: Timeline | None = None,
+    cap_mw: MilliWatts | None = None,
+    leases: Leases | None = None,
+) -> State:
     """Return the state at the start of the daemon.
 
     Args:
         timeline: what was remembered: keys of any time, leases only of this boot.
         cap_mw: the rack cap in effect when it was written; None if nothing was remembered.
+        leases: as `memory.recall` returns them.
     """
-    return State(timeline or Timeline(), Failsafe(Phase.INIT, now, held_mw=cap_mw), Ramp(free_mw=cap_mw))
+    return State(
+        timeline or Timeline(),
+        Failsafe(Phase.INIT, now, held_mw=cap_mw),
+        Ramp(free_mw=cap_mw),
+        leases=leases or Leases(),
+    )

@@ -68,6 +68,11 @@ class Sharing:
         return sum(step.mw for step in self.fixed.values())
 
     @property
+    def wants_mw(self) -> MilliWatts:
+        """Return what all GPUs together would use if they could."""
+        return self.fixed_mw + sum(request.want_mw for request in self.requests)
+
+    @property
     def floors_mw(self) -> MilliWatts:
         """Return the least that all GPUs together can be limited to."""
         return self.fixed_mw + sum(request.floor_mw for request in self.requests)

@@ -96,6 +96,8 @@ class Statement:
 
 # The reason of a ceiling that a source left behind when it fell silent.
 SILENT = "source_silent"
+# The reason of a ceiling that a peer spoke of: its source's message did not get here.
+HEARSAY = "heard_from_peer"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ what is taken off before sharing, and at most its hard limit (I7).
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from powerd.core.units import MilliWatts, watts
 
@@ -42,7 +43,7 @@ class GpuPolicies:
         return self.by_uuid.get(uuid, self.default)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Host:
     """One host of the roster.
 
@@ -55,13 +56,13 @@ class Host:
     share: float
     floor_mw: MilliWatts
 
-    @property
+    @cached_property
     def share_units(self) -> int:
         """Return the share as an integer, so that splitting is exact."""
         return max(1, round(self.share * SHARE_UNITS))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rack:
     """A rack and its roster.
 
@@ -101,7 +102,7 @@ class Rack:
                 f"{watts(self.guard_band_mw(self.failsafe_mw)):g} need {watts(missing):g} watts more"
             )
 
-    @property
+    @cached_property
     def floors_mw(self) -> MilliWatts:
         """Return the sum of the hosts' floors."""
         return sum(host.floor_mw for host in self.hosts)
@@ -117,11 +118,19 @@ class Rack:
         Raises:
             ValueError: there is no host of that name.
         """
-        for host in self.hosts:
-            if host.name == name:
-                return host
+        host = self._by_name.get(name)
+        if host is not None:
+            return host
         roster = ", ".join(host.name for host in self.hosts)
         raise ValueError(f'host.name "{name}" is not in rack.hosts ({roster})')
+
+    @cached_property
+    def _by_name(self) -> dict[str, Host]:
+        return {host.name: host for host in self.hosts}
+
+    @cached_property
+    def _shares_units(self) -> int:
+        return sum(host.share_units for host in self.hosts)
 
     def guard_band_mw(self, cap_mw: MilliWatts) -> MilliWatts:
         """Return what is kept unused of a rack cap, rounded up."""
@@ -143,4 +152,9 @@ class Rack:
         """
         host = self.host(name)
         above_floors = max(0, usable_mw - self.floors_mw)
-        return host.floor_mw + above_floors * host.share_units // sum(h.share_units for h in self.hosts)
+        return host.floor_mw + above_floors * host.share_units // self._shares_units
+
+    def entitlements_mw(self, usable_mw: MilliWatts) -> dict[str, MilliWatts]:
+        """Return what every host's share is worth, by name."""
+        above_floors, units = max(0, usable_mw - self.floors_mw), self._shares_units
+        return {host.name: host.floor_mw + above_floors * host.share_units // units for host in self.hosts}

@@ -8,6 +8,7 @@ budget B leaves B / 2 - 200 W for the GPUs of a host.
 """
 
 from powerd.core.admission import AdmissionRules
+from powerd.core.leases import LeaseRules
 from powerd.core.model import Capability, Constraints, GpuReading, GpuState, Now, Step
 from powerd.core.plan import DeadBand
 from powerd.core.ramp import RampRules
@@ -132,6 +133,7 @@ def config(
     jitter_s: float = 5.0,
     overhead: int | None = 200,
     dead_band: DeadBand | None = None,
+    leases: LeaseRules | None = None,
 ) -> Config:
     """Return the configuration of host h1 of the example rack: 10 W/s up, 5 s of jitter."""
     of = of or rack()
@@ -143,6 +145,7 @@ def config(
         policies=GpuPolicies(by_uuid=by_uuid or {}),
         overhead_mw=None if overhead is None else overhead * W,
         dead_band=dead_band or DeadBand(),
+        leases=leases or LeaseRules(enabled=False),
     )
 
 

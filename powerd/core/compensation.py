@@ -1,0 +1,62 @@
+"""Watts given up for a host that still follows a higher budget: silent, cut off, or slow to come down.
+
+Best effort on top of what leases guarantee: it only ever subtracts, waits for nobody, and is computed from
+entitlements, never from what peers draw, since a peer's sacrifice is no slack (docs/leases.md, Compensation).
+"""
+
+from collections.abc import Mapping
+
+from powerd.core.allocator import fill
+from powerd.core.host_state import HostState
+from powerd.core.topology import Rack
+from powerd.core.units import MilliWatts
+
+
+def part_mw(
+    rack: Rack,
+    host: str,
+    peers: Mapping[str, HostState],
+    *,
+    rack_cap_mw: MilliWatts,
+    lent_mw: MilliWatts,
+    over_mw: MilliWatts,
+    boot_s: float,
+    silent_s: float,
+) -> MilliWatts:
+    """Return by how much this host lowers its limit.
+
+    Hosts that are heard and follow the same budget share the deficit by their shares, each down to its floor
+    and what it has lent. A host that was never heard is taken to follow the budget that holds here.
+
+    Args:
+        rack_cap_mw: what the rack may draw in this host's view.
+        lent_mw, over_mw: of this host.
+    """
+    usable_mw = rack.usable_mw(rack_cap_mw)
+    agreed = rack.entitlements_mw(usable_mw)
+    deficit_mw = sum(agreed.values()) - usable_mw + over_mw
+    for name, peer in peers.items():
+        follows_mw = followed_mw(peer, rack, boot_s)
+        deficit_mw += peer.over_mw
+        if follows_mw != rack_cap_mw:
+            deficit_mw += rack.entitlements_mw(rack.usable_mw(follows_mw))[name] - agreed[name]
+    if deficit_mw <= 0:
+        return 0
+    lent = {host: lent_mw}
+    for name, peer in peers.items():
+        if boot_s - peer.received_boot_s <= silent_s and followed_mw(peer, rack, boot_s) == rack_cap_mw:
+            lent[name] = peer.lent_mw
+    sharers = [each for each in rack.hosts if each.name in lent]
+    rooms = [
+        (0, max(0, agreed[each.name] - each.floor_mw - lent[each.name]), float(each.share_units), 1)
+        for each in sharers
+    ]
+    parts = fill(deficit_mw, rooms)
+    return next(part for each, part in zip(sharers, parts, strict=True) if each.name == host)
+
+
+def followed_mw(peer: HostState, rack: Rack, boot_s: float) -> MilliWatts:
+    """Return the budget that a peer follows, as far as is known: the failsafe once its lease is over."""
+    if peer.budget is None or boot_s < peer.received_boot_s + peer.budget.lease_s:
+        return peer.rack_cap_mw
+    return min(peer.rack_cap_mw, rack.failsafe_mw)

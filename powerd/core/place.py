@@ -1,0 +1,48 @@
+"""Where a host stands in its rack at one moment: what dealings with the others are decided from."""
+
+from dataclasses import dataclass
+
+from powerd.core.leases import Leases
+from powerd.core.topology import Rack
+from powerd.core.units import MilliWatts
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a host stands.
+
+    Attributes:
+        roster: digest of the rack's configuration.
+        has_peers: there are other hosts, and they lend each other watts.
+        is_leasing: this one may: it writes limits, and its memory of leases is kept.
+        asked_mw: what the rack may draw in this host's view, before any ramp.
+        cap_mw: the rack cap in effect here.
+        least_mw: the least that this host can be limited to, overhead included.
+        want_mw: what it would use if it could.
+    """
+
+    rack: Rack
+    host: str
+    roster: str
+    has_peers: bool
+    is_leasing: bool
+    asked_mw: MilliWatts
+    cap_mw: MilliWatts
+    least_mw: MilliWatts
+    want_mw: MilliWatts
+
+    @property
+    def floor_mw(self) -> MilliWatts:
+        """Return the host's floor in the roster."""
+        return self.rack.host(self.host).floor_mw
+
+
+def entitlement_mw(place: Place, leases: Leases, cap_mw: MilliWatts) -> MilliWatts:
+    """Return what the host's share of a rack cap is worth; the lesser of two while the roster changes."""
+    mw = place.rack.entitlement_mw(place.host, place.rack.usable_mw(cap_mw))
+    former = leases.former
+    if former is None:
+        return mw
+    if all(host.name != place.host for host in former.hosts):
+        return min(mw, place.floor_mw)
+    return min(mw, former.entitlement_mw(place.host, former.usable_mw(cap_mw)))
