@@ -14,13 +14,16 @@ from typing import Literal
 import structlog
 
 from powerd.clock import Clock
+from powerd.core.confirm import confirm
 from powerd.core.decide import Decision, decide, fits
+from powerd.core.host_state import HostState
 from powerd.core.model import Notice, Now, Outcome, Plan, Result, Severity, Write
 from powerd.core.overhead import OverheadSample
 from powerd.core.preflight import objections
 from powerd.core.state import Config, Inputs, State
 from powerd.core.timeline import BudgetMessage, Statement
 from powerd.core.units import watts
+from powerd.core.word import concerns
 from powerd.errors import ConfigError
 from powerd.host_gpus import HostGpus
 from powerd.problems import Problems
@@ -33,6 +36,8 @@ Mode = Literal["monitor", "dry-run", "enforce"]
 MAX_PLANS_PER_ITERATION = 3
 # More than this at once is a flood: the newest count.
 MAX_WAITING = 256
+# What peers say often comes from several of them at a time: it is decided on together.
+PEERS_DELAY_S = 0.02
 
 log = structlog.get_logger()
 
@@ -62,12 +67,15 @@ class Report:
         state: to be remembered over a restart.
         notices: new, or due to be told again.
         sampled: the iteration followed a sample of the GPUs, as one does every period.
+        message: the host's state message to be published now, not before `state` is remembered; None if
+            none is due.
     """
 
     snapshot: Snapshot
     state: State
     notices: tuple[Notice, ...]
     sampled: bool
+    message: HostState | None = None
 
 
 class Controller:
@@ -77,6 +85,7 @@ class Controller:
         report: called at the end of every iteration; must not block.
         bus_status: asked once per iteration.
         overhead: the latest measurement of what is not GPU, or None.
+        may_remember: whether what is lent can be written down before it is said.
     """
 
     def __init__(
@@ -90,6 +99,7 @@ class Controller:
         report: Callable[[Report], None],
         bus_status: Callable[[], BusStatus],
         overhead: Callable[[], OverheadSample | None] = lambda: None,
+        may_remember: Callable[[], bool] = lambda: True,
     ) -> None:
         self._options = options
         self._config = config
@@ -99,11 +109,15 @@ class Controller:
         self._report = report
         self._bus_status = bus_status
         self._overhead = overhead
+        self._may_remember = may_remember
         self._problems = Problems()
         self._wake = asyncio.Event()
         self._wake_boot_s: float | None = None
         self._sampled = False
         self._messages: list[BudgetMessage] = []
+        self._states: list[HostState] = []
+        self._peers: dict[str, HostState] = {}
+        self._spare_mw = 0
         self._notices: list[Notice] = []
         self._outcomes: tuple[Outcome, ...] = ()
         self._iteration = 0
@@ -116,6 +130,16 @@ class Controller:
         """Hand over a message; it is decided on at once."""
         self._messages = [*self._messages[-MAX_WAITING + 1 :], message]
         self._wake.set()
+
+    def submit_state(self, state: HostState) -> None:
+        """Hand over what a host of the rack says; decided on soon if it concerns this one."""
+        before = self._peers.get(state.host)
+        if before is not None and state.key <= before.key and state.host != self._options.host:
+            return
+        self._peers[state.host] = state
+        self._states = [*self._states[-MAX_WAITING + 1 :], state]
+        if before is None or concerns(before, state, self._options.host, lends=self._spare_mw > 0):
+            asyncio.get_running_loop().call_later(PEERS_DELAY_S, self._wake.set)
 
     def notice(self, notice: Notice) -> None:
         """Hand over something that people should hear about; told with the next iteration."""
@@ -182,13 +206,16 @@ class Controller:
         now = self._clock.now()
         sampled, self._sampled = self._sampled, False
         messages, self._messages = tuple(self._messages), []
+        states, self._states = tuple(self._states), []
         outcomes, self._outcomes = self._outcomes, ()
-        decision = self._decide(now, messages, outcomes)
+        decision = self._decide(now, outcomes, messages, states)
         done = _Enforced(decision)
         if self._may_write:
             done = await self._enforce(decision)
         else:
             self._log_what_would_be_written(decision.plan)
+        done, message = self._confirm(done)
+        self._spare_mw = done.decision.standing.spare_mw
         self._iteration += 1
         if self._iteration == 1:
             self._log_start(done.decision)
@@ -196,12 +223,19 @@ class Controller:
         self._log_budget(done.decision.statement, now)
         notices = self._tell(done, now)
         snapshot = self._snapshot(done, now, messages)
-        self._report(Report(snapshot, self._state, notices, sampled))
+        self._report(Report(snapshot, self._state, notices, sampled, message))
 
     def _decide(
-        self, now: Now, messages: tuple[BudgetMessage, ...], outcomes: tuple[Outcome, ...]
+        self,
+        now: Now,
+        outcomes: tuple[Outcome, ...],
+        messages: tuple[BudgetMessage, ...] = (),
+        states: tuple[HostState, ...] = (),
     ) -> Decision:
-        inputs = Inputs(self._gpus.readings, messages, outcomes, self._overhead())
+        may_lease = self._may_write and self._may_remember()
+        inputs = Inputs(
+            self._gpus.readings, messages, outcomes, self._overhead(), states=states, may_lease=may_lease
+        )
         decision, self._state = decide(inputs, self._state, now, self._config)
         return decision
 
@@ -218,10 +252,16 @@ class Controller:
             if not any(outcome.result in (Result.FAILED, Result.SKIPPED) for outcome in report.outcomes):
                 self._outcomes = report.outcomes
                 break
-            again = self._decide(self._clock.now(), (), report.outcomes)
+            again = self._decide(self._clock.now(), report.outcomes)
             decision = replace(again, verdicts=decision.verdicts, notices=_merged(decision, again))
         compliant = decision.infeasible_mw <= 0 and fits(self._gpus.readings, decision.gpu_budget_mw)
         return _Enforced(replace(decision, compliant=compliant), outcomes, last_cut_boot_s)
+
+    def _confirm(self, done: "_Enforced") -> tuple["_Enforced", HostState | None]:
+        """Return what may be said now that the plan is done; what could not be done is not said."""
+        now = self._clock.now()
+        message, self._state = confirm(done.decision, self._gpus.readings, self._state, now, self._config)
+        return replace(done, decision=replace(done.decision, leases=self._state.leases)), message
 
     def _log_what_would_be_written(self, plan: Plan) -> None:
         writes = plan.cuts + plan.raises

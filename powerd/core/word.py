@@ -85,16 +85,45 @@ def word(
 def is_news(before: HostState, after: HostState) -> bool:
     """Say whether a message tells peers something that they should not have to wait for."""
     return (
+        _is_of_another_mind(before, after)
+        or _changes_the_exchange(before, after)
+        or {lend.to: lend.mw for lend in before.lends} != {lend.to: lend.mw for lend in after.lends}
+        or {hold.donor: hold.mw for hold in before.holds} != {hold.donor: hold.mw for hold in after.holds}
+    )
+
+
+def concerns(before: HostState, after: HostState, host: str, *, lends: bool) -> bool:
+    """Say whether a host should decide anew at once because of a peer's message.
+
+    Args:
+        lends: the host has watts to spare.
+    """
+    lent, held = (before.lent_to(host), after.lent_to(host)), (before.held_from(host), after.held_from(host))
+    return (
+        _is_of_another_mind(before, after)
+        or (lends and _changes_the_exchange(before, after))
+        or _mw(lent[0]) != _mw(lent[1])
+        or _mw(held[0]) != _mw(held[1])
+    )
+
+
+def _is_of_another_mind(before: HostState, after: HostState) -> bool:
+    return (
         before.key.epoch != after.key.epoch
         or before.rack_cap_mw != after.rack_cap_mw
         or before.roster != after.roster
         or before.is_leasing != after.is_leasing
-        or {lend.to: lend.mw for lend in before.lends} != {lend.to: lend.mw for lend in after.lends}
-        or {hold.donor: hold.mw for hold in before.holds} != {hold.donor: hold.mw for hold in after.holds}
-        or abs(_missing_mw(after) - _missing_mw(before)) > NEWS_MW
-        or abs(after.spare_mw - before.spare_mw) > NEWS_MW
         or abs(after.over_mw - before.over_mw) > NEWS_MW
     )
+
+
+def _changes_the_exchange(before: HostState, after: HostState) -> bool:
+    missing_mw = _missing_mw(after) - _missing_mw(before)
+    return abs(missing_mw) > NEWS_MW or abs(after.spare_mw - before.spare_mw) > NEWS_MW
+
+
+def _mw(entry: Lend | Hold | None) -> MilliWatts:
+    return 0 if entry is None else entry.mw
 
 
 def _missing_mw(state: HostState) -> MilliWatts:
