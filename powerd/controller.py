@@ -209,7 +209,7 @@ class Controller:
         states, self._states = tuple(self._states), []
         outcomes, self._outcomes = self._outcomes, ()
         decision = self._decide(now, outcomes, messages, states)
-        done = _Enforced(decision)
+        done = _Enforced(decision, decision)
         if self._may_write:
             done = await self._enforce(decision)
         else:
@@ -242,12 +242,12 @@ class Controller:
     async def _enforce(self, decision: Decision) -> "_Enforced":
         """Have the plan executed; where a GPU failed, take its watts from the others at once."""
         outcomes: tuple[Outcome, ...] = ()
-        last_cut_boot_s = None
+        executed, last_cut_boot_s = decision, None
         for _ in range(MAX_PLANS_PER_ITERATION):
             report = await self._gpus.execute(decision.plan)
             if report is None:
                 break
-            outcomes += report.outcomes
+            executed, outcomes = decision, outcomes + report.outcomes
             last_cut_boot_s = report.last_cut_boot_s or last_cut_boot_s
             if not any(outcome.result in (Result.FAILED, Result.SKIPPED) for outcome in report.outcomes):
                 self._outcomes = report.outcomes
@@ -255,12 +255,12 @@ class Controller:
             again = self._decide(self._clock.now(), report.outcomes)
             decision = replace(again, verdicts=decision.verdicts, notices=_merged(decision, again))
         compliant = decision.infeasible_mw <= 0 and fits(self._gpus.readings, decision.gpu_budget_mw)
-        return _Enforced(replace(decision, compliant=compliant), outcomes, last_cut_boot_s)
+        return _Enforced(replace(decision, compliant=compliant), executed, outcomes, last_cut_boot_s)
 
     def _confirm(self, done: "_Enforced") -> tuple["_Enforced", HostState | None]:
         """Return what may be said now that the plan is done; what could not be done is not said."""
         now = self._clock.now()
-        message, self._state = confirm(done.decision, self._gpus.readings, self._state, now, self._config)
+        message, self._state = confirm(done.executed, self._gpus.readings, self._state, now, self._config)
         return replace(done, decision=replace(done.decision, leases=self._state.leases)), message
 
     def _log_what_would_be_written(self, plan: Plan) -> None:
@@ -329,9 +329,14 @@ class Controller:
 
 @dataclass(frozen=True, slots=True)
 class _Enforced:
-    """A decision and what came of it."""
+    """A decision and what came of it.
+
+    Attributes:
+        executed: the last one whose plan the guard carried out.
+    """
 
     decision: Decision
+    executed: Decision
     outcomes: tuple[Outcome, ...] = ()
     last_cut_boot_s: float | None = None
 
