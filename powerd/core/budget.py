@@ -33,8 +33,15 @@ class RackCap:
 
 def rack_cap(rack: Rack, caps: Iterable[Step]) -> RackCap:
     """Combine by minimum: no signal can raise what another one lowers (docs/signals.md, Precedence)."""
-    asked = rack.hard_limit_mw
-    steps = [Step("hard_limit", asked, "rack.hard_limit_watts")]
+    hard_mw = rack.hard_limit_mw
+    limit = RackCap(hard_mw, hard_mw, (Step("hard_limit", hard_mw, "rack.hard_limit_watts"),))
+    return lowered(rack, limit, caps)
+
+
+def lowered(rack: Rack, before: RackCap, caps: Iterable[Step]) -> RackCap:
+    """Return a rack cap lowered by further caps."""
+    asked = before.asked_mw
+    steps = [step for step in before.steps if step.rule != "floors"]
     for cap in caps:
         asked = min(asked, cap.mw)
         steps.append(Step(cap.rule, asked, cap.source, cap.note, cap.until_boot_s))

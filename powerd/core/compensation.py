@@ -1,13 +1,13 @@
 """Watts given up for a host that still follows a higher budget: silent, cut off, or slow to come down.
 
 Best effort on top of what leases guarantee: it only ever subtracts, waits for nobody, and is computed from
-entitlements, never from what peers draw, since a peer's sacrifice is no slack (docs/leases.md, Compensation).
+entitlements, never from what peers draw, since a peer's sacrifice is no slack (docs/leases.md, R22).
 """
 
 from collections.abc import Mapping
 
 from powerd.core.allocator import fill
-from powerd.core.host_state import HostState
+from powerd.core.host_state import HeardBudget, HostState
 from powerd.core.topology import Rack
 from powerd.core.units import MilliWatts
 
@@ -17,6 +17,7 @@ def part_mw(
     host: str,
     peers: Mapping[str, HostState],
     *,
+    budget: HeardBudget,
     rack_cap_mw: MilliWatts,
     lent_mw: MilliWatts,
     over_mw: MilliWatts,
@@ -26,9 +27,11 @@ def part_mw(
     """Return by how much this host lowers its limit.
 
     Hosts that are heard and follow the same budget share the deficit by their shares, each down to its floor
-    and what it has lent. A host that was never heard is taken to follow the budget that holds here.
+    and what it has lent. A host that was never heard is taken to follow the budget that holds here, and so is
+    one that has heard a newer one.
 
     Args:
+        budget: the one that governs here. Without any there is no deficit: the failsafe is no news.
         rack_cap_mw: what the rack may draw in this host's view.
         lent_mw, over_mw: of this host.
     """
@@ -38,7 +41,7 @@ def part_mw(
     for name, peer in peers.items():
         follows_mw = followed_mw(peer, rack, boot_s)
         deficit_mw += peer.over_mw
-        if follows_mw != rack_cap_mw:
+        if follows_mw != rack_cap_mw and not knows_better(peer, budget):
             deficit_mw += rack.entitlements_mw(rack.usable_mw(follows_mw))[name] - agreed[name]
     if deficit_mw <= 0:
         return 0
@@ -53,6 +56,14 @@ def part_mw(
     ]
     parts = fill(deficit_mw, rooms)
     return next(part for each, part in zip(sharers, parts, strict=True) if each.name == host)
+
+
+def knows_better(peer: HostState, budget: HeardBudget) -> bool:
+    """Say whether a peer follows a newer message of the source that governs here."""
+    other = peer.budget
+    if other is None or other.source != budget.source:
+        return False
+    return (other.epoch, other.seq) > (budget.epoch, budget.seq)
 
 
 def followed_mw(peer: HostState, rack: Rack, boot_s: float) -> MilliWatts:

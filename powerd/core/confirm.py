@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from powerd.core.decide import Decision
-from powerd.core.host_state import HeardBudget, HostState
+from powerd.core.host_state import HostState
 from powerd.core.model import GpuReading, Now
 from powerd.core.state import Config, State
 from powerd.core.targets import may_draw_mw
-from powerd.core.timeline import Statement
 from powerd.core.word import Reached, word
 
 
@@ -27,7 +26,6 @@ def confirm(
         decision.standing,
         decision.place,
         _reached(decision, readings),
-        _heard_budget(decision.statement, now),
         state.leases,
         config.leases,
         now.boot_s,
@@ -50,10 +48,3 @@ def _reached(decision: Decision, readings: Sequence[GpuReading]) -> Reached:
             None if decision.place.has_peers else decision.cap_mw,
         ),
     )
-
-
-def _heard_budget(statement: Statement | None, now: Now) -> HeardBudget | None:
-    if statement is None:
-        return None
-    lease_s = statement.end_boot_s - now.boot_s
-    return HeardBudget(statement.source, statement.epoch, statement.seq, statement.mw, lease_s)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from powerd.core import overhead
 from powerd.core.failsafe import CONTROLLED, Phase
+from powerd.core.host_state import HeardBudget
 from powerd.core.leases import Leases, Promise
 from powerd.core.memory import tend
 from powerd.core.model import GpuReading, Now, Step, Write
@@ -43,7 +44,7 @@ def host_share(
     """Share the host's part among its GPUs, and work out what the guard falls back to."""
     over = overhead.overhead_step(state.overhead, config.overhead_mw, now.boot_s)
     sharing = sort_out(inputs.readings, config.policies, state.demands, state.observed, now.boot_s)
-    place = _place(inputs, view, sharing, over.mw, config)
+    place = _place(inputs, view, sharing, over.mw, now, config)
     leases = tend(
         state.leases,
         config.rack,
@@ -72,19 +73,28 @@ def host_share(
 
 
 def _place(
-    inputs: Inputs, view: RackView, sharing: Sharing, overhead_mw: MilliWatts, config: Config
+    inputs: Inputs, view: RackView, sharing: Sharing, overhead_mw: MilliWatts, now: Now, config: Config
 ) -> Place:
     return Place(
         rack=config.rack,
         host=config.host,
         roster=config.roster,
         has_peers=config.has_peers,
-        is_leasing=config.has_peers and inputs.may_lease,
+        # What lowers this host alone is meant for it: it is not to be undone with others' watts.
+        is_leasing=config.has_peers and inputs.may_lease and not view.is_trimmed,
+        budget=_heard(view.statement, now),
         asked_mw=view.asked_mw,
         cap_mw=view.cap_mw,
         least_mw=sharing.floors_mw + overhead_mw,
         want_mw=sharing.wants_mw + overhead_mw,
     )
+
+
+def _heard(statement: Statement | None, now: Now) -> HeardBudget | None:
+    if statement is None:
+        return None
+    lease_s = statement.end_boot_s - now.boot_s
+    return HeardBudget(statement.source, statement.epoch, statement.seq, statement.mw, lease_s)
 
 
 def _knows_budget(state: State, now: Now, config: Config) -> bool:

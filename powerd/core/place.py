@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from powerd.core.host_state import HeardBudget
 from powerd.core.leases import Leases
 from powerd.core.topology import Rack
 from powerd.core.units import MilliWatts
@@ -15,7 +16,8 @@ class Place:
         roster: digest of the rack's configuration.
         has_peers: there are other hosts, and they lend each other watts.
         is_leasing: this one may: it writes limits, and its memory of leases is kept.
-        asked_mw: what the rack may draw in this host's view, before any ramp.
+        budget: the one that governs here; None in `init` and `failsafe`.
+        asked_mw: what the rack may draw in this host's view, before any ramp and what lowers this host alone.
         cap_mw: the rack cap in effect here.
         least_mw: the least that this host can be limited to, overhead included.
         want_mw: what it would use if it could.
@@ -26,6 +28,7 @@ class Place:
     roster: str
     has_peers: bool
     is_leasing: bool
+    budget: HeardBudget | None
     asked_mw: MilliWatts
     cap_mw: MilliWatts
     least_mw: MilliWatts

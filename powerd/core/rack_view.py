@@ -16,13 +16,15 @@ class RackView:
     """The rack's budget as this host sees it.
 
     Attributes:
-        asked_mw: where `cap_mw` is climbing to: the rack cap before the ramp.
+        asked_mw: what the whole rack is asked for, before the ramp and what lowers this host alone.
+        is_trimmed: something lowers this host alone.
         failsafe_cap_mw: the rack cap if the controller fell silent now: what the guard falls back to.
     """
 
     statement: Statement | None
     conflict: tuple[str, ...]
     asked_mw: MilliWatts
+    is_trimmed: bool
     cap_mw: MilliWatts
     usable_mw: MilliWatts
     infeasible_mw: MilliWatts
@@ -38,7 +40,8 @@ def rack_view(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[R
     state = replace(state, failsafe=phase)
     asked_mw = state.timeline.failsafe_mw
     failsafe_mw = rack.failsafe_mw if asked_mw is None else min(rack.failsafe_mw, asked_mw)
-    asked = budget.rack_cap(rack, _caps(statement, inputs, state, failsafe_mw, now, config))
+    shared = budget.rack_cap(rack, _caps(statement, state, failsafe_mw, now, config))
+    asked = budget.lowered(rack, shared, _own_caps(inputs, state, failsafe_mw, now))
     climb = ramp.follow(
         state.ramp,
         asked.mw,
@@ -56,7 +59,8 @@ def rack_view(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[R
     view = RackView(
         statement=statement,
         conflict=conflict,
-        asked_mw=asked.mw,
+        asked_mw=shared.mw,
+        is_trimmed=asked.mw < shared.mw,
         cap_mw=cap_mw,
         usable_mw=usable.mw,
         infeasible_mw=usable.infeasible_mw,
@@ -68,13 +72,12 @@ def rack_view(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[R
 
 def _caps(
     statement: Statement | None,
-    inputs: Inputs,
     state: State,
     failsafe_mw: MilliWatts,
     now: Now,
     config: Config,
 ) -> Iterable[Step]:
-    """List every cap on the rack that holds now, in the order in which `explain` shows them."""
+    """List every cap on the whole rack that holds now, in the order in which `explain` shows them."""
     if statement is None:
         cap = failsafe.cap_mw(state.failsafe, failsafe_mw, now, config.failsafe)
         note = "no controller heard yet" if state.failsafe.phase is Phase.INIT else "no controller heard"
@@ -83,6 +86,10 @@ def _caps(
         yield Step("budget", statement.mw, statement.source, statement.reason, statement.end_boot_s)
     for source, ceiling in sorted(state.timeline.ceilings.items()):
         yield Step("lower_only", ceiling.mw, source, ceiling.reason, ceiling.until_boot_s)
+
+
+def _own_caps(inputs: Inputs, state: State, failsafe_mw: MilliWatts, now: Now) -> Iterable[Step]:
+    """List what lowers this host alone, as caps on its rack."""
     if inputs.operator_cap_mw is not None:
         yield Step("operator", inputs.operator_cap_mw, "operator")
     if now.boot_s < state.brake_until_boot_s:

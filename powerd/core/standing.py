@@ -96,12 +96,13 @@ def _may_deal(place: Place, leases: Leases) -> bool:
 def _part_mw(
     place: Place, leases: Leases, rules: LeaseRules, lent_mw: MilliWatts, boot_s: float
 ) -> MilliWatts:
-    if not place.has_peers or leases.is_lost:
+    if place.budget is None or not place.has_peers or leases.is_lost:
         return 0
     return compensation.part_mw(
         place.rack,
         place.host,
         leases.peers,
+        budget=place.budget,
         rack_cap_mw=place.asked_mw,
         lent_mw=lent_mw,
         over_mw=leases.said.over_mw if leases.said else 0,

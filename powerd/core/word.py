@@ -8,7 +8,7 @@ recalls leases and repeats the last acknowledgement.
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
-from powerd.core.host_state import HeardBudget, Hold, HostState, Key, Lend
+from powerd.core.host_state import Hold, HostState, Key, Lend
 from powerd.core.leases import LeaseRules, Leases, Promise, promise_end_boot_s
 from powerd.core.place import Place
 from powerd.core.standing import Standing
@@ -41,7 +41,6 @@ def word(
     standing: Standing,
     place: Place,
     reached: Reached,
-    budget: HeardBudget | None,
     leases: Leases,
     rules: LeaseRules,
     boot_s: float,
@@ -68,7 +67,7 @@ def word(
         lent_mw=standing.lent_mw,
         over_mw=_over_mw(standing, worst_mw, leases),
         worst_case_mw=worst_mw,
-        budget=budget,
+        budget=place.budget,
         lends=standing.lends if fits else tuple(Lend(lend.to, 0, lend.answers) for lend in standing.lends),
         holds=_holds(standing, leases, fits=fits),
         received_boot_s=boot_s,
