@@ -63,12 +63,17 @@ def adopt(timeline: Timeline, heard: HeardBudget, rules: AdmissionRules, boot_s:
 
     Only the source that governs here is believed from hearsay, and only when its message is newer.
     """
-    governs, _ = governing(timeline)
-    if governs is None or heard.source != governs.source or heard.mw is None:
+    seen, old = timeline.seen.get(heard.source), timeline.ceilings.get(heard.source)
+    if heard.mw is None or seen is None or (heard.epoch, heard.seq) <= (seen.epoch, seen.seq):
         return timeline
-    old = timeline.ceilings.get(heard.source)
-    newest = max((s.epoch, s.seq) for s in (timeline.seen[heard.source], old) if s is not None)
-    if (heard.epoch, heard.seq) <= newest or (governs.mw is not None and heard.mw >= governs.mw):
+    governs, _ = governing(timeline)
+    if (
+        governs is None
+        or heard.source != governs.source
+        or (governs.mw is not None and heard.mw >= governs.mw)
+    ):
+        return timeline
+    if old is not None and (heard.epoch, heard.seq) <= (old.epoch, old.seq):
         return timeline
     mw = heard.mw if old is None else min(heard.mw, old.mw)
     ceiling = Ceiling(heard.epoch, heard.seq, mw, boot_s + rules.max_lease_s, HEARSAY)

@@ -149,7 +149,7 @@ def _hear(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State
         verdicts.append(verdict)
     heard = state.heard.union(verdict.source for verdict in verdicts if _is_newest(verdict, timeline))
     timeline = lapse(timeline, now.boot_s + STEP_DOWN_LEAD_S, config.failsafe.hold_s)
-    leases = hear(state.leases, inputs.states, config.host)
+    leases = hear(state.leases, inputs.states, config.host) if inputs.states else state.leases
     for peer in inputs.states:
         if peer.budget is not None and peer.roster == config.roster and peer.host != config.host:
             timeline = adopt(timeline, peer.budget, config.admission, now.boot_s)

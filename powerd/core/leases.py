@@ -135,26 +135,27 @@ def hear(leases: Leases, states: Iterable[HostState], host: str) -> Leases:
 
     Only what is newer than all before of the same host counts; keys are kept for ever.
     """
+    peers, promises = dict(leases.peers), leases.promises
+    own_epoch = max(leases.epoch, leases.foreign_epoch)
     for state in states:
         if state.host == host:
-            leases = _heard_oneself(leases, state.key.epoch)
+            own_epoch = max(own_epoch, state.key.epoch)
             continue
-        known = leases.peers.get(state.host)
+        known = peers.get(state.host)
         if known is not None and state.key <= known.key:
             continue
-        kept = tuple(promise for promise in leases.promises if not is_superseded(promise, state, host))
-        leases = replace(leases, promises=kept, peers={**leases.peers, state.host: state})
-        spoken_of = [lend.answers.epoch for lend in state.lends if lend.to == host]
-        spoken_of += [hold.key.epoch for hold in state.holds if hold.donor == host]
-        leases = _heard_oneself(leases, max(spoken_of, default=0))
-    return leases
+        peers[state.host] = state
+        promises = tuple(promise for promise in promises if not is_superseded(promise, state, host))
+        own_epoch = max(own_epoch, own_epoch_in(state, host))
+    # An own epoch that this run does not know: the clock was set back, or the name is used twice.
+    foreign_epoch = own_epoch if own_epoch > leases.epoch else 0
+    return replace(leases, peers=peers, promises=promises, foreign_epoch=foreign_epoch)
 
 
-def _heard_oneself(leases: Leases, epoch: int) -> Leases:
-    """Note an own epoch that this run does not know: the clock was set back, or the name is used twice."""
-    if epoch <= max(leases.epoch, leases.foreign_epoch):
-        return leases
-    return replace(leases, foreign_epoch=epoch)
+def own_epoch_in(state: HostState, host: str) -> int:
+    """Return the epoch of `host` that a peer speaks of; 0 if it speaks of none."""
+    lend, hold = state.lent_to(host), state.held_from(host)
+    return max(lend.answers.epoch if lend else 0, hold.key.epoch if hold else 0)
 
 
 def is_superseded(promise: Promise, state: HostState, host: str) -> bool:
