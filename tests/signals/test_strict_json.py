@@ -99,6 +99,27 @@ def test_a_well_formed_payload_is_read_as_json_reads_it(payload: bytes) -> None:
     assert loads(payload) == json.loads(payload)
 
 
+def written(kinds: list[str], texts: list[str]) -> bytes:
+    """An object that holds an object or array for each of `kinds`, inside each other, beside some texts."""
+    value: object = texts
+    for kind in kinds:
+        value = {"a": value, "b": texts} if kind == "object" else [texts, value]
+    return json.dumps({"a": value}).encode()
+
+
+@given(
+    kinds=st.lists(st.sampled_from(["object", "array"]), min_size=8, max_size=40),
+    texts=st.lists(st.text(alphabet='[]{}"\\a', max_size=4), max_size=2),
+)
+def test_levels_are_counted_exactly_whatever_they_are_made_of(kinds: list[str], texts: list[str]) -> None:
+    """The object itself and the array of texts are levels too."""
+    payload = written(kinds, texts)
+    if len(kinds) + 2 <= MAX_DEPTH:
+        assert loads(payload) == json.loads(payload)
+    else:
+        assert reason_for(payload) == "too_deep"
+
+
 @given(st.binary(max_size=300))
 def test_no_bytes_whatever_do_more_than_be_refused(payload: bytes) -> None:
     with contextlib.suppress(SignalRejectedError):
