@@ -17,7 +17,7 @@ from powerd.core.failsafe import Phase
 from powerd.core.host_share import host_share
 from powerd.core.leases import Leases, hear
 from powerd.core.model import EventReason, GpuReading, Notice, Now, Plan, Step
-from powerd.core.notices import about_budget, about_gpus, about_messages, about_phase
+from powerd.core.notices import about_budget, about_gpus, about_messages, about_peers, about_phase
 from powerd.core.observed import Observed, learn_from_outcome, learn_from_reading
 from powerd.core.place import Place
 from powerd.core.plan import writes
@@ -91,6 +91,7 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
         *about_messages(verdicts, view.conflict),
         *about_gpus(inputs.readings, share.sharing.fixed),
         *about_budget(share.infeasible_mw, braking=now.boot_s < state.brake_until_boot_s),
+        *about_peers(share.place, share.standing, state.leases, config.leases, now.boot_s),
     )
     decision = Decision(
         phase=state.failsafe.phase,
