@@ -13,6 +13,7 @@ from powerd.core.notices import about_peers
 from powerd.core.place import Place
 from powerd.core.standing import standing
 from powerd.core.state import Inputs, initial_state
+from powerd.core.topology import Host
 from tests.core.make import W, at, config, gpu, rack
 
 RULES = LeaseRules()
@@ -143,6 +144,14 @@ def test_watts_given_up_for_a_silent_host_are_told_with_the_host_and_the_cap_it_
     assert (notice.severity, notice.subject) == (Severity.WARNING, "h2")
     assert notice.text.startswith("500 W given up for h2, silent for 12 s")
     assert "a rack cap of 5000 W, where 4000 W hold" in notice.text
+
+
+def test_a_silent_host_that_follows_the_same_budget_costs_nothing() -> None:
+    of = rack(hosts=tuple(Host(name, 1.0, 1000 * W) for name in ("h1", "h2", "h3")))
+    higher = replace(PEER, rack_cap_mw=5000 * W, budget=budget(watts=5000), received_boot_s=NOW_S - 12)
+    same = replace(PEER, host="h3", received_boot_s=NOW_S - 12)
+    notices = told(higher, same, place=replace(PLACE, rack=of))
+    assert [notice.subject for notice in notices if notice.event == "compensation"] == ["h2"]
 
 
 def test_watts_given_up_until_a_host_answers_a_cut_are_not_worth_a_word() -> None:
