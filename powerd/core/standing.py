@@ -58,14 +58,11 @@ def standing(place: Place, leases: Leases, rules: LeaseRules, boot_s: float) -> 
     own_mw = entitlement_mw(place, leases, place.cap_mw)
     counted = counted_mw(leases)
     part_mw = _part_mw(place, leases, rules, sum(counted.values()), boot_s)
-    least_mw = max(place.floor_mw, place.least_mw)
-    spare_mw = own_mw - part_mw - max(least_mw, place.want_mw)
-    if not _may_deal(place, leases) or spare_mw < rules.least_mw:
-        spare_mw = 0
+    spare_mw = _spare_mw(place, leases, rules, own_mw - part_mw)
     borrowed = _borrowed(place, leases, rules, boot_s, may_use=spare_mw == 0 and _may_deal(place, leases))
     used_mw = sum(each.mw for each in borrowed)
     chosen: tuple[Lend, ...] = ()
-    if spare_mw and not used_mw and least_mw + sum(counted.values()) <= own_mw - part_mw:
+    if spare_mw and not used_mw and _least_mw(place) + sum(counted.values()) <= own_mw - part_mw:
         trader = Trader(own_mw, place.want_mw, spare_mw, place.rack.host(place.host).share_units)
         chosen = lends(place, leases, rules, counted, trader, boot_s)
     chosen = with_recalls(chosen, counted, leases)
@@ -91,6 +88,16 @@ def standing(place: Place, leases: Leases, rules: LeaseRules, boot_s: float) -> 
 
 def _may_deal(place: Place, leases: Leases) -> bool:
     return place.is_leasing and not leases.is_lost and not leases.foreign_epoch
+
+
+def _least_mw(place: Place) -> MilliWatts:
+    return max(place.floor_mw, place.least_mw)
+
+
+def _spare_mw(place: Place, leases: Leases, rules: LeaseRules, own_mw: MilliWatts) -> MilliWatts:
+    """Return what of the host's own watts it could lend; too little is nothing."""
+    spare_mw = own_mw - max(_least_mw(place), place.want_mw)
+    return spare_mw if _may_deal(place, leases) and spare_mw >= rules.least_mw else 0
 
 
 def _part_mw(

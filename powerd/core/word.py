@@ -52,8 +52,8 @@ def word(
     """
     worst_mw = reached.worst_case_mw
     fits = worst_mw is not None and reached.is_settled and worst_mw <= max(place.floor_mw, standing.cap_mw)
-    if not leases.seq and not fits and boot_s < leases.started_boot_s + rules.forget_s and place.has_peers:
-        return None, leases  # watts that were borrowed before this start may still be in use
+    if not fits and place.has_peers and _may_use_what_is_forgotten(leases, rules, boot_s):
+        return None, leases
     leases = _renewed(leases, rules, boot_s) if leases.foreign_epoch and fits else leases
     state = HostState(
         host=place.host,
@@ -68,7 +68,7 @@ def word(
         over_mw=_over_mw(standing, worst_mw, leases),
         worst_case_mw=worst_mw,
         budget=place.budget,
-        lends=standing.lends if fits else tuple(Lend(lend.to, 0, lend.answers) for lend in standing.lends),
+        lends=_lends(standing, fits=fits),
         holds=_holds(standing, leases, fits=fits),
         received_boot_s=boot_s,
     )
@@ -133,6 +133,15 @@ def _over_mw(standing: Standing, worst_mw: MilliWatts | None, leases: Leases) ->
     if worst_mw is None:
         return leases.said.over_mw if leases.said else 0
     return max(0, worst_mw - standing.cap_mw)
+
+
+def _may_use_what_is_forgotten(leases: Leases, rules: LeaseRules, boot_s: float) -> bool:
+    """Say whether limits from before this start may rest on leases that its first message would end."""
+    return not leases.seq and boot_s < leases.started_boot_s + rules.forget_s
+
+
+def _lends(standing: Standing, *, fits: bool) -> tuple[Lend, ...]:
+    return standing.lends if fits else tuple(Lend(lend.to, 0, lend.answers) for lend in standing.lends)
 
 
 def _holds(standing: Standing, leases: Leases, *, fits: bool) -> tuple[Hold, ...]:
