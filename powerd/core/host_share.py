@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from powerd.core import overhead
 from powerd.core.failsafe import CONTROLLED, Phase
 from powerd.core.host_state import HeardBudget
-from powerd.core.leases import Leases, Promise
+from powerd.core.leases import Leases, Promise, counting
 from powerd.core.memory import tend
 from powerd.core.model import GpuReading, Now, Step, Write
 from powerd.core.place import Place, entitlement_mw
@@ -15,7 +15,7 @@ from powerd.core.standing import Standing, standing
 from powerd.core.state import Config, Inputs, State
 from powerd.core.targets import GpuTarget, Sharing, fallback, may_draw_mw, share_out, sort_out
 from powerd.core.timeline import Statement
-from powerd.core.units import MilliWatts
+from powerd.core.units import MilliWatts, watts
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +116,18 @@ def _steps(place: Place, stands: Standing, leases: Leases) -> Iterator[Step]:
     if leases.former is not None:
         note += "; the lesser of the old and the new roster until all hosts have the new one"
     yield Step("entitlement", mw, f"rack.hosts.{place.host}", note)
-    for promise in _largest(leases.promises):
+    for promise in counting(leases):
         mw -= promise.mw
-        yield Step("lent", mw, promise.to, "lent to it", promise.end_boot_s)
+        yield Step("lent", mw, promise.to, _about_promise(promise, leases), promise.end_boot_s)
     for each in stands.borrowed:
         if each.mw:
             mw += each.mw
-            yield Step("borrowed", mw, each.donor, "borrowed from it", each.end_boot_s)
+            note = f"{watts(each.mw):g} W borrowed from it"
+            yield Step("borrowed", mw, each.donor, note, each.end_boot_s)
     if mw != stands.cap_mw:
+        note = f"{watts(mw - stands.cap_mw):g} W about to be lent"
         mw = stands.cap_mw
-        yield Step("lending", mw, "powerd", "about to be lent")
+        yield Step("lending", mw, "powerd", note)
     if leases.is_lost:
         note = "what was lent before the start is not known: floor until no lease of then can be in use"
         yield Step("memory_lost", stands.limit_mw, "powerd", note, leases.wait_until_boot_s)
@@ -134,17 +136,14 @@ def _steps(place: Place, stands: Standing, leases: Leases) -> Iterator[Step]:
         mw = place.floor_mw
         yield Step("host_floor", mw, f"rack.hosts.{place.host}", "recalled watts are awaited")
     if stands.part_mw:
-        yield Step("compensation", mw - stands.part_mw, "powerd", "for a host that follows a higher budget")
+        note = f"{watts(stands.part_mw):g} W given up for hosts that follow a higher budget"
+        yield Step("compensation", mw - stands.part_mw, "powerd", note)
 
 
-def _largest(promises: tuple[Promise, ...]) -> tuple[Promise, ...]:
-    """Return the promise that counts, of each borrower."""
-    by_borrower: dict[str, Promise] = {}
-    for promise in promises:
-        known = by_borrower.get(promise.to)
-        if known is None or (promise.mw, promise.end_boot_s) > (known.mw, known.end_boot_s):
-            by_borrower[promise.to] = promise
-    return tuple(by_borrower[name] for name in sorted(by_borrower))
+def _about_promise(promise: Promise, leases: Leases) -> str:
+    said = leases.said.lent_to(promise.to) if leases.said else None
+    recalled = said is not None and said.mw < promise.mw
+    return f"{watts(promise.mw):g} W lent to it{', recalled, not let go yet' if recalled else ''}"
 
 
 def _without_raise(

@@ -184,6 +184,16 @@ def counted_mw(leases: Leases) -> dict[str, MilliWatts]:
     return counted
 
 
+def counting(leases: Leases) -> tuple[Promise, ...]:
+    """Return the promise that counts of each borrower, by name: the largest, of equals the last to end."""
+    by_borrower: dict[str, Promise] = {}
+    for promise in leases.promises:
+        known = by_borrower.get(promise.to)
+        if known is None or (promise.mw, promise.end_boot_s) > (known.mw, known.end_boot_s):
+            by_borrower[promise.to] = promise
+    return tuple(by_borrower[name] for name in sorted(by_borrower))
+
+
 def lease_end_boot_s(leases: Leases, lend: Lend, rules: LeaseRules) -> float | None:
     """Return when a lease ends on this host's clock; None if it answers no message that is remembered.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from powerd.core.compensation import followed_mw
 from powerd.core.failsafe import Phase
 from powerd.core.host_state import HostState
-from powerd.core.leases import LeaseRules, Leases, counted_mw, lease_end_boot_s
+from powerd.core.leases import LeaseRules, Leases, counting, lease_end_boot_s
 from powerd.core.model import Capability, GpuReading, GpuState, Notice, Severity, Step
 from powerd.core.place import Place
 from powerd.core.standing import Standing
@@ -134,12 +134,12 @@ def _about_sources(place: Place, live: Iterable[HostState]) -> Iterator[Notice]:
 
 
 def _about_silence(silent: Iterable[HostState], leases: Leases, boot_s: float) -> Iterator[Notice]:
-    lent_mw = counted_mw(leases)
+    lent = {promise.to: promise for promise in counting(leases)}
     for peer in silent:
         text = f"{peer.host} has not been heard for {_age_s(peer, boot_s):.0f} s"
-        if peer.host in lent_mw:
-            end_boot_s = max(each.end_boot_s for each in leases.promises if each.to == peer.host)
-            text += f": {watts(lent_mw[peer.host]):g} W lent to it count for {end_boot_s - boot_s:.0f} s more"
+        if promise := lent.get(peer.host):
+            left_s = promise.end_boot_s - boot_s
+            text += f": {watts(promise.mw):g} W lent to it count for {left_s:.0f} s more"
         yield Notice("peer_silent", Severity.INFO, text, peer.host)
 
 

@@ -132,7 +132,7 @@ def test_a_silent_host_is_told_with_the_watts_that_it_still_holds() -> None:
         for seq, watts in [(1, 300), (2, 120)]
     )
     [notice] = told(quiet, leases=replace(OWN, promises=promises))
-    assert notice.text == "h2 has not been heard for 5 s: 300 W lent to it count for 10 s more"
+    assert notice.text == "h2 has not been heard for 5 s: 300 W lent to it count for 9 s more"
 
 
 def test_watts_given_up_for_a_silent_host_are_told_with_the_host_and_the_cap_it_may_follow() -> None:
