@@ -1,23 +1,29 @@
-"""What the daemon remembers over a restart: which messages were seen, and the budget in force.
+"""What the daemon remembers over a restart: messages seen, the budget in force, and what was lent to whom.
 
-Keys of messages count for ever, leases only within the boot they were counted in. The file may be missing,
-damaged or unwritable: then powerd starts as if for the first time, and says so.
+Keys of messages, the own epoch and the roster count for ever, leases only within the boot they were counted
+in. The file may be missing, damaged or unwritable: then powerd starts as if for the first time, lends nothing
+that it could not remember, and says so.
 """
 
 import asyncio
 import contextlib
-import json
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from powerd import records
+from powerd.core.leases import Promise
+from powerd.core.memory import LeaseMemory
 from powerd.core.timeline import Ceiling, Seen, Statement, Timeline
 from powerd.core.units import MilliWatts
 
-VERSION = 1
+VERSION = 2
+# Knew nothing of leases.
+VERSION_1 = 1
 FILE_NAME = "runtime.json"
+# What could not be written is tried again this often, so that a directory that has healed is noticed.
+RETRY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +32,40 @@ class Remembered:
 
     Attributes:
         cap_mw: the rack cap; None if nothing was remembered.
+        leases: None if nothing is known of them.
+        of_this_boot: what it tells of times and promises was counted on the clock that runs now.
     """
 
     timeline: Timeline
     cap_mw: MilliWatts | None
+    leases: LeaseMemory | None = None
+    of_this_boot: bool = True
+
+    @property
+    def promises(self) -> frozenset[Promise]:
+        """Return what was lent and may be in use."""
+        return frozenset(self.leases.promises if self.leases else ())
 
 
 NOTHING = Remembered(Timeline(), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What is in the file."""
+
+    version: int
+    boot_id: str
+    cap_mw: MilliWatts | None
+    statements: dict[str, Statement]
+    ceilings: dict[str, Ceiling]
+    seen: dict[str, Seen]
+    leases: LeaseMemory | None
+
+    def __post_init__(self) -> None:
+        for source, statement in self.statements.items():
+            if source != statement.source or source not in self.seen:
+                raise ValueError(f"statements.{source} is not of a source in seen")
 
 
 def load(directory: Path, boot_id: str) -> Remembered:
@@ -40,70 +73,90 @@ def load(directory: Path, boot_id: str) -> Remembered:
 
     Raises:
         OSError: the file exists and cannot be read.
-        ValueError: the file is damaged, or of another version.
+        ValueError: the file is damaged, or of a version that is not known.
     """
     try:
         text = (directory / FILE_NAME).read_text(encoding="utf-8")
     except FileNotFoundError:
         return NOTHING
-    try:
-        return _decode(json.loads(text), boot_id)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a runtime file of powerd: {error!r}") from error
-
-
-def _decode(data: dict[str, Any], boot_id: str) -> Remembered:
-    if data["version"] != VERSION:
-        raise ValueError(f"version {data['version']} is not {VERSION}")
-    seen = {source: Seen(**entry) for source, entry in data["seen"].items()}
-    if data["boot_id"] != boot_id:  # leases of another boot were counted on a clock that is gone
-        return Remembered(Timeline(seen=seen), data["cap_mw"])
-    return Remembered(
-        Timeline(
-            {source: Statement(**entry) for source, entry in data["statements"].items()},
-            {source: Ceiling(**entry) for source, entry in data["ceilings"].items()},
-            seen,
-        ),
-        data["cap_mw"],
-    )
+    data = records.loads(text)
+    version = data.get("version")
+    if version == VERSION_1:
+        data["leases"] = None
+    elif version != VERSION:
+        raise ValueError(f"version {version!r} is not {VERSION}")
+    content = records.read(_Content, data, "file")
+    if content.boot_id == boot_id:
+        timeline = Timeline(content.statements, content.ceilings, content.seen)
+        return Remembered(timeline, content.cap_mw, content.leases)
+    # The times in it were counted on a clock that is gone.
+    leases = content.leases and replace(content.leases, promises=(), wait_until_boot_s=0.0)
+    return Remembered(Timeline(seen=content.seen), content.cap_mw, leases, of_this_boot=False)
 
 
 def encode(remembered: Remembered, boot_id: str) -> str:
     """Return the text of the file."""
-    return json.dumps(
-        {"version": VERSION, "boot_id": boot_id, "cap_mw": remembered.cap_mw, **asdict(remembered.timeline)}
-    )
+    timeline, cap_mw = remembered.timeline, remembered.cap_mw
+    said = (timeline.statements, timeline.ceilings, timeline.seen)
+    return records.dumps(_Content(VERSION, boot_id, cap_mw, *said, remembered.leases))
 
 
 def save(directory: Path, remembered: Remembered, boot_id: str) -> None:
-    """Replace the file as a whole.
+    """Replace the file as a whole. Readable by its owner only: it decides what a start may draw.
+
+    It is not synced: only a crash of the whole host can lose what the kernel has taken, and after that the
+    boot is another one, in which leases of before count for nothing.
 
     Raises:
         OSError: it cannot be written.
     """
-    temporary = directory / f".{FILE_NAME}.{os.getpid()}"
+    fresh = directory / f"{FILE_NAME}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     try:
-        temporary.write_text(encode(remembered, boot_id), encoding="utf-8")
-        temporary.replace(directory / FILE_NAME)
+        with open(os.open(fresh, flags, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
+            file.write(encode(remembered, boot_id))
+        fresh.replace(directory / FILE_NAME)
     except OSError:
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            fresh.unlink()
         raise
 
 
 class Keeper:
     """Writes what changed, away from the event loop: a stalled disk must not stall control.
 
+    Invariant: no message leaves before every promise in it is in the file. Everything is called in the
+    event loop.
+
     Args:
         on_error: called when the file could not be written, with None when it can be again.
+        sleep: for tests.
     """
 
-    def __init__(self, directory: Path, boot_id: str, on_error: Callable[[OSError | None], None]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        boot_id: str,
+        on_error: Callable[[OSError | None], None],
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._directory = directory
         self._boot_id = boot_id
         self._on_error = on_error
-        self._latest = NOTHING
+        self._sleep = sleep
+        self._works = False
+        self._latest: Remembered | None = None
         self._changed = asyncio.Event()
+        self._in_file: frozenset[Promise] = frozenset()
+        self._waiting: _Waiting | None = None
+        # Promises of messages that never left: nobody can rely on them, so no message waits for them.
+        self._never_said: frozenset[Promise] = frozenset()
+
+    @property
+    def works(self) -> bool:
+        """Return whether the file could be written the last time, and at least once."""
+        return self._works
 
     def keep(self, remembered: Remembered) -> None:
         """Take note of what is in force; writes nothing itself."""
@@ -111,14 +164,59 @@ class Keeper:
             self._latest = remembered
             self._changed.set()
 
+    def say(self, remembered: Remembered, send: Callable[[], None]) -> None:
+        """Call `send` once every promise in `remembered` is in the file: now, if it is.
+
+        Messages are complete, so a newer one takes the place of one that waits. What waits is dropped when
+        the file cannot be written.
+        """
+        self.keep(remembered)
+        self._drop()
+        self._never_said &= remembered.promises
+        missing = remembered.promises - self._in_file - self._never_said
+        if missing:
+            self._waiting = _Waiting(missing, send)
+        else:
+            send()
+
     async def run(self) -> None:
-        """Write every change, the latest only."""
+        """Write every change, the latest only; what failed is tried again by itself."""
         while True:
             await self._changed.wait()
             self._changed.clear()
-            try:
-                await asyncio.to_thread(save, self._directory, self._latest, self._boot_id)
-            except OSError as error:
-                self._on_error(error)
-            else:
-                self._on_error(None)
+            if self._latest is not None and not await self._save(self._latest):
+                await self._sleep(RETRY_S)
+                self._changed.set()
+
+    async def _save(self, remembered: Remembered) -> bool:
+        # From here on it may be either of two files.
+        self._in_file &= remembered.promises
+        try:
+            await asyncio.to_thread(save, self._directory, remembered, self._boot_id)
+        except OSError as error:
+            self._works = False
+            self._drop()
+            self._on_error(error)
+            return False
+        if not self._works:
+            self._works = True
+            self._on_error(None)
+        self._in_file = remembered.promises
+        waiting = self._waiting
+        if waiting is not None and waiting.missing <= self._in_file:
+            self._waiting = None
+            waiting.send()
+        return True
+
+    def _drop(self) -> None:
+        if self._waiting is not None:
+            self._never_said |= self._waiting.missing
+            self._waiting = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A message that is to be sent once these promises are in the file."""
+
+    missing: frozenset[Promise]
+    send: Callable[[], None]
