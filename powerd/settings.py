@@ -14,6 +14,7 @@ from typing import Any, Self
 from pydantic import ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from powerd.core.leases import LeaseRules
 from powerd.core.topology import GpuPolicies, GpuPolicy, Host, Rack
 from powerd.core.units import milliwatts
 from powerd.errors import ConfigError
@@ -32,6 +33,8 @@ from powerd.settings_tables import (
 
 # systemd makes these readable for the unit alone and shows their ACL as group bits (systemd.exec(5)).
 CREDENTIALS_DIRECTORY = "/run/credentials/"
+# Sums of decimal fractions are off by less.
+_ROUNDING_S = 1e-6
 
 
 class Settings(BaseSettings):
@@ -127,16 +130,19 @@ def load(
 
 
 def prove(path: Path, settings: Settings) -> None:
-    """Prove what no single key shows: the rack is feasible, this host is in it, floors are below ceilings.
+    """Prove what no single key shows: the rack is feasible, this host is in it, its times fit together.
 
     Raises:
-        ConfigError: it is not so; names the file and the keys.
+        ConfigError: it is not so; one line per problem, with the file and the keys.
     """
-    try:
-        rack(settings)
-        gpu_policies(settings)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+    problems = []
+    for record in (rack, gpu_policies, lease_rules):
+        try:
+            record(settings)
+        except ConfigError as error:
+            problems += [f"{path}: {line}" for line in str(error).splitlines()]
+    if problems:
+        raise ConfigError("\n".join(problems))
 
 
 def leaves(tree: Mapping[str, Any], above: Key = ()) -> Iterator[tuple[Key, Any]]:
@@ -199,6 +205,56 @@ def rack(settings: Settings) -> Rack:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return record
+
+
+def lease_rules(settings: Settings) -> LeaseRules:
+    """Return the core's record of the rack's lease parameters.
+
+    Raises:
+        ConfigError: hosts would lend each other watts by times that do not fit together; one line each.
+    """
+    table = settings.rack.leases
+    if table.enabled and len(settings.rack.hosts) > 1:
+        problems = list(_lease_problems(settings))
+        if problems:
+            raise ConfigError("\n".join(problems))
+    return LeaseRules(
+        enabled=table.enabled,
+        ttl_s=table.ttl_s,
+        max_ttl_s=table.max_ttl_s,
+        guard_bound_s=table.guard_bound_s,
+        publish_s=table.publish_s,
+        lead_s=table.lead_s,
+        silent_s=table.silent_s,
+        least_mw=milliwatts(table.least_watts),
+    )
+
+
+def _lease_problems(settings: Settings) -> Iterator[str]:
+    """Yield which lease times are too short; docs/leases.md says what they mean.
+
+    The loop steps down by a timer, `lead_s` before a lease ends, so it is late by one iteration at most. One
+    that takes longer than a period, because a GPU does not answer, costs a fallback of the guard.
+    """
+    leases, period_s = settings.rack.leases, settings.control.period_s
+    # One message is lost, the next is answered within a period.
+    patience_s = 2 * leases.publish_s + period_s
+    patience = "2 publish_s + control.period_s"
+    calls_s = 2 * settings.guard.call_deadline_s
+    at_least = (
+        ("publish_s", period_s, "control.period_s", "a state is made once per period"),
+        ("lead_s", period_s, "control.period_s", "the guard would lower before a loop that is late"),
+        ("silent_s", patience_s, patience, "one lost message would end all lending"),
+        ("ttl_s", leases.lead_s + patience_s, f"lead_s + {patience}", "one lost message would end a lease"),
+        ("ttl_s", leases.silent_s, "silent_s", "a host that is gone would be lent to; or lower silent_s"),
+        ("max_ttl_s", leases.ttl_s, "ttl_s", "a host that lost its memory would not wait for all leases"),
+        ("guard_bound_s", calls_s, "2 guard.call_deadline_s", "a call under way and the fallback take that"),
+    )
+    for key, least_s, bound, why in at_least:
+        value_s = getattr(leases, key)
+        if value_s < least_s - _ROUNDING_S:
+            problem = f"rack.leases.{key} {value_s:g} is less than {bound} = {least_s:g}"
+            yield f"{problem}: {why}; set at least {least_s:g}"
 
 
 def gpu_policies(settings: Settings) -> GpuPolicies:

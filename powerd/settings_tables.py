@@ -103,6 +103,19 @@ class RosterEntry(Table):
     floor_watts: Positive
 
 
+class LeaseSettings(Table):
+    """The `[rack.leases]` table, the same on every host of the rack; see `powerd.core.leases.LeaseRules`."""
+
+    enabled: bool = True
+    ttl_s: Positive = 5.0
+    max_ttl_s: Positive = 10.0
+    guard_bound_s: Positive = 10.0
+    publish_s: Positive = 1.0
+    lead_s: Positive = 1.0
+    silent_s: Positive = 3.5
+    least_watts: NotNegative = 20.0
+
+
 class RackSettings(Table):
     """The `[rack]` table, the same on every host of the rack; see `powerd.core.topology.Rack`."""
 
@@ -112,6 +125,7 @@ class RackSettings(Table):
     guard_band_pct: Percent = 2.0
     feeds: tuple[Segment, ...] = ()
     hosts: dict[Segment, RosterEntry] = Field(min_length=1)
+    leases: LeaseSettings = LeaseSettings()
 
 
 class ControlSettings(Table):
