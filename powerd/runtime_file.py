@@ -189,8 +189,6 @@ class Keeper:
                 self._changed.set()
 
     async def _save(self, remembered: Remembered) -> bool:
-        # From here on it may be either of two files.
-        self._in_file &= remembered.promises
         try:
             await asyncio.to_thread(save, self._directory, remembered, self._boot_id)
         except OSError as error:
