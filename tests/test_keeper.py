@@ -162,9 +162,10 @@ async def test_nothing_leaves_after_what_is_newer(at_work: Observed) -> None:
     with stalled(at_work.directory) as go_on:
         at_work.say(lent(1), "lends")
         await asyncio.sleep(0)  # the write begins
-        at_work.say(lent(), "lends nothing")
+        newer = replace(lent(), cap_mw=7000)
+        at_work.say(newer, "lends nothing")
         go_on()
-        await at_work.written(lent())
+        await at_work.written(newer)
     assert at_work.sent == ["lends nothing"]
 
 
