@@ -6,14 +6,19 @@ daemon refuses. The sum is shown for an infeasible rack too, since that is when 
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from powerd.core.memory import has_peers, roster_digest
 from powerd.core.topology import Rack
 from powerd.core.units import watts
 from powerd.errors import ConfigError
-from powerd.settings import Loaded, Settings, leaves, prove, rack, read
+from powerd.settings import Loaded, Settings, lease_rules, leaves, prove, rack, read
+
+# By then after the end of a plan the units in systemd/ have the GPUs at the fallback, whatever dies; the sum
+# is written down in powerd-guard.service.
+UNITS_GUARD_BOUND_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,27 @@ class Entitlement:
 
 
 @dataclass(frozen=True, slots=True)
+class Leasing:
+    """How the rack's hosts lend each other watts, in seconds.
+
+    Attributes:
+        roster: digest of all that the hosts must agree on to deal with each other.
+        guard_bound_s: by when after the end of a plan its GPUs are at the fallback, whatever dies.
+        guard_time_s: what a donor adds to `ttl_s` before it lends the same watts anew.
+        silence_s: after it fell silent, what a borrower had is back at its owner.
+        forget_s: a host that has lost its memory stays at its floor for so long after its start.
+    """
+
+    enabled: bool
+    roster: str
+    ttl_s: float
+    guard_bound_s: float
+    guard_time_s: float
+    silence_s: float
+    forget_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Value:
     """One setting in force, and where it stands."""
 
@@ -65,7 +91,7 @@ class Report:
     Attributes:
         problems: one line each; empty if the daemon would start with this configuration.
         feasibility: None when the values themselves cannot be used.
-        entitlement: None when the rack is infeasible or this host is not in it.
+        entitlement, leasing: None when there are problems.
     """
 
     file: str
@@ -76,6 +102,7 @@ class Report:
     mode: str = ""
     feasibility: Feasibility | None = None
     entitlement: Entitlement | None = None
+    leasing: Leasing | None = None
     values: tuple[Value, ...] = ()
 
     @property
@@ -95,8 +122,12 @@ def check(
     try:
         prove(path, loaded.settings)
     except ConfigError as error:
-        return _report(path, loaded, tuple(str(error).splitlines()), None)
-    return _report(path, loaded, (), _entitlement(loaded.settings))
+        return _report(path, loaded, tuple(str(error).splitlines()))
+    return replace(
+        _report(path, loaded, ()),
+        entitlement=_entitlement(loaded.settings),
+        leasing=_leasing(loaded.settings),
+    )
 
 
 def as_dict(report: Report) -> dict[str, Any]:
@@ -109,7 +140,7 @@ def render(report: Report) -> str:
     return "\n".join(_text(report))
 
 
-def _report(path: Path, loaded: Loaded, problems: tuple[str, ...], own: Entitlement | None) -> Report:
+def _report(path: Path, loaded: Loaded, problems: tuple[str, ...]) -> Report:
     settings = loaded.settings
     values = {".".join(key): value for key, value in leaves(settings.model_dump(mode="json"))}
     return Report(
@@ -120,7 +151,6 @@ def _report(path: Path, loaded: Loaded, problems: tuple[str, ...], own: Entitlem
         host=settings.host.name,
         mode=settings.host.mode,
         feasibility=_feasibility(settings),
-        entitlement=own,
         values=tuple(Value(key, value, loaded.origins[key]) for key, value in values.items()),
     )
 
@@ -153,6 +183,19 @@ def _entitled_watts(record: Rack, name: str, cap_mw: int) -> float:
     return watts(record.entitlement_mw(name, record.usable_mw(cap_mw)))
 
 
+def _leasing(settings: Settings) -> Leasing:
+    record, rules = rack(settings), lease_rules(settings)
+    return Leasing(
+        enabled=has_peers(record, rules),
+        roster=roster_digest(record, rules),
+        ttl_s=rules.ttl_s,
+        guard_bound_s=rules.guard_bound_s,
+        guard_time_s=rules.guard_time_s,
+        silence_s=rules.silent_s + rules.count_s,
+        forget_s=rules.forget_s,
+    )
+
+
 def _text(report: Report) -> Iterator[str]:
     yield from report.problems
     yield f"{report.file}: {'OK' if report.ok else f'NOT usable, {len(report.problems)} problem(s)'}"
@@ -163,6 +206,8 @@ def _text(report: Report) -> Iterator[str]:
         yield "\nThis host is entitled to (watts)"
         yield _row("at the hard limit", report.entitlement.at_hard_limit_watts)
         yield _row("in failsafe", report.entitlement.in_failsafe_watts)
+    if report.leasing:
+        yield from _leasing_text(report.leasing)
     if report.values:
         yield "\nValues, and where each came from"
         width = max(len(value.key) for value in report.values)
@@ -186,5 +231,20 @@ def _feasibility_text(sums: Feasibility) -> Iterator[str]:
     yield _row("hard limit", sums.hard_limit_watts, "" if below else "BELOW the failsafe")
 
 
-def _row(label: str, number: float, note: str = "") -> str:
-    return f"  {label:32}{number:>12.1f}  {note}".rstrip()
+def _leasing_text(leasing: Leasing) -> Iterator[str]:
+    yield f"\nRoster digest {leasing.roster}: hosts where it differs neither lend nor borrow"
+    if not leasing.enabled:
+        yield "No watts are lent: the rack has one host, or rack.leases.enabled = false"
+        return
+    is_short = leasing.guard_bound_s < UNITS_GUARD_BOUND_S
+    note = f"BELOW the {UNITS_GUARD_BOUND_S:g} that powerd-guard.service may need" if is_short else ""
+    yield "Watts between hosts (seconds)"
+    yield _row("a lease is used for", leasing.ttl_s, digits=2)
+    yield _row("guard bound", leasing.guard_bound_s, note, digits=2)
+    yield _row("guard time, added by the donor", leasing.guard_time_s, digits=2)
+    yield _row("back from a silent borrower within", leasing.silence_s, digits=2)
+    yield _row("at the floor after lost memory", leasing.forget_s, digits=2)
+
+
+def _row(label: str, number: float, note: str = "", *, digits: int = 1) -> str:
+    return f"  {label:35}{number:>12.{digits}f}  {note}".rstrip()
