@@ -122,10 +122,10 @@ def _steps(place: Place, stands: Standing, leases: Leases) -> Iterator[Step]:
     for each in stands.borrowed:
         if each.mw:
             mw += each.mw
-            note = f"{watts(each.mw):g} W borrowed from it"
+            note = f"borrows {watts(each.mw):g} W from {each.donor}"
             yield Step("borrowed", mw, each.donor, note, each.end_boot_s)
     if mw != stands.cap_mw:
-        note = f"{watts(mw - stands.cap_mw):g} W about to be lent"
+        note = f"about to lend {watts(mw - stands.cap_mw):g} W"
         mw = stands.cap_mw
         yield Step("lending", mw, "powerd", note)
     if leases.is_lost:
@@ -136,14 +136,15 @@ def _steps(place: Place, stands: Standing, leases: Leases) -> Iterator[Step]:
         mw = place.floor_mw
         yield Step("host_floor", mw, f"rack.hosts.{place.host}", "recalled watts are awaited")
     if stands.part_mw:
-        note = f"{watts(stands.part_mw):g} W given up for hosts that follow a higher budget"
+        note = f"gives up {watts(stands.part_mw):g} W for hosts that follow a higher budget"
         yield Step("compensation", mw - stands.part_mw, "powerd", note)
 
 
 def _about_promise(promise: Promise, leases: Leases) -> str:
     said = leases.said.lent_to(promise.to) if leases.said else None
     recalled = said is not None and said.mw < promise.mw
-    return f"{watts(promise.mw):g} W lent to it{', recalled, not let go yet' if recalled else ''}"
+    waiting = ", recalled, not let go yet" if recalled else ""
+    return f"lends {watts(promise.mw):g} W to {promise.to}{waiting}"
 
 
 def _without_raise(
