@@ -17,7 +17,8 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.table import RAM, Figure, Table, quantile
-from tests.daemon.rig import Rig, boot_s
+from tests.daemon.rig import Rig
+from tests.daemon.waiting import boot_s
 
 # Twelve watts per GPU and cut, so that every GPU is cut each time.
 _BUDGETS_WATTS = range(4000, 2400, -100)

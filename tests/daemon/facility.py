@@ -3,27 +3,45 @@
 import json
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.daemon.host import RACK, SITE
+from tests.daemon.waiting import boot_s
+
+# Topics of the rack are below it.
+BASE = f"powerd/v1/{SITE}/rack/{RACK}"
+# The shortest that hosts grant (docs/signals.md, Rack budget).
+LEASE_S = 5.0
+
 _ANSWER_WITHIN_S = 5.0
 
 
+class Grant(NamedTuple):
+    """A budget that was published: what powerd may rest a raise on, on the boot clock."""
+
+    published_boot_s: float
+    watts: float | None
+    end_boot_s: float
+
+
 class Facility:
-    """Publishes on the budget topic of one rack, from the calling thread, over one connection.
+    """Publishes on the budget topic of the rack, from the calling thread, over one connection.
 
     Args:
         port: of the broker on the loopback interface.
+
+    Attributes:
         topic: where budgets go.
-        rack: named in the payload.
+        grants: what `grant` published, oldest first.
     """
 
-    def __init__(self, port: int, topic: str, rack: str) -> None:
-        self.topic = topic
+    def __init__(self, port: int) -> None:
+        self.topic = f"{BASE}/budget"
+        self.grants: list[Grant] = []
         self._port = port
-        self._rack = rack
         self._epoch = int(time.time() * 1000)
         self._seq = 0
         self._client: mqtt.Client | None = None
@@ -39,10 +57,23 @@ class Facility:
             "seq": self._seq,
             "issued_at": rfc3339(issued_s),
             "valid_until": rfc3339(issued_s + lease_s),
-            "rack": self._rack,
+            "rack": RACK,
             "watts": watts,
         }
         return {name: value for name, value in {**message, **overrides}.items() if value is not ...}
+
+    def grant(self, watts: float | None, lease_s: float = LEASE_S, **overrides: Any) -> Grant:
+        """Publish a budget in good order, retained, and remember it as a grant.
+
+        Args:
+            watts: for the rack; None = no limit.
+            overrides: fields of the message to replace or add, as in `budget`.
+        """
+        now_s = boot_s()
+        grant = Grant(now_s, watts, now_s + lease_s)
+        self.grants.append(grant)
+        self.publish(self.budget(watts, lease_s, **overrides))
+        return grant
 
     def publish(self, payload: bytes | dict[str, Any], *, topic: str = "", retain: bool = True) -> None:
         """Publish at QoS 1 and return when the broker has it; connects again if the connection is gone.

@@ -8,7 +8,9 @@ the budgets before and after a change; and they stay above what is allowed only 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tests.daemon.rig import FAILSAFE_WATTS, Grant, Rig, boot_s, gpu_budget_mw
+from tests.daemon.facility import Grant
+from tests.daemon.rig import FAILSAFE_WATTS, Rig, gpu_budget_mw
+from tests.daemon.waiting import boot_s
 from tests.fake_nvml import BY_NVML
 
 # How long a change may take to arrive everywhere: the guard's hold, and a period.

@@ -4,7 +4,8 @@ import pytest
 
 from tests.daemon.conftest import MakeRig
 from tests.daemon.observer import excesses
-from tests.daemon.rig import FAILSAFE_WATTS, Rig, boot_s, gpu_budget_mw
+from tests.daemon.rig import FAILSAFE_WATTS, Rig, gpu_budget_mw
+from tests.daemon.waiting import boot_s
 from tests.fake_nvml import BY_NVML, NO_PERMISSION, UNKNOWN
 
 BAD = 3

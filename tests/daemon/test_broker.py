@@ -4,9 +4,11 @@ import subprocess
 import time
 from typing import Any
 
+from tests.daemon.facility import LEASE_S
 from tests.daemon.observer import excesses
 from tests.daemon.processes import POWERCTL
-from tests.daemon.rig import FAILSAFE_WATTS, LEASE_S, Rig, boot_s
+from tests.daemon.rig import FAILSAFE_WATTS, Rig
+from tests.daemon.waiting import boot_s
 
 # powerd steps down a little before the lease ends; its message may have taken a moment to arrive.
 LEASE_MARGIN_S = 0.5

@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from tests.daemon.facility import Grant
+from tests.daemon.host import RACK
 from tests.daemon.observer import unearned_raises
-from tests.daemon.rig import HARD_LIMIT_WATTS, RACK, Grant, Rig, boot_s, gpu_budget_mw
+from tests.daemon.rig import HARD_LIMIT_WATTS, Rig, gpu_budget_mw
+from tests.daemon.waiting import boot_s
 from tests.fake_nvml import Write
 
 IN_FORCE_WATTS = 3000

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.daemon.conftest import MakeRig
-from tests.daemon.rig import GUARD_BAND
+from tests.daemon.host import GUARD_BAND
 
 HOST_WATTS, GPU_IDLE_WATTS = 1280, 60
 UW_PER_W = 1_000_000

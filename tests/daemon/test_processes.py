@@ -8,7 +8,8 @@ import pytest
 
 from tests.daemon.conftest import MakeRig
 from tests.daemon.observer import excesses
-from tests.daemon.rig import FAILSAFE_WATTS, Rig, boot_s, gpu_budget_mw
+from tests.daemon.rig import FAILSAFE_WATTS, Rig, gpu_budget_mw
+from tests.daemon.waiting import boot_s
 
 HOLD_S = 1.0
 # For the guard to notice, write and read back, on a machine that does other things too.
