@@ -142,10 +142,46 @@ def budgets(view: View) -> Samples:
 
 
 def headroom(view: View) -> Samples:
-    """Give the watts that limits allow and GPUs do not want."""
+    """Give the watts that limits allow and GPUs do not want, and those lent and borrowed."""
     targets = view.snapshot.decision.targets
     stranded = sum(max(0, t.limit_mw - t.want_mw) for t in targets if t.limit_mw is not None)
-    return ((("stranded",), watts(stranded)),)
+    sums = {"stranded": stranded, "lent": 0, "borrowed": 0}
+    for lease in view.snapshot.leases:
+        sums[lease.direction] += lease.mw
+    return (((kind,), watts(mw)) for kind, mw in sums.items())
+
+
+def leases(view: View) -> Samples:
+    """Give what is lent to and borrowed from each host; nothing for those without a lease."""
+    return (((lease.direction, lease.peer), watts(lease.mw)) for lease in view.snapshot.leases)
+
+
+def peers_live(view: View) -> Samples:
+    """Give 1 for every other host of the rack that was heard of late, and 0 for the rest."""
+    snapshot = view.snapshot
+    return (((name,), float(snapshot.is_live(peer, view.now))) for name, peer in snapshot.peers.items())
+
+
+def peer_ages(view: View) -> Samples:
+    """Give how long ago every other host of the rack was heard; nothing for those that never were."""
+    for name, peer in view.snapshot.peers.items():
+        if peer is not None:
+            yield (name,), max(0.0, view.now.boot_s - peer.received_boot_s)
+
+
+def roster_mismatches(view: View) -> Samples:
+    """Give 1 for every other host of the rack that was heard and has another roster, and 0 if not."""
+    own = view.snapshot.decision.place.roster
+    for name, peer in view.snapshot.peers.items():
+        if peer is not None:
+            yield (name,), float(peer.roster != own)
+
+
+def bus_messages(view: View) -> Samples:
+    """Give what went over the connection to the broker since the start."""
+    bus = view.snapshot.bus
+    kinds = (("received", bus.received), ("rejected", bus.rejected), ("published", bus.published))
+    return (((kind,), float(count)) for kind, count in kinds)
 
 
 def lease(view: View) -> Samples:

@@ -5,9 +5,13 @@ One writer (the controller), many readers; nobody reads anything else.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeAlias
 
 from powerd.core.decide import Decision
+from powerd.core.host_state import HostState
+from powerd.core.leases import LeaseRules, counting
 from powerd.core.model import GpuReading, GpuState, Now, Outcome
+from powerd.core.units import MilliWatts
 
 # A loop, or a reading, that is older than this many control periods is not alive, or not true, any more.
 STALE_PERIODS = 3
@@ -104,6 +108,22 @@ class GuardStatus:
     calls: Mapping[str, CallHistogram] = field(default_factory=dict)
 
 
+Direction: TypeAlias = Literal["lent", "borrowed"]
+
+
+class Lease(NamedTuple):
+    """Watts that are another host's to use, or another host's in use here.
+
+    Attributes:
+        end_boot_s: when it ends if it is not renewed: a borrower stops before the donor counts on it.
+    """
+
+    direction: Direction
+    peer: str
+    mw: MilliWatts
+    end_boot_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """One iteration, finished.
@@ -114,6 +134,7 @@ class Snapshot:
         outcomes: of the writes of this iteration; empty when none was needed or `mode` forbids them.
         reaction: the last time a message led to cuts, in this iteration or before; None if none did yet.
         elapsed_s: from `now`, the iteration's start, to its last read-back.
+        lease_rules: what hosts go by when they lend each other watts.
     """
 
     now: Now
@@ -131,6 +152,32 @@ class Snapshot:
     problems: tuple[Problem, ...]
     reaction: Reaction | None = None
     elapsed_s: float = 0.0
+    lease_rules: LeaseRules = field(default_factory=LeaseRules)
+
+    @property
+    def leases(self) -> tuple[Lease, ...]:
+        """Return what is lent and borrowed, by host."""
+        decision = self.decision
+        lent = (Lease("lent", each.to, each.mw, each.end_boot_s) for each in counting(decision.leases))
+        borrowed = (
+            Lease("borrowed", each.donor, each.mw, each.end_boot_s)
+            for each in sorted(decision.standing.borrowed)
+            if each.mw
+        )
+        return (*lent, *borrowed)
+
+    @property
+    def peers(self) -> Mapping[str, HostState | None]:
+        """Return the other hosts of the rack and the last that each has said; empty if hosts do not lend."""
+        decision = self.decision
+        if not decision.place.has_peers:
+            return {}
+        names = (host.name for host in decision.place.rack.hosts)
+        return {name: decision.leases.peers.get(name) for name in names if name != self.host}
+
+    def is_live(self, peer: HostState | None, now: Now) -> bool:
+        """Return whether a host of the rack has been heard of late."""
+        return peer is not None and now.boot_s - peer.received_boot_s <= self.lease_rules.silent_s
 
     def is_fresh(self, reading: GpuReading, now: Now) -> bool:
         """Return whether the measured values of one of `readings` still describe its GPU."""

@@ -62,6 +62,61 @@ class LeaseView(Document):
     expires_at: str = Field(description="RFC 3339 time of the end, by this host's wall clock")
 
 
+class WattLease(Document):
+    """Watts that this host lends to another one of the rack, or borrows from it."""
+
+    direction: Literal["lent", "borrowed"] = Field(description="Seen from this host")
+    host: str = Field(description="The other host")
+    watts: float = Field(description="How much")
+    remaining_s: float = Field(
+        description="Seconds until it ends unless it is renewed; a donor counts on for a while after that"
+    )
+
+
+class LendingView(Document):
+    """How this host takes part in lending watts between the hosts of its rack."""
+
+    taking_part: bool = Field(description="It may lend and borrow now")
+    obstacle: str = Field(description="Why it does not; empty when it does")
+    roster: str = Field(description="Digest of the [rack] table: hosts with different ones do not deal")
+    memory_lost_s: float | None = Field(
+        description="What was lent before the start is not known, so the floor holds: seconds it does so at "
+        "least; null when nothing was forgotten"
+    )
+    lent_watts: float = Field(description="Sum of what is lent")
+    borrowed_watts: float = Field(description="Sum of what is borrowed")
+    given_up_watts: float = Field(
+        description="Taken off what this host may draw, for a host that may still follow a higher budget"
+    )
+
+
+class PeerBudget(Document):
+    """The budget that another host follows."""
+
+    source: str = Field(description="The sender of the budget")
+    watts: float | None = Field(description="The rack budget in watts; null: controlled, without a limit")
+
+
+class PeerView(Document):
+    """Another host of the rack, as its last message has it. Null throughout if it was never heard."""
+
+    host: str = Field(description="Name in the roster")
+    live: bool = Field(description="It was heard of late")
+    age_s: float | None = Field(description="Seconds since it was heard; null if never")
+    roster_agrees: bool | None = Field(description="Its [rack] table is the same as here")
+    taking_part: bool | None = Field(description="It may lend and borrow")
+    rack_cap_watts: float | None = Field(description="What the rack may draw in its view")
+    share_watts: float | None = Field(description="What its share of that is worth: its entitlement")
+    demand_watts: float | None = Field(description="What it would use if it could")
+    spare_watts: float | None = Field(description="What it could lend, with what it has lent")
+    lent_watts: float | None = Field(description="What it counts as lent, to all hosts together")
+    worst_case_watts: float | None = Field(description="The most it may draw; null if it does not know")
+    over_watts: float | None = Field(
+        description="How far that is above its share, with what it borrows and without what it lends"
+    )
+    budget: PeerBudget | None = Field(description="The budget it follows; null without one")
+
+
 class BudgetView(Document):
     """The chain grid -> rack -> host -> GPUs. Watts at each level, and the steps that led there."""
 
@@ -171,8 +226,13 @@ class Status(Document):
     infeasible_watts: float = Field(description="Watts the budget lies below what limiting can reach")
     budget: BudgetView = Field(description="The budget chain")
     gpus: list[GpuView] = Field(description="Every GPU of the host, by index")
-    leases: list[LeaseView] = Field(description="Watts lent and borrowed; empty: hosts do not lend")
-    peers: list[str] = Field(description="Other hosts of the rack; empty: none is heard")
+    lending: LendingView | None = Field(
+        description="How it takes part in lending watts between hosts; null where hosts do not lend"
+    )
+    leases: list[WattLease] = Field(description="Watts lent to and borrowed from other hosts of the rack")
+    peers: list[PeerView] = Field(
+        description="Every other host of the rack, in the order of the roster; empty where hosts do not lend"
+    )
     meter: None = Field(description="Rack meter; null: no meter is read")
     guard: GuardView = Field(description="The privileged process")
     bus: BusView = Field(description="The MQTT connection")

@@ -13,6 +13,7 @@ from powerd.core.targets import GpuTarget
 from powerd.core.timeline import Statement
 from powerd.core.units import MilliWatts, watts
 from powerd.snapshot import STALE_PERIODS, Problem, Snapshot
+from powerd.web import rack_views
 from powerd.web.models import (
     BudgetView,
     BusView,
@@ -57,8 +58,9 @@ def status(snapshot: Snapshot, now: Now) -> Status:
         infeasible_watts=watts(decision.infeasible_mw),
         budget=_budget(snapshot, now),
         gpus=[_gpu(snapshot, reading, now) for reading in _by_index(snapshot)],
-        leases=[],
-        peers=[],
+        lending=rack_views.lending(snapshot, now),
+        leases=rack_views.leases(snapshot, now),
+        peers=rack_views.peers(snapshot, now),
         meter=None,
         guard=GuardView(
             usable=not snapshot.guard.error,

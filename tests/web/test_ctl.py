@@ -131,6 +131,7 @@ async def test_explain_lists_every_step_and_the_paragraph(powerctl: Ctl, endpoin
     assert rows == [
         ("rack", "40,000", "hard limit"),
         ("rack", "30,000", "budget"),
+        ("rack", "30,000", "rack overhead"),
         ("rack", "29,400", "guard band"),
         ("host", "7,350", "entitlement"),
         ("host", "5,550", "host overhead"),

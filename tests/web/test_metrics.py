@@ -12,6 +12,7 @@ from powerd.core.timeline import Verdict, VerdictKind
 from powerd.metrics import MAX_REASONS, MAX_SOURCES, Metrics
 from powerd.metrics_table import TABLE
 from powerd.snapshot import Reaction, Snapshot
+from tests.web import host
 
 if TYPE_CHECKING:
     from tests.web.conftest import Clock
@@ -31,6 +32,8 @@ CONTRACT = (
     "powerd_budget_exceeded_seconds_total",
     "powerd_signal_age_seconds",
     "powerd_lease_remaining_seconds",
+    "powerd_lease_watts",
+    "powerd_peer_live",
     "powerd_failsafe_active",
     "powerd_limit_writes_total",
     "powerd_limit_readback_mismatch_total",
@@ -67,10 +70,11 @@ def text(metrics: Metrics) -> str:
 
 
 @pytest.fixture
-def full(metrics: Metrics, snapshot: Snapshot) -> Metrics:
+def full(metrics: Metrics) -> Metrics:
     """Return metrics after two iterations in which everything happened that has a metric."""
-    metrics.observe(snapshot)
-    metrics.observe(after(snapshot, 1.0))
+    lending = host.lending()
+    metrics.observe(lending)
+    metrics.observe(after(lending, 1.0))
     return metrics
 
 
@@ -107,12 +111,54 @@ def test_values_are_in_base_units(full: Metrics) -> None:
     assert value(full, "powerd_gpu_limit_watts", kind="target", **first) == 400
     assert value(full, "powerd_gpu_limit_watts", kind="min", **first) == 200
     assert value(full, "powerd_budget_watts", scope="rack") == 30000
-    assert value(full, "powerd_budget_watts", scope="gpus") == 5550
+    assert value(full, "powerd_budget_watts", scope="gpus") == 4900
     assert value(full, "powerd_headroom_watts", kind="stranded") == 5 * 20
     assert value(full, "powerd_lease_remaining_seconds") == 41
+    assert value(full, "powerd_mqtt_messages_total", kind="received") == 12
     assert value(full, "powerd_nvml_call_seconds_count", call="read") == 5
     assert value(full, "powerd_nvml_call_seconds_bucket", call="read", le="0.01") == 4
     assert value(full, "powerd_guard_restarts_total") == 2
+
+
+def test_watts_between_hosts_are_told_by_direction_and_by_host(metrics: Metrics) -> None:
+    metrics.observe(host.lending())
+    assert value(metrics, "powerd_headroom_watts", kind="lent") == 650
+    assert value(metrics, "powerd_headroom_watts", kind="borrowed") == 0
+    assert value(metrics, "powerd_lease_watts", direction="lent", peer="r17-n1") == 650
+    metrics.observe(host.borrowing())
+    assert value(metrics, "powerd_headroom_watts", kind="lent") == 0
+    assert value(metrics, "powerd_headroom_watts", kind="borrowed") == 600
+    assert value(metrics, "powerd_lease_watts", direction="borrowed", peer="r17-n1") == 600
+    assert value(metrics, "powerd_lease_watts", direction="lent", peer="r17-n1") is None
+
+
+def test_every_peer_is_live_or_not_and_only_those_that_were_heard_have_an_age(
+    metrics: Metrics, clock: "Clock"
+) -> None:
+    metrics.observe(host.borrowing())
+    clock.boot_s += 1
+    assert value(metrics, "powerd_peer_live", peer="r17-n1") == 1
+    assert value(metrics, "powerd_peer_state_age_seconds", peer="r17-n1") == 1.5
+    assert value(metrics, "powerd_peer_live", peer="r17-n2") == 0
+    assert value(metrics, "powerd_peer_state_age_seconds", peer="r17-n2") is None
+    assert value(metrics, "powerd_roster_mismatch", peer="r17-n2") is None
+    clock.boot_s += 3
+    assert value(metrics, "powerd_peer_live", peer="r17-n1") == 0
+
+
+def test_a_peer_with_another_roster_a_lost_memory_and_watts_given_up_can_be_alarmed_on(
+    metrics: Metrics,
+) -> None:
+    metrics.observe(host.lending())
+    mismatches = [value(metrics, "powerd_roster_mismatch", peer=f"r17-n{number}") for number in (1, 2, 4)]
+    assert mismatches == [0, 0, 1]
+    assert value(metrics, "powerd_lease_memory_lost") == 0
+    assert value(metrics, "powerd_compensation_watts") == 0
+    metrics.observe(host.snapshot(host.decided(memory=None)))
+    assert value(metrics, "powerd_lease_memory_lost") == 1
+    unreachable = host.peer("r17-n2", -9.0, watts=40000)
+    metrics.observe(host.snapshot(host.decided([unreachable])))
+    assert value(metrics, "powerd_compensation_watts") == 2450
 
 
 def test_a_reaction_counts_once_however_long_it_is_shown(full: Metrics, snapshot: Snapshot) -> None:
