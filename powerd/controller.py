@@ -324,6 +324,7 @@ class Controller:
             problems=self._problems.current(),
             reaction=self._reaction,
             elapsed_s=self._clock.now().boot_s - now.boot_s,
+            lease_rules=self._config.leases,
         )
 
 

@@ -1,6 +1,6 @@
 """What `powerctl` prints for people. Everything shown comes from a status or explain document."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -31,7 +31,7 @@ def status_screen(status: Document, code: ExitCode, reasons: Sequence[str]) -> R
     return Group(
         _headline(status, code),
         "",
-        _budget(status),
+        _facts(status),
         "",
         _gpus(status["gpus"]),
         *(Text(f"! {reason}", style="yellow") for reason in reasons),
@@ -59,7 +59,8 @@ def _headline(status: Document, code: ExitCode) -> Text:
     return Text.assemble((place, "bold"), (f" {status['state']} ", _STYLES[code]))
 
 
-def _budget(status: Document) -> RenderableType:
+def _facts(status: Document) -> RenderableType:
+    """Return budget, chain and GPUs, one line each, and what passes between the hosts of the rack."""
     budget = status["budget"]
     chain = " > ".join(f"{step['rule'].replace('_', ' ')} {watts(step['watts'])}" for step in budget["chain"])
     lease = budget["lease"]
@@ -76,7 +77,44 @@ def _budget(status: Document) -> RenderableType:
         f"may draw {watts(budget['gpus_watts'])}, given {watts(budget['allocated_watts'])}, "
         f"draw {watts(budget['draw_watts'])}",
     )
+    for name, text in _between_hosts(status):
+        table.add_row(name, Text(text))
     return table
+
+
+def _between_hosts(status: Document) -> Iterator[tuple[str, str]]:
+    """Yield what is lent and borrowed, and which hosts are not as they should be."""
+    lending = status["lending"]
+    if lending is None:
+        return
+    for direction, name, way in (("lent", "lends", "to"), ("borrowed", "borrows", "from")):
+        leases = [
+            f"{watts(lease['watts'])} {way} {lease['host']} ({lease['remaining_s']:.0f} s)"
+            for lease in status["leases"]
+            if lease["direction"] == direction
+        ]
+        if leases:
+            yield name, ", ".join(leases)
+    if lending["given_up_watts"]:
+        yield "gives up", f"{watts(lending['given_up_watts'])} for hosts that may follow a higher budget"
+    if lending["obstacle"]:
+        left_s = lending["memory_lost_s"]
+        floor = "" if left_s is None else f": at its floor for at least {left_s:.0f} s more"
+        yield "no leases", f"{lending['obstacle']}{floor}"
+    peers = status["peers"]
+    amiss = [f"{peer['host']} {text}" for peer in peers if (text := _amiss(peer))]
+    yield "peers", ", ".join([f"{sum(peer['live'] for peer in peers)} of {len(peers)} live", *amiss])
+
+
+def _amiss(peer: Document) -> str:
+    """Return what keeps another host from lending and borrowing; empty if nothing does."""
+    if peer["age_s"] is None:
+        return "never heard"
+    if not peer["live"]:
+        return f"silent for {peer['age_s']:.0f} s"
+    if not peer["roster_agrees"]:
+        return "has another [rack]"
+    return "" if peer["taking_part"] else "takes no part"
 
 
 def _gpus(gpus: Sequence[Document]) -> Table:

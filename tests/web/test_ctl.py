@@ -14,6 +14,7 @@ import pytest
 
 from powerd.core.model import Capability, GpuState
 from powerd.snapshot import GuardStatus, Snapshot
+from tests.web import host
 
 if TYPE_CHECKING:
     from tests.web.conftest import Endpoint
@@ -111,6 +112,54 @@ async def test_infeasible_and_disconnected_are_degraded(
     assert answer.code == 1
     assert "! the budget is 1200 W below the floors" in answer.out
     assert "! the broker is not connected: Connection refused" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("made", "lines"),
+    [
+        (
+            host.lending(),
+            [
+                "lends 650 W to r17-n1 (14 s)",
+                "peers 2 of 3 live, r17-n2 silent for 9 s, r17-n4 has another [rack]",
+            ],
+        ),
+        (
+            host.borrowing(),
+            [
+                "borrows 600 W from r17-n1 (4 s)",
+                "peers 1 of 3 live, r17-n2 never heard, r17-n4 never heard",
+            ],
+        ),
+        (
+            host.snapshot(host.decided([host.peer("r17-n1", -0.5, is_leasing=False)], memory=None)),
+            [
+                "no leases what was lent before the start is not known: at its floor for at least 5 s more",
+                "peers 1 of 3 live, r17-n1 takes no part, r17-n2 never heard, r17-n4 never heard",
+            ],
+        ),
+        (
+            host.snapshot(host.decided([host.peer("r17-n2", -9.0, watts=40000)])),
+            ["gives up 2,450 W for hosts that may follow a higher budget"],
+        ),
+    ],
+    ids=["lends", "borrows", "memory lost", "gives up"],
+)
+async def test_watts_between_hosts_are_said_with_who_how_much_and_how_long(
+    powerctl: Ctl, endpoint: "Endpoint", made: Snapshot, lines: list[str]
+) -> None:
+    endpoint.show(made)
+    answer = await powerctl("status", "--url", endpoint.url)
+    said = [" ".join(line.split()) for line in answer.out.splitlines()]
+    assert [line for line in lines if line not in said] == []
+
+
+async def test_a_rack_of_one_host_says_nothing_of_peers(
+    powerctl: Ctl, endpoint: "Endpoint", healthy: Snapshot
+) -> None:
+    alone = replace(healthy.decision, place=replace(healthy.decision.place, has_peers=False))
+    endpoint.show(replace(healthy, decision=alone))
+    assert "peers" not in (await powerctl("status", "--url", endpoint.url)).out
 
 
 async def test_json_is_the_document_with_the_same_exit_code(powerctl: Ctl, endpoint: "Endpoint") -> None:
