@@ -18,15 +18,17 @@ from powerd import runtime_file
 from powerd import settings as configuration
 from powerd.clock import SystemClock, boot_id
 from powerd.controller import Controller, Options, Report
+from powerd.core import memory
 from powerd.core.admission import AdmissionRules
 from powerd.core.demand import DemandRules
 from powerd.core.failsafe import FailsafeRules
+from powerd.core.host_state import HostState
 from powerd.core.model import Notice, Severity
 from powerd.core.observed import ObservedRules
 from powerd.core.overhead import OverheadSample
 from powerd.core.plan import DeadBand
 from powerd.core.ramp import RampRules
-from powerd.core.state import Config, initial_state
+from powerd.core.state import Config, State, initial_state
 from powerd.core.timeline import BudgetMessage
 from powerd.core.topology import Rack
 from powerd.core.units import milliwatts
@@ -37,12 +39,12 @@ from powerd.host_gpus import HostGpus
 from powerd.metrics import Metrics
 from powerd.notify import notify
 from powerd.overhead_sensor import OverheadSampler, overhead_sensor
-from powerd.reporter import BusReporter, Reporter
+from powerd.reporter import BusReporter, Reporter, remembered
 from powerd.runtime_file import Keeper, Remembered
 from powerd.settings import Settings
 from powerd.signals.bus import Bus, Presence
 from powerd.signals.endpoint import BusOptions
-from powerd.signals.listener import BudgetListener, Hooks
+from powerd.signals.listener import BudgetListener, Hooks, Inbound, PeerListener
 from powerd.signals.report import HostReport
 from powerd.signals.topics import Topics
 from powerd.snapshot import BusStatus
@@ -90,12 +92,15 @@ class Daemon:
         self._settings = settings
         self._clock = SystemClock(assume_synced=settings.host.trust_wall_clock)
         self._rack = configuration.rack(settings)
+        self._config = core_config(settings, self._rack)
         host = settings.host
         self._metrics = Metrics(host.rack, host.name, self._clock)
         self._topics = Topics(settings.mqtt.prefix, host.site, host.rack, host.name)
-        epoch = int(self._clock.now().wall_s * 1000)
-        self._host_report = HostReport(host=host.name, rack=host.rack, epoch=epoch)
+        state, damage = self._first_state()
+        self._host_report = HostReport(host=host.name, rack=host.rack, epoch=state.leases.epoch)
         self._keeper = Keeper(Path(host.state_dir), boot_id(), self._on_runtime_file)
+        # Before anything is said: a start after this one must not take an older file for the truth.
+        self._keeper.keep(remembered(state, self._rack))
         deadline_s = settings.guard.call_deadline_s
         self._gpus = HostGpus(
             GuardClient(settings.guard.socket),
@@ -106,16 +111,10 @@ class Daemon:
             plan_within_s=2 * deadline_s + 1,
         )
         self._sampler = self._make_sampler()
-        self._listener = BudgetListener(
-            rack=host.rack,
-            hard_limit_mw=self._rack.hard_limit_mw,
-            sources=settings.signals.native.sources,
-            clock=self._clock,
-            hooks=Hooks(self._submit, self._notice, self._metrics.signal_rejected),
-        )
+        self._inbound = self._make_inbound()
         self._bus = self._make_bus() if settings.signals.native.enabled else None
-        self._reporter = Reporter(self._listeners(), self._keeper)
-        self._controller = self._make_controller()
+        self._reporter = Reporter(self._listeners(), self._keeper, self._rack)
+        self._controller = self._make_controller(state, damage)
         self.web = WebServer(
             lambda: self._reporter.latest,
             self._clock,
@@ -156,6 +155,19 @@ class Daemon:
 
         return OverheadSampler(read, gpu_draw_mw, on_error, self._settings.control.period_s)
 
+    def _make_inbound(self) -> Inbound:
+        count = self._metrics.signal_rejected
+        budgets = BudgetListener(
+            rack=self._rack.name,
+            hard_limit_mw=self._rack.hard_limit_mw,
+            sources=self._settings.signals.native.sources,
+            clock=self._clock,
+            hooks=Hooks(self._submit, self._notice, count),
+        )
+        hooks = Hooks(self._submit_state, self._notice, count)
+        peers = PeerListener(rack=self._rack, clock=self._clock, hooks=hooks)
+        return Inbound(self._topics, budgets, peers if self._config.has_peers else None)
+
     def _make_bus(self) -> Bus:
         presence = Presence(
             self._topics.online,
@@ -163,8 +175,8 @@ class Daemon:
         )
         return Bus(
             _bus_options(self._settings),
-            filters=[self._topics.budget],
-            on_message=self._listener.on_message,
+            filters=self._inbound.filters,
+            on_message=self._inbound.on_message,
             on_notice=self._notice,
             presence=presence,
         )
@@ -176,12 +188,20 @@ class Daemon:
         def publish(report: Report) -> None:
             self.web.publish(report.snapshot)
 
-        to_bus = [BusReporter(self._bus, self._topics, self._host_report)] if self._bus else []
-        return [observe, publish, *to_bus]
+        if self._bus is None:
+            return [observe, publish]
+        to_bus = BusReporter(self._bus, self._topics, self._host_report, self._keeper, self._config)
+        return [observe, publish, to_bus]
 
-    def _make_controller(self) -> Controller:
+    def _first_state(self) -> tuple[State, str]:
+        """Return what is known at the start, and why no more is."""
+        known, damage = _remembered(Path(self._settings.host.state_dir))
+        now, of_this_boot = self._clock.now(), known.of_this_boot
+        leases = memory.recall(known.leases, self._rack, self._config.leases, now, of_this_boot=of_this_boot)
+        return initial_state(now, known.timeline, known.cap_mw, leases), damage
+
+    def _make_controller(self, state: State, damage: str) -> Controller:
         host, control = self._settings.host, self._settings.control
-        remembered, damage = _remembered(Path(host.state_dir))
         controller = Controller(
             Options(
                 site=host.site,
@@ -191,13 +211,14 @@ class Daemon:
                 period_s=control.period_s,
                 persistence_needed=not host.allow_without_persistence_mode,
             ),
-            core_config(self._settings, self._rack),
-            initial_state(self._clock.now(), remembered.timeline, remembered.cap_mw),
+            self._config,
+            state,
             clock=self._clock,
             gpus=self._gpus,
             report=self._reporter,
             bus_status=self._bus_status,
             overhead=self._overhead,
+            may_remember=lambda: self._keeper.works,
         )
         if damage:
             controller.notice(Notice("runtime_file_unusable", Severity.WARNING, damage))
@@ -208,12 +229,15 @@ class Daemon:
     def _submit(self, message: BudgetMessage) -> None:
         self._controller.submit(message)
 
+    def _submit_state(self, state: HostState) -> None:
+        self._controller.submit_state(state)
+
     def _notice(self, notice: Notice) -> None:
         self._controller.notice(notice)
 
     def _bus_status(self) -> BusStatus:
         if self._bus is not None:
-            return self._bus.status(rejected=self._listener.rejected)
+            return self._bus.status(rejected=self._inbound.rejected)
         return BusStatus("", error="signals.native.enabled = false")
 
     def _overhead(self) -> OverheadSample | None:
@@ -221,7 +245,7 @@ class Daemon:
 
     def _on_runtime_file(self, error: OSError | None) -> None:
         if error is not None:
-            text = f"{error}: a restart will not know the budget in force, and starts at the failsafe"
+            text = f"{error}: a restart will not know the budget in force, and nothing is lent meanwhile"
             self._notice(Notice("runtime_file_not_written", Severity.WARNING, text))
 
 
@@ -246,6 +270,7 @@ def core_config(settings: Settings, rack: Rack) -> Config:
         demand=DemandRules(control.idle_after_s, control.warmup_s),
         observed=ObservedRules(ceiling_hold_s=control.other_writer_hold_s),
         dead_band=DeadBand(milliwatts(control.deadband_watts), control.deadband_pct),
+        leases=configuration.lease_rules(settings),
         hold_s=control.hold_s,
         brake_hold_s=control.brake_hold_s,
     )

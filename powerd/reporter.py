@@ -1,14 +1,16 @@
 """Tells everyone about a finished iteration: endpoint, metrics, bus, runtime file, service manager.
 
-Invariant: nothing here blocks, and nothing here decides. What a host promises to its peers is written down before
-it is said. The watchdog is fed by finished iterations and by nothing else, so a loop that stands still is
-restarted.
+Invariant: nothing here blocks, and nothing here decides. What a host promises to its peers is written down
+before it is said. The watchdog is fed by finished iterations and by nothing else, so a loop that stands still
+is restarted.
 """
 
 from collections.abc import Callable
 
 from powerd.controller import Report
 from powerd.core import memory
+from powerd.core.duty import on_duty
+from powerd.core.state import Config, State
 from powerd.core.topology import Rack
 from powerd.notify import notify
 from powerd.runtime_file import Keeper, Remembered
@@ -16,6 +18,9 @@ from powerd.signals.bus import Bus
 from powerd.signals.report import HostReport
 from powerd.signals.topics import Topics
 from powerd.snapshot import Snapshot
+
+# How often people are told of the whole rack.
+SUMMARY_EVERY_S = 5.0
 
 
 class BusReporter:
@@ -25,18 +30,22 @@ class BusReporter:
         keeper: writes promises down before they are sent.
     """
 
-    def __init__(self, bus: Bus, topics: Topics, host_report: HostReport, keeper: Keeper, rack: Rack) -> None:
+    def __init__(
+        self, bus: Bus, topics: Topics, host_report: HostReport, keeper: Keeper, config: Config
+    ) -> None:
         self._bus = bus
         self._topics = topics
         self._host_report = host_report
         self._keeper = keeper
-        self._rack = rack
+        self._config = config
+        self._summary_boot_s = 0.0
 
     def __call__(self, report: Report) -> None:
         """Publish the state when there is one to be said, telemetry after each sample, notices at once."""
         snapshot = report.snapshot
         if report.message is not None:
             self._say(self._host_report.state(snapshot, report.message), report)
+        self._sum_up(snapshot)
         if report.sampled:
             telemetry = self._host_report.telemetry(snapshot)
             self._bus.publish(self._topics.telemetry, telemetry, qos=0, retain=False)
@@ -48,7 +57,20 @@ class BusReporter:
         def send() -> None:
             self._bus.publish(self._topics.state, payload, qos=1, retain=True)
 
-        self._keeper.say(remembered(report, self._rack), send)
+        self._keeper.say(remembered(report.state, self._config.rack), send)
+
+    def _sum_up(self, snapshot: Snapshot) -> None:
+        """Tell people how the rack stands, if that is this host's duty."""
+        config, boot_s = self._config, snapshot.now.boot_s
+        if not config.has_peers or boot_s < self._summary_boot_s + SUMMARY_EVERY_S:
+            return
+        if (
+            on_duty(config.rack, snapshot.host, snapshot.decision.leases, config.leases, boot_s)
+            == snapshot.host
+        ):
+            self._summary_boot_s = boot_s
+            payload = self._host_report.summary(snapshot)
+            self._bus.publish(self._topics.summary, payload, qos=1, retain=True)
 
 
 class Reporter:
@@ -70,12 +92,11 @@ class Reporter:
             notify("READY=1")
         self.latest = report.snapshot
         notify("WATCHDOG=1")
-        self._keeper.keep(remembered(report, self._rack))
+        self._keeper.keep(remembered(report.state, self._rack))
         for listener in self._listeners:
             listener(report)
 
 
-def remembered(report: Report, rack: Rack) -> Remembered:
+def remembered(state: State, rack: Rack) -> Remembered:
     """Return what must outlive the daemon."""
-    state = report.state
     return Remembered(state.timeline, state.ramp.cap_mw, memory.keep(state.leases, rack))
