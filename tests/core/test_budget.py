@@ -1,15 +1,13 @@
-"""From everything that limits the rack down to what this host's GPUs may draw."""
+"""From everything that limits the rack down to what its hosts may draw together."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.budget import host_budget, rack_cap, usable
+from powerd.core.budget import lowered, rack_cap, usable
 from powerd.core.model import Step
 from powerd.core.topology import Host
 from tests.core.make import W, rack, rules
-
-OVERHEAD = Step("host_overhead", 200 * W, "host.overhead_watts")
 
 
 def caps(*watts: int) -> list[Step]:
@@ -72,23 +70,12 @@ def test_a_cap_that_is_still_climbing_is_not_infeasible() -> None:
     assert usable(example, example.least_mw, 5000 * W).infeasible_mw == 0
 
 
-def test_a_host_gets_its_entitlement_less_its_overhead() -> None:
-    host = host_budget(rack(), "h1", 4000 * W, OVERHEAD)
-    assert (host.entitlement_mw, host.cap_mw, host.overhead_mw, host.gpu_mw) == (
-        2000 * W,
-        2000 * W,
-        200 * W,
-        1800 * W,
-    )
-    assert [(s.rule, s.mw // W, s.source) for s in host.steps] == [
-        ("entitlement", 2000, "rack.hosts.h1"),
-        ("host_overhead", 1800, "host.overhead_watts"),
-    ]
-    assert "50.0%" in host.steps[0].note
-
-
-def test_an_overhead_above_the_cap_leaves_less_than_nothing() -> None:
-    assert host_budget(rack(), "h1", 2000 * W, Step("host_overhead", 1500 * W, "rapl")).gpu_mw == -500 * W
+@given(st.lists(st.integers(0, 9000), max_size=4), st.lists(st.integers(0, 9000), max_size=4))
+def test_lowering_in_two_steps_is_lowering_by_all_at_once(first: list[int], then: list[int]) -> None:
+    """What lowers the whole rack, and then what lowers this host alone."""
+    in_two = lowered(rack(), rack_cap(rack(), caps(*first)), caps(*then))
+    at_once = rack_cap(rack(), [*caps(*first), *caps(*then)])
+    assert in_two == at_once
 
 
 @given(
@@ -102,7 +89,7 @@ def test_all_hosts_together_stay_within_the_cap_that_every_signal_allows(
     example = rack(hosts=roster, overhead=50, guard_band_pct=2.0)
     cap = rack_cap(example, caps(*watts))
     shared = usable(example, cap.mw, cap.asked_mw)
-    total = sum(host_budget(example, host.name, shared.mw, OVERHEAD).cap_mw for host in roster)
+    total = sum(example.entitlements_mw(shared.mw).values())
     assert total <= max(shared.mw, example.floors_mw)
     assert total + example.overhead_mw + example.guard_band_mw(cap.mw) <= cap.mw
     assert (

@@ -10,7 +10,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from powerd.core import budget as arithmetic
 from powerd.core import overhead
 from powerd.core.decide import Decision, decide
 from powerd.core.failsafe import Phase
@@ -164,7 +163,7 @@ class AnythingAnyTime(RuleBasedStateMachine):
     def the_fallback_fits_the_failsafe_and_comes_before_the_lease_ends(self, decision: Decision) -> None:
         over = overhead.overhead_step(self.bench.state.overhead, 200 * W, self.boot_s)
         usable_mw = RACK.usable_mw(RACK.failsafe_mw)
-        failsafe_mw = arithmetic.host_budget(RACK, "h1", usable_mw, over).gpu_mw
+        failsafe_mw = RACK.entitlement_mw("h1", usable_mw) - over.mw
         fixed_mw = sum(target.counted_mw for target in decision.targets if target.limit_mw is None)
         controlled = [target.uuid for target in decision.targets if target.limit_mw is not None]
         everyone = {write.uuid: write.mw for write in decision.plan.fallback}
