@@ -151,6 +151,8 @@ class Controller:
         Raises:
             ConfigError: `enforce` must not start on this host.
         """
+        await self.sample()  # a message that comes earlier finds nothing to decide on
+        self._wake.set()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._sample_forever(), name="sample")
             tasks.create_task(self._iterate_forever(), name="iterate")
@@ -158,11 +160,11 @@ class Controller:
     async def _sample_forever(self) -> None:
         due_s = self._clock.now().boot_s
         while True:
-            await self.sample()
-            self._wake.set()
             now_s = self._clock.now().boot_s
             due_s = max(due_s + self._options.period_s, now_s)  # late once is not late for ever
             await asyncio.sleep(due_s - now_s)
+            await self.sample()
+            self._wake.set()
 
     async def _iterate_forever(self) -> None:
         while True:
