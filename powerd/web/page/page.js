@@ -33,6 +33,7 @@ function show(status, feed) {
   showState(status);
   showBudget(status.budget);
   showGpus(status.gpus);
+  showRack(status);
   showProblems(status);
   tick();
 }
@@ -54,10 +55,45 @@ function showBudget(budget) {
   byId("chain").replaceChildren(...budget.chain.map((step) => {
     const row = element("li", "");
     const why = element("span", "why", `${words(step.rule)} `);
-    why.append(element("span", "soft", [step.source, step.note].filter(Boolean).join(": ")));
+    const left = step.remaining_s === null ? "" : `, ${seconds(step.remaining_s)} left`;
+    why.append(element("span", "soft", [step.source, step.note].filter(Boolean).join(": ") + left));
     row.append(element("span", "soft", step.scope), element("span", "watts", watts(step.watts)), why);
     return row;
   }));
+}
+
+function showRack(status) {
+  const lending = status.lending;
+  byId("rack").hidden = lending === null;
+  if (lending === null) return;
+  const facts = [];
+  if (lending.obstacle) facts.push(`Neither lends nor borrows: ${lending.obstacle}`);
+  else facts.push(`Lends ${watts(lending.lent_watts)}, borrows ${watts(lending.borrowed_watts)}`);
+  if (lending.memory_lost_s !== null) facts.push(`At its floor for at least ${seconds(lending.memory_lost_s)} more`);
+  if (lending.given_up_watts > 0) {
+    facts.push(`Gives up ${watts(lending.given_up_watts)} for hosts that may follow a higher budget`);
+  }
+  setText("lending", `${facts.join(". ")}.`);
+  byId("peers").replaceChildren(...status.peers.map((peer) => {
+    const leases = status.leases.filter((lease) => lease.host === peer.host)
+      .map((lease) => `${lease.direction === "lent" ? "lent to it" : "borrowed from it"}: ${watts(lease.watts)}, `
+        + `${seconds(lease.remaining_s)} left`);
+    const [text, kind] = liveness(peer);
+    const state = element("td", "");
+    state.append(element("span", `pill ${kind}`, text));
+    const numbers = [peer.share_watts, peer.demand_watts, peer.spare_watts]
+      .map((value) => element("td", "", value === null ? "" : watts(value)));
+    const row = element("tr", peer.live ? "" : "soft");
+    row.append(element("td", "", peer.host), state, ...numbers, element("td", "", leases.join("; ")));
+    return row;
+  }));
+}
+
+function liveness(peer) {
+  if (peer.age_s === null) return ["never heard", "warning"];
+  if (!peer.live) return [`silent for ${seconds(peer.age_s)}`, "warning"];
+  if (!peer.roster_agrees) return ["has another [rack]", "warning"];
+  return peer.taking_part ? ["live", "good"] : ["takes no part", ""];
 }
 
 function showGpus(gpus) {
