@@ -65,7 +65,7 @@ def test_a_gpu_whose_writes_hang_delays_no_other_and_is_paid_for(host: Rig) -> N
     published = cut(host, within_s=CALL_DEADLINE_S + PERIOD_S + MARGIN_S)
     assert cuts_of_others(host, published)[-1] < MARGIN_S
     host.wait_for(lambda: gpu(host, BAD)["state"] == "hung", within_s=2, what="the hang shown")
-    assert host.problem("gpu_hung")
+    host.wait_for(lambda: host.problem("gpu_hung"), within_s=2, what="the hang told")
     assert host.get("/healthz").status == 200
     host.obey(2500, lease_s=60)
 
