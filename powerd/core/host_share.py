@@ -124,7 +124,7 @@ def _steps(place: Place, stands: Standing, leases: Leases) -> Iterator[Step]:
             mw += each.mw
             note = f"borrows {watts(each.mw):g} W from {each.donor}"
             yield Step("borrowed", mw, each.donor, note, each.end_boot_s)
-    if mw != stands.cap_mw:
+    if mw != stands.cap_mw and not leases.is_lost:
         note = f"about to lend {watts(mw - stands.cap_mw):g} W"
         mw = stands.cap_mw
         yield Step("lending", mw, "powerd", note)

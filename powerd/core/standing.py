@@ -69,7 +69,8 @@ def standing(place: Place, leases: Leases, rules: LeaseRules, boot_s: float) -> 
     for lend in chosen:
         counted[lend.to] = max(lend.mw, counted.get(lend.to, 0))
     lent_mw = sum(counted.values())
-    cap_mw = own_mw + used_mw - lent_mw
+    # While it is not known what was lent, it may be all above the floor.
+    cap_mw = place.floor_mw if leases.is_lost else own_mw + used_mw - lent_mw
     end_boot_s = min((each.end_boot_s for each in borrowed if each.mw), default=math.inf)
     return Standing(
         entitlement_mw=own_mw,
@@ -80,7 +81,7 @@ def standing(place: Place, leases: Leases, rules: LeaseRules, boot_s: float) -> 
         lent_mw=lent_mw,
         cap_mw=cap_mw,
         part_mw=part_mw,
-        limit_mw=place.floor_mw if leases.is_lost else max(place.floor_mw, cap_mw) - part_mw,
+        limit_mw=max(place.floor_mw, cap_mw) - part_mw,
         end_boot_s=end_boot_s,
         step_down_boot_s=end_boot_s - rules.lead_s,
     )

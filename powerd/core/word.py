@@ -9,7 +9,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 from powerd.core.host_state import Hold, HostState, Key, Lend
-from powerd.core.leases import LeaseRules, Leases, Promise, promise_end_boot_s
+from powerd.core.leases import LeaseRules, Leases, Promise, counted_mw, promise_end_boot_s
 from powerd.core.place import Place
 from powerd.core.standing import Standing
 from powerd.core.units import MilliWatts
@@ -55,6 +55,7 @@ def word(
     if not fits and place.has_peers and _may_use_what_is_forgotten(leases, rules, boot_s):
         return None, leases
     leases = _renewed(leases, rules, boot_s) if leases.foreign_epoch and fits else leases
+    lent_mw = standing.lent_mw if fits else sum(counted_mw(leases).values())
     state = HostState(
         host=place.host,
         key=Key(leases.epoch, leases.seq + 1),
@@ -64,8 +65,8 @@ def word(
         entitlement_mw=standing.entitlement_mw,
         want_mw=standing.want_mw,
         spare_mw=standing.spare_mw,
-        lent_mw=standing.lent_mw,
-        over_mw=_over_mw(standing, worst_mw, leases),
+        lent_mw=lent_mw,
+        over_mw=_over_mw(standing.cap_mw + standing.lent_mw - lent_mw, worst_mw, leases),
         worst_case_mw=worst_mw,
         budget=place.budget,
         lends=_lends(standing, fits=fits),
@@ -129,10 +130,10 @@ def _missing_mw(state: HostState) -> MilliWatts:
     return max(0, state.want_mw - state.entitlement_mw)
 
 
-def _over_mw(standing: Standing, worst_mw: MilliWatts | None, leases: Leases) -> MilliWatts:
+def _over_mw(cap_mw: MilliWatts, worst_mw: MilliWatts | None, leases: Leases) -> MilliWatts:
     if worst_mw is None:
         return leases.said.over_mw if leases.said else 0
-    return max(0, worst_mw - standing.cap_mw)
+    return max(0, worst_mw - cap_mw)
 
 
 def _may_use_what_is_forgotten(leases: Leases, rules: LeaseRules, boot_s: float) -> bool:
