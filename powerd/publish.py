@@ -20,8 +20,8 @@ from powerd.signals.fields import MAX_SOURCE_CHARACTERS, MAX_WATTS
 from powerd.signals.mqtt import Session, connect
 from powerd.signals.native import DEFAULT_PRIORITY, MAX_LABEL_CHARACTERS, VERSION
 from powerd.signals.outbox import Outgoing
-from powerd.signals.report import encode
 from powerd.signals.topics import RackTopics
+from powerd.signals.wire import encode
 
 # Said every 20 s, a lease of 60 s survives two lost messages.
 DEFAULT_LEASE_S = 60.0

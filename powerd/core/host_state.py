@@ -78,6 +78,7 @@ class HostState:
         lent_mw: what it counts as lent, recalled watts included until they are acknowledged.
         worst_case_mw: the most it may draw now; None if that is not known.
         over_mw: how far that is above what it is entitled to, plus borrowed, less lent.
+        measured_mw: what it draws, for people; None if that is not known.
         received_boot_s: when it first arrived, on the receiver's clock.
     """
 
@@ -92,6 +93,7 @@ class HostState:
     lent_mw: MilliWatts
     over_mw: MilliWatts
     worst_case_mw: MilliWatts | None = None
+    measured_mw: MilliWatts | None = None
     budget: HeardBudget | None = None
     lends: tuple[Lend, ...] = ()
     holds: tuple[Hold, ...] = ()

@@ -6,7 +6,7 @@ a boolean is no number, and 3.0 is an integer.
 
 from typing import NoReturn, cast
 
-from powerd.core.units import MilliWatts, milliwatts
+from powerd.core.units import MW_PER_W, MilliWatts, milliwatts
 from powerd.errors import SignalRejectedError
 from powerd.signals import rfc3339
 from powerd.signals.reasons import Reason
@@ -24,15 +24,20 @@ UNIT_ERROR_FACTOR = 10
 class Fields:
     """Reads one object.
 
+    Args:
+        source: who sent it, where that is known from elsewhere; empty = the object tells.
+        at: where the object stands in the message, as a prefix of its fields' names.
+
     Attributes:
-        source: who sent it, as far as the object tells; "unknown" otherwise.
+        source: who sent it, as far as that is known; "unknown" otherwise.
     """
 
-    def __init__(self, data: JsonObject) -> None:
+    __slots__ = ("_at", "_data", "source")
+
+    def __init__(self, data: JsonObject, source: str = "", at: str = "") -> None:
         self._data = data
-        source = data.get("source")
-        known = isinstance(source, str) and 0 < len(source) <= MAX_SOURCE_CHARACTERS
-        self.source = printable(cast("str", source)) if known else "unknown"
+        self._at = at
+        self.source = source or _source_of(data)
 
     def refuse(self, reason: Reason, text: str) -> NoReturn:
         """Refuse the object.
@@ -40,7 +45,7 @@ class Fields:
         Raises:
             SignalRejectedError: always.
         """
-        raise SignalRejectedError(reason, text, self.source)
+        raise SignalRejectedError(reason, f"{self._at}{text}", self.source)
 
     def has(self, name: str) -> bool:
         """Return whether the field is there, null or not."""
@@ -94,7 +99,7 @@ class Fields:
         return int(value)
 
     def power_mw(self, name: str, hard_limit_mw: MilliWatts) -> MilliWatts:
-        """Return a number of watts in milliwatts.
+        """Return a number of watts in milliwatts, rounded down.
 
         Args:
             name: the field.
@@ -103,16 +108,61 @@ class Fields:
         Raises:
             SignalRejectedError: it is missing, not a number, negative or in the wrong unit.
         """
-        watts = self._number(name)
-        if watts < 0:
-            self.refuse(Reason.NEGATIVE, f"{name} is {_shown(watts)}; power cannot be negative")
-        if watts > MAX_WATTS or milliwatts(watts) > UNIT_ERROR_FACTOR * hard_limit_mw:
-            self.refuse(
-                Reason.UNIT_ERROR,
-                f"{name} is {_shown(watts)}, more than {UNIT_ERROR_FACTOR} times the hard limit of "
-                f"{hard_limit_mw / 1000:g}: is it in watts?",
-            )
-        return milliwatts(watts)
+        return milliwatts(self._power_watts(name, hard_limit_mw))
+
+    def nearest_mw(self, name: str, hard_limit_mw: MilliWatts) -> MilliWatts:
+        """Return a number of watts in milliwatts, as `power_mw`, but rounded to the nearest.
+
+        So milliwatts that were written as watts come back exactly: 1.001 W is a little less as a double.
+
+        Raises:
+            SignalRejectedError: it is missing, not a number, negative or in the wrong unit.
+        """
+        return round(self._power_watts(name, hard_limit_mw) * MW_PER_W)
+
+    def seconds(self, name: str, longest_s: float) -> float:
+        """Return a duration from 0 to `longest_s`.
+
+        Raises:
+            SignalRejectedError: it is missing, not a number, or out of range.
+        """
+        value = self._number(name)
+        if not 0 <= value <= longest_s:
+            self.refuse(Reason.RANGE, f"{name} is {_shown(value)}, not between 0 and {longest_s:g}")
+        return float(value)
+
+    def boolean(self, name: str) -> bool:
+        """Return true or false.
+
+        Raises:
+            SignalRejectedError: it is missing, or neither.
+        """
+        value = self._required(name)
+        if not isinstance(value, bool):
+            self.refuse(Reason.TYPE, f"{name} is {_shown(value)}, not true or false")
+        return value
+
+    def inner(self, name: str) -> "Fields":
+        """Return an object within this one.
+
+        Raises:
+            SignalRejectedError: it is missing, or not an object.
+        """
+        return self._inner(name, self._required(name), f"{name}.")
+
+    def each(self, name: str, most: int) -> list["Fields"]:
+        """Return an array of objects.
+
+        Raises:
+            SignalRejectedError: it is missing, not an array, has more than `most` items, or other ones.
+        """
+        items = self._required(name)
+        if not isinstance(items, list):
+            self.refuse(Reason.TYPE, f"{name} is {_shown(items)}, not an array")
+        if len(items) > most:
+            self.refuse(Reason.LENGTH, f"{name} has {len(items)} items, more than {most}")
+        at = f"{name}."
+        return [self._inner(name, item, at) for item in items]
 
     def unix_s(self, name: str) -> float:
         """Return a time stamp in Unix seconds.
@@ -128,6 +178,23 @@ class Fields:
         except ValueError as error:
             self.refuse(Reason.TIME, f"{name} is {_shown(value)}: {error}")
 
+    def _inner(self, name: str, value: object, at: str) -> "Fields":
+        if not isinstance(value, dict):
+            self.refuse(Reason.TYPE, f"{name} holds {_shown(value)}, not an object")
+        return Fields(value, self.source, at)
+
+    def _power_watts(self, name: str, hard_limit_mw: MilliWatts) -> int | float:
+        watts = self._number(name)
+        if watts < 0:
+            self.refuse(Reason.NEGATIVE, f"{name} is {_shown(watts)}; power cannot be negative")
+        if watts > MAX_WATTS or watts * MW_PER_W >= UNIT_ERROR_FACTOR * hard_limit_mw + 1:
+            self.refuse(
+                Reason.UNIT_ERROR,
+                f"{name} is {_shown(watts)}, more than {UNIT_ERROR_FACTOR} times the hard limit of "
+                f"{hard_limit_mw / 1000:g}: is it in watts?",
+            )
+        return watts
+
     def _required(self, name: str) -> object:
         try:
             return self._data[name]
@@ -135,10 +202,16 @@ class Fields:
             self.refuse(Reason.MISSING, f"{name} is missing")
 
     def _number(self, name: str) -> int | float:
-        value = self._required(name)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            self.refuse(Reason.TYPE, f"{name} is {_shown(value)}, not a number")
+        value = self._data.get(name)
+        if type(value) is not int and type(value) is not float:  # to isinstance() a boolean is an int
+            self.refuse(Reason.TYPE, f"{name} is {_shown(self._required(name))}, not a number")
         return value
+
+
+def _source_of(data: JsonObject) -> str:
+    source = data.get("source")
+    is_known = isinstance(source, str) and 0 < len(source) <= MAX_SOURCE_CHARACTERS
+    return printable(cast("str", source)) if is_known else "unknown"
 
 
 def printable(text: str) -> str:

@@ -23,6 +23,8 @@ class Reason(StrEnum):
     NEGATIVE = "negative"
     UNIT_ERROR = "unit_error"  # so far above the hard limit that the unit must be wrong
     RACK = "rack"
+    HOST = "host"  # not the one whose topic it came on
+    ROSTER = "roster"  # of a host that is not in rack.hosts
     TIME = "time"  # not RFC 3339 with an offset
     ORDER = "order"  # ends before it begins
     SOURCE = "source"  # not one of the senders that the configuration listens to

@@ -1,30 +1,24 @@
-"""What the host says about itself: online, state, telemetry and notices, as payloads.
+"""What the host says about itself: online, state, telemetry and notices, as payloads; and of its rack.
 
 Everything comes from one `Snapshot`, so that two topics never contradict each other. What is unknown is
-null or left out, never zero.
+null or left out, never zero. Watts are written so that the same milliwatts are read.
 """
 
-import json
 from collections import Counter
-from collections.abc import Iterable
+from dataclasses import replace
 
 from powerd import __version__
+from powerd.core.host_state import HeardBudget, HostState, Key
 from powerd.core.model import Capability, GpuReading, Notice, Now
+from powerd.core.targets import may_draw_mw
 from powerd.core.timeline import Statement
-from powerd.core.units import MilliWatts, watts
+from powerd.core.units import MilliWatts
 from powerd.signals import rfc3339
 from powerd.signals.native import VERSION
 from powerd.signals.strict_json import JsonObject
+from powerd.signals.summary import HostSummary, host_summary, summary_fields
+from powerd.signals.wire import encode, total_mw, watts_or_null
 from powerd.snapshot import Snapshot
-
-
-def encode(fields: JsonObject) -> bytes:
-    """Return compact JSON in UTF-8.
-
-    Raises:
-        ValueError: a number is not finite.
-    """
-    return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 class HostReport:
@@ -56,18 +50,25 @@ class HostReport:
             }
         )
 
-    def state(self, snapshot: Snapshot) -> bytes:
-        """Say what the host was given, what it made of it, and what it may draw at worst."""
+    def state(self, snapshot: Snapshot, message: HostState) -> bytes:
+        """Say what the host was given, what it made of it, and how it stands with its peers.
+
+        Args:
+            message: what peers are told; names the payload.
+        """
         decision = snapshot.decision
         return encode(
-            self._envelope("state", snapshot.now.wall_s)
+            self._head(snapshot.now.wall_s, *message.key)
             | {
+                "roster": message.roster,
+                "leasing": message.is_leasing,
                 "mode": str(decision.phase),
                 "control": snapshot.mode,
                 "reason": _reason(snapshot),
-                "budget": _budget(decision.statement, snapshot.now),
+                "budget": _budget(message.budget, decision.statement, snapshot.now),
             }
             | _power(snapshot)
+            | _dealings(message)
             | {
                 "compliant": decision.compliant,
                 "in_flight": any(gpu.pending_mw is not None for gpu in snapshot.readings),
@@ -97,14 +98,29 @@ class HostReport:
             }
         )
 
+    def summary(self, snapshot: Snapshot) -> bytes:
+        """Say how the whole rack stands, as this host has heard it."""
+        place, now, said = snapshot.decision.place, snapshot.now, snapshot.decision.leases.said
+        own = said and replace(said, measured_mw=_measured_mw(snapshot))
+        hosts = [
+            host_summary(host.name, own, is_live=True)
+            if host.name == snapshot.host
+            else _peer_summary(snapshot, host.name)
+            for host in place.rack.hosts
+        ]
+        return encode(self._envelope("summary", now.wall_s) | summary_fields(place.asked_mw, hosts))
+
     def _envelope(self, kind: str, wall_s: float) -> JsonObject:
         self._sent[kind] += 1
+        return self._head(wall_s, self._epoch, self._sent[kind])
+
+    def _head(self, wall_s: float, epoch: int, seq: int) -> JsonObject:
         return {
             "v": VERSION,
             "host": self._host,
             "rack": self._rack,
-            "epoch": self._epoch,
-            "seq": self._sent[kind],
+            "epoch": epoch,
+            "seq": seq,
             "ts": rfc3339.utc(wall_s),
         }
 
@@ -118,18 +134,23 @@ def _reason(snapshot: Snapshot) -> str:
     return next((f"{step.rule}:{step.source}" for step in ruling), "")
 
 
-def _budget(statement: Statement | None, now: Now) -> JsonObject | None:
-    if statement is None:
+def _budget(budget: HeardBudget | None, statement: Statement | None, now: Now) -> JsonObject | None:
+    if budget is None:
         return None
-    return {
-        "source": statement.source,
-        "epoch": statement.epoch,
-        "seq": statement.seq,
-        "watts": _watts(statement.mw),
-        "reason": statement.reason,
-        "correlation_id": statement.correlation_id,
-        "valid_until": rfc3339.utc(now.wall_s + statement.end_boot_s - now.boot_s),
+    key = (budget.source, budget.epoch, budget.seq)
+    lease_s = max(0.0, round(budget.lease_s, 3))
+    fields: JsonObject = {
+        "source": budget.source,
+        "epoch": budget.epoch,
+        "seq": budget.seq,
+        "watts": watts_or_null(budget.mw),
+        "lease_s": lease_s,
+        "valid_until": rfc3339.utc(now.wall_s + lease_s),
     }
+    if statement is not None and key == (statement.source, statement.epoch, statement.seq):
+        texts = {"reason": statement.reason, "correlation_id": statement.correlation_id}
+        fields |= {name: text for name, text in texts.items() if text}
+    return fields
 
 
 def _power(snapshot: Snapshot) -> JsonObject:
@@ -137,14 +158,43 @@ def _power(snapshot: Snapshot) -> JsonObject:
     decision, gpus = snapshot.decision, snapshot.readings
     overhead_mw = decision.overhead_mw
     return {
-        "share_watts": watts(decision.entitlement_mw),
-        "cap_watts": watts(decision.cap_mw),
-        "worst_case_watts": _watts(_total(overhead_mw, (gpu.worst_case_mw for gpu in gpus))),
-        "floor_watts": _watts(_total(overhead_mw, (_least_mw(gpu) for gpu in gpus))),
-        "demand_watts": watts(overhead_mw + sum(target.want_mw for target in decision.targets)),
-        "measured_watts": _watts(_total(overhead_mw, (gpu.draw_mw for gpu in gpus))),
-        "infeasible_watts": watts(decision.infeasible_mw),
+        "share_watts": watts_or_null(decision.entitlement_mw),
+        "cap_watts": watts_or_null(decision.cap_mw),
+        "worst_case_watts": watts_or_null(total_mw(map(may_draw_mw, gpus), overhead_mw)),
+        "floor_watts": watts_or_null(total_mw(map(_least_mw, gpus), overhead_mw)),
+        "demand_watts": watts_or_null(decision.standing.want_mw),
+        "measured_watts": watts_or_null(_measured_mw(snapshot)),
+        "infeasible_watts": watts_or_null(decision.infeasible_mw),
     }
+
+
+def _dealings(message: HostState) -> JsonObject:
+    """Return what peers deal by; the last word on what is among the totals too."""
+    return {
+        "share_watts": watts_or_null(message.entitlement_mw),
+        "worst_case_watts": watts_or_null(message.worst_case_mw),
+        "demand_watts": watts_or_null(message.want_mw),
+        "rack_cap_watts": watts_or_null(message.rack_cap_mw),
+        "spare_watts": watts_or_null(message.spare_mw),
+        "lent_watts": watts_or_null(message.lent_mw),
+        "borrowed_watts": watts_or_null(sum(hold.mw for hold in message.holds)),
+        "over_watts": watts_or_null(message.over_mw),
+        "lends": [_lease("to", *lend) for lend in message.lends],
+        "holds": [_lease("from", *hold) for hold in message.holds],
+    }
+
+
+def _lease(whom: str, other: str, mw: MilliWatts, key: Key) -> JsonObject:
+    return {whom: other, "watts": watts_or_null(mw), "epoch": key.epoch, "seq": key.seq}
+
+
+def _measured_mw(snapshot: Snapshot) -> MilliWatts | None:
+    return total_mw((gpu.draw_mw for gpu in snapshot.readings), snapshot.decision.overhead_mw)
+
+
+def _peer_summary(snapshot: Snapshot, host: str) -> HostSummary:
+    state = snapshot.peers.get(host)
+    return host_summary(host, state, is_live=snapshot.is_live(state, snapshot.now))
 
 
 def _least_mw(gpu: GpuReading) -> MilliWatts | None:
@@ -152,15 +202,6 @@ def _least_mw(gpu: GpuReading) -> MilliWatts | None:
     if gpu.capability is Capability.SETTABLE and gpu.constraints is not None:
         return gpu.constraints.min_mw
     return gpu.worst_case_mw
-
-
-def _total(overhead_mw: MilliWatts, parts_mw: Iterable[MilliWatts | None]) -> MilliWatts | None:
-    total_mw = overhead_mw
-    for part_mw in parts_mw:
-        if part_mw is None:
-            return None
-        total_mw += part_mw
-    return total_mw
 
 
 def _limit_of(snapshot: Snapshot, uuid: str) -> MilliWatts | None:
@@ -171,10 +212,10 @@ def _gpu_state(gpu: GpuReading, limit_mw: MilliWatts | None) -> JsonObject:
     constraints = gpu.constraints
     return {
         "uuid": gpu.uuid,
-        "min_watts": _watts(constraints.min_mw if constraints else None),
-        "max_watts": _watts(constraints.max_mw if constraints else None),
-        "limit_watts": _watts(limit_mw),
-        "enforced_watts": _watts(gpu.enforced_mw),
+        "min_watts": watts_or_null(constraints.min_mw if constraints else None),
+        "max_watts": watts_or_null(constraints.max_mw if constraints else None),
+        "limit_watts": watts_or_null(limit_mw),
+        "enforced_watts": watts_or_null(gpu.enforced_mw),
         "state": str(gpu.state),
     }
 
@@ -182,11 +223,7 @@ def _gpu_state(gpu: GpuReading, limit_mw: MilliWatts | None) -> JsonObject:
 def _gpu_numbers(gpu: GpuReading, limit_mw: MilliWatts | None) -> JsonObject:
     return {
         "uuid": gpu.uuid,
-        "draw_watts": _watts(gpu.draw_mw),
-        "limit_watts": _watts(limit_mw),
-        "enforced_watts": _watts(gpu.enforced_mw),
+        "draw_watts": watts_or_null(gpu.draw_mw),
+        "limit_watts": watts_or_null(limit_mw),
+        "enforced_watts": watts_or_null(gpu.enforced_mw),
     }
-
-
-def _watts(mw: MilliWatts | None) -> float | None:
-    return None if mw is None else watts(mw)

@@ -27,6 +27,11 @@ def checked_segment(name: str, value: str) -> str:
     return value
 
 
+def host_of(topic: str) -> str:
+    """Return the host that a topic below `host/` belongs to."""
+    return topic.rsplit("/", 2)[-2]
+
+
 @dataclass(frozen=True, slots=True)
 class RackTopics:
     """Topics of one rack, as a facility, a bridge or a host of it uses them.
@@ -62,6 +67,15 @@ class RackTopics:
     def states(self) -> str:
         """Return the filter for the states of all hosts of the rack."""
         return f"{self.base}/rack/{self.rack}/host/+/state"
+
+    def state_of(self, host: str) -> str:
+        """Return where one host says what it has and does (retained; outlives its will)."""
+        return f"{self.base}/rack/{self.rack}/host/{checked_segment('host', host)}/state"
+
+    @property
+    def summary(self) -> str:
+        """Return where one host tells people how the whole rack stands (retained)."""
+        return f"{self.base}/rack/{self.rack}/summary"
 
     @property
     def grid_events(self) -> str:
@@ -112,7 +126,7 @@ class Topics(RackTopics):
     @property
     def state(self) -> str:
         """Return where the host says what it has and does (retained; outlives the will)."""
-        return self._of_host("state")
+        return self.state_of(self.host)
 
     @property
     def telemetry(self) -> str:

@@ -251,7 +251,7 @@ def test_no_damage_to_a_good_payload_is_more_than_refused_or_a_budget_within_bou
 
 def test_all_schemas_are_valid_schemas() -> None:
     schemas = resources.files("powerd.signals") / "schemas"
-    for name in ("budget", "online", "state", "telemetry", "notice"):
+    for name in ("budget", "online", "state", "telemetry", "notice", "summary"):
         Draft202012Validator.check_schema(json.loads((schemas / f"{name}.json").read_text("utf-8")))
 
 

@@ -15,6 +15,8 @@ def test_topics_are_those_of_the_contract() -> None:
     assert topics.bridge_online("openadr") == "powerd/v1/hel1/bridge/openadr/online"
     assert topics.signal("ghg", "fi") == "powerd/v1/hel1/signal/ghg/fi"
     assert topics.states == "powerd/v1/hel1/rack/r17/host/+/state"
+    assert topics.state_of("r17-n4") == "powerd/v1/hel1/rack/r17/host/r17-n4/state"
+    assert topics.summary == "powerd/v1/hel1/rack/r17/summary"
     assert topics.grid_events == "powerd/v1/hel1/grid/event/+"
     assert topics.meters == "powerd/v1/hel1/rack/r17/meter/+"
 
@@ -30,6 +32,8 @@ def test_a_name_that_some_broker_would_refuse_or_split_is_an_error_that_shows_it
         Topics(DEFAULT_PREFIX, "hel1", "r17", bad)
     with pytest.raises(ValueError, match="feed"):
         RackTopics(DEFAULT_PREFIX, "hel1", "r17").meter(bad)
+    with pytest.raises(ValueError, match="host"):
+        RackTopics(DEFAULT_PREFIX, "hel1", "r17").state_of(bad)
 
 
 @pytest.mark.parametrize("bad", ["/powerd", "powerd/", "powerd//v1", "Powerd", ""])
