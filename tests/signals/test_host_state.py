@@ -45,7 +45,7 @@ def encoded(fields: object) -> bytes:
 
 
 def changed(path: str, value: object) -> dict[str, Any]:
-    """Return the good message with one field changed, or left out where `ABSENT`; of an array in its first."""
+    """Return the good message with one field changed, or left out where `ABSENT`; of arrays in the first."""
     fields: dict[str, Any] = json.loads(encoded(GOOD))
     holder: Any = fields
     *above, name = path.split(".")
