@@ -151,20 +151,23 @@ def _level(total: int, vessels: Sequence[tuple[int, int, float, int]]) -> float:
     """Find the level by sweeping the heights at which a vessel starts or stops taking water."""
     bends = []
     reached = 0.0
-    for low, high, weight, _ in vessels:
+    for i, (low, high, weight, _) in enumerate(vessels):
         reached += low
         if high > low:
-            bends.append((low / weight, weight))
-            bends.append((high / weight, -weight))
+            bends.append((low / weight, i, weight))
+            bends.append((high / weight, i, 0.0))
     bends.sort()
+    rising: dict[int, float] = {}
     height = slope = 0.0
-    for at, change in bends:
+    for at, i, weight in bends:
         step = (at - height) * slope
         if slope > 0 and reached + step >= total:
             return height + (total - reached) / slope
         reached += step
         height = at
-        slope += change
+        rising[i] = weight
+        # Summed anew: subtracting a large weight would leave its rounding error with the small ones.
+        slope = sum(rising.values())
     return height
 
 

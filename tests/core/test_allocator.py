@@ -4,7 +4,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from powerd.core.allocator import Request, allocate, fill
@@ -229,6 +229,7 @@ VESSELS = st.lists(
 
 
 @given(VESSELS, st.floats(0, 1.1))
+@example([(0, 1, 32768.0, 1), (0, 582_368_448, 0.001, 16)], 0.5)  # a tiny weight beside a huge one
 def test_pouring_stays_exact_for_amounts_far_above_any_rack(
     vessels: list[tuple[int, int, float, int]], part: float
 ) -> None:
