@@ -88,14 +88,14 @@ def test_a_host_that_starts_again_knows_what_it_has_lent_or_waits(
     back = load(tmp_path, "this boot")
     # A wall clock that was set back gives no epoch that was used.
     leases = recall(back.leases, RACK, LeaseRules(), Now(120.0, 0.0), of_this_boot=back.of_this_boot)
-    assert (leases.is_lost, leases.promises, leases.former) == (is_lost, promises, None)
+    assert (leases.is_lost, leases.promises, leases.formers) == (is_lost, promises, ())
     assert leases.epoch > LEASES.epoch
 
 
 def test_a_host_that_starts_under_another_roster_knows_the_former_one(tmp_path: Path) -> None:
     save(tmp_path, REMEMBERED, "this boot")
     other = replace(RACK, hosts=(Host("n1", 1.0, 2_600_000), Host("n2", 0.4, 1_300_001)))
-    assert recall(load(tmp_path, "this boot").leases, other, LeaseRules(), Now(120.0, 0.0)).former == RACK
+    assert recall(load(tmp_path, "this boot").leases, other, LeaseRules(), Now(120.0, 0.0)).formers == (RACK,)
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,8 @@ def _steps(place: Place, stands: Standing, leases: Leases) -> Iterator[Step]:
     host = rack.host(place.host)
     share = host.share_units / sum(each.share_units for each in rack.hosts)
     note = f"floor + {share:.1%} of the watts above all floors"
-    if leases.former is not None:
-        note += "; the lesser of the old and the new roster until all hosts have the new one"
+    if leases.formers:
+        note += "; the least of the old and the new roster until all hosts have the new one"
     yield Step("entitlement", mw, f"rack.hosts.{place.host}", note)
     for promise in counting(leases):
         mw -= promise.mw

@@ -111,7 +111,7 @@ class Leases:
         is_lost: nothing is known of what was lent before; the floor holds until that cannot matter any more.
         wait_until_boot_s: while memory is lost, not before this moment.
         foreign_epoch: the largest own epoch, above `epoch`, that somebody else spoke of; 0 if nobody did.
-        former: the rack as it was when leases were made last, until all hosts agree on the new one.
+        formers: the rack as it was, until all hosts agree on the new one: others may still go by an old one.
     """
 
     epoch: int = 0
@@ -127,7 +127,7 @@ class Leases:
     is_lost: bool = False
     wait_until_boot_s: float = 0.0
     foreign_epoch: int = 0
-    former: Rack | None = None
+    formers: tuple[Rack, ...] = ()
 
 
 def hear(leases: Leases, states: Iterable[HostState], host: str) -> Leases:

@@ -1,7 +1,8 @@
 """What a host knows of its own past after a start, and when what it does not know cannot matter any more.
 
 Without memory of what it has lent a host stays at its floor until no lease made before can be in use. After a
-change of the roster it keeps to the lesser of two entitlements until every host has changed.
+change of the roster it keeps to the least of all entitlements that others may count on, until every host has
+changed.
 """
 
 from collections.abc import Mapping
@@ -22,7 +23,8 @@ class LeaseMemory:
         epoch: the largest own one that is known of.
         promises: every lease that may be in use; of this boot only.
         is_lost, wait_until_boot_s: memory had been lost, and was still being waited for.
-        rack: the roster under which leases were made.
+        rack: the roster of the last run.
+        formers: rosters of before, until all hosts go by that one.
     """
 
     epoch: int
@@ -30,14 +32,13 @@ class LeaseMemory:
     is_lost: bool
     wait_until_boot_s: float
     rack: Rack
+    formers: tuple[Rack, ...] = ()
 
 
 def keep(leases: Leases, rack: Rack) -> LeaseMemory:
     """Return what has to outlive the daemon."""
     epoch = max(leases.epoch, leases.foreign_epoch)
-    return LeaseMemory(
-        epoch, leases.promises, leases.is_lost, leases.wait_until_boot_s, leases.former or rack
-    )
+    return LeaseMemory(epoch, leases.promises, leases.is_lost, leases.wait_until_boot_s, rack, leases.formers)
 
 
 def recall(
@@ -51,22 +52,24 @@ def recall(
     """
     epoch = max(int(now.wall_s * 1000), memory.epoch + 1 if memory else 0)
     leases = Leases(epoch=epoch, started_boot_s=now.boot_s)
-    if not has_peers(rack, rules):
+    if has_peers(rack, rules):
+        rosters = (memory.rack, *memory.formers) if memory else ()
+        leases = replace(leases, formers=tuple(roster for roster in rosters if roster != rack))
+    elif memory is None or not of_this_boot:
         return leases
-    former = memory.rack if memory and memory.rack != rack else None
     if memory is None or not of_this_boot:
-        return replace(leases, is_lost=True, wait_until_boot_s=now.boot_s + rules.forget_s, former=former)
+        return replace(leases, is_lost=True, wait_until_boot_s=now.boot_s + rules.forget_s)
+    # Also where leases were switched off meanwhile: borrowers cannot know of that.
     return replace(
         leases,
         promises=memory.promises,
         is_lost=memory.is_lost,
         wait_until_boot_s=memory.wait_until_boot_s,
-        former=former,
     )
 
 
 def tend(leases: Leases, rack: Rack, boot_s: float, *, roster: str, knows_budget: bool) -> Leases:
-    """Let go of what is over: promises, lost memory, a former roster.
+    """Let go of what is over: promises, lost memory, former rosters.
 
     Args:
         knows_budget: a budget was heard since the start, or remembered, or none can be in force any more.
@@ -75,8 +78,8 @@ def tend(leases: Leases, rack: Rack, boot_s: float, *, roster: str, knows_budget
     if leases.is_lost and boot_s >= leases.wait_until_boot_s and knows_budget:
         # A peer that goes by another roster may be right: then this host's share may be too large.
         leases = replace(leases, is_lost=any(peer.roster != roster for peer in leases.peers.values()))
-    if leases.former is not None and not leases.promises and _all_agree(rack, leases.peers, roster):
-        leases = replace(leases, former=None)
+    if leases.formers and not leases.promises and _all_agree(rack, leases.peers, roster):
+        leases = replace(leases, formers=())
     return leases
 
 

@@ -41,11 +41,12 @@ class Place:
 
 
 def entitlement_mw(place: Place, leases: Leases, cap_mw: MilliWatts) -> MilliWatts:
-    """Return what the host's share of a rack cap is worth; the lesser of two while the roster changes."""
+    """Return what the host's share of a rack cap is worth; the least of all while the roster changes."""
     mw = place.rack.entitlement_mw(place.host, place.rack.usable_mw(cap_mw))
-    former = leases.former
-    if former is None:
-        return mw
-    if all(host.name != place.host for host in former.hosts):
-        return min(mw, place.floor_mw)
-    return min(mw, former.entitlement_mw(place.host, former.usable_mw(cap_mw)))
+    for former in leases.formers:
+        is_in_it = any(host.name == place.host for host in former.hosts)
+        former_mw = (
+            former.entitlement_mw(place.host, former.usable_mw(cap_mw)) if is_in_it else place.floor_mw
+        )
+        mw = min(mw, former_mw)
+    return mw
