@@ -62,9 +62,18 @@ class LiveGuard:
         gpus = self.loop.keeper._fleet.gpus.values()
         assert self.loop.run_until(lambda: all(gpu.running is None for gpu in gpus), 10)
         self.loop.detach()
+        self._await_threads()
         self.loop.selector.close()
         os.close(self.loop._completions.readable)
         os.close(self.loop._completions.writable)
+
+    def _await_threads(self) -> None:
+        """Wait until no worker is about to write to the pipe that is closed next."""
+        workers = self.loop._workers
+        for worker in (workers._attach_worker(), *workers._by_uuid.values()):
+            idle = threading.Event()
+            worker.do(idle.set)
+            assert idle.wait(10)
 
     @contextmanager
     def peer(self) -> Iterator["Peer"]:
