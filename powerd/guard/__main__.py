@@ -24,7 +24,7 @@ _USAGE = """usage: powerd guard --config FILE [--apply-fallback | --exit-with-st
 The only process that writes GPU power limits. Serves powerd on a Unix socket.
 
   --config FILE       the configuration, e.g. /etc/powerd/powerd.toml
-  --apply-fallback    lower the GPUs to the fallback limits of the plan in force and end, within 5 s;
+  --apply-fallback    lower the GPUs to the fallback limits of the plan in force and end, within 4 s;
                       a guard that runs is asked to do it
   --exit-with-stdin   do the same and end when standard input ends
   --help              show this
@@ -119,7 +119,8 @@ def _apply_fallback(config: GuardConfig, driver: Driver) -> int:
 def _asked_running_guard(path: Path) -> bool:
     """Leave it to the guard that serves the socket, which would take our writes for those of a stranger."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
-        peer.settimeout(FALL_BACK_WITHIN_S)
+        # It answers at its own bound at the latest.
+        peer.settimeout(FALL_BACK_WITHIN_S + 0.5)
         try:
             peer.connect(str(path))
             peer.sendall(encode({"id": 1, "op": "fallback"}))

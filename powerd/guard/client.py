@@ -27,6 +27,7 @@ class GuardReport:
         writes_forbidden: POWERD_FORBID_WRITES is set at the guard.
         fallback_count: how often the dead-man's switch has fired since the guard's start.
         calls: by driver call: read, read_limits, set_limit.
+        keeps_plans: a guard that started now would know the plan in force, and its fallback.
     """
 
     readings: tuple[GpuReading, ...]
@@ -35,6 +36,7 @@ class GuardReport:
     writes_forbidden: bool
     fallback_count: int
     calls: dict[str, CallHistogram]
+    keeps_plans: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ class GuardClient:
             writes_forbidden=answer["writes_forbidden"],
             fallback_count=answer["fallback_count"],
             calls={name: _histogram(fields) for name, fields in answer["calls"].items()},
+            keeps_plans=answer["keeps_plans"],
         )
 
     async def plan(self, plan: Plan) -> PlanReport:

@@ -18,7 +18,7 @@ from powerd.guard.jobs import Done, Job, Op, writes_forbidden
 from powerd.guard.statefile import StateFile
 
 _FIRST_RETRY_S = 0.1
-_LAST_RETRY_S = 5.0
+_LAST_RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,11 @@ class DeadMan:
         self._file.remove()
 
     @property
+    def is_kept(self) -> bool:
+        """Whether a guard that started now would know what is armed."""
+        return self._file.is_written
+
+    @property
     def is_writing(self) -> bool:
         """Whether a GPU is not yet confirmed at or below its fallback.
 
@@ -136,6 +141,15 @@ class DeadMan:
         for armed in (self._old, self._new):
             if armed is not None:
                 self._fire(armed, reason)
+        self._write()
+
+    def lower(self, uuid: str, mw: int) -> None:
+        """Bring one GPU down at once: a raise of it has returned after the end of its plan."""
+        if uuid not in self._duty_mw:
+            journal.log(journal.WARNING, f"a raise of {uuid} returned after its plan had ended: lowering it")
+        known = [armed.fallback_mw for armed in (self._old, self._new) if armed is not None]
+        self._duty_mw[uuid] = min(fallback_mw.get(uuid, mw) for fallback_mw in (*known, self._duty_mw, {}))
+        self._retry_s = _FIRST_RETRY_S
         self._write()
 
     def gpu_is_back(self) -> None:

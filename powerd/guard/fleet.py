@@ -9,7 +9,7 @@ from typing import Protocol
 
 from powerd.guard.driver import DriverError, GpuInfo, Kind
 from powerd.guard.gpu import Gpu
-from powerd.guard.jobs import Done, Job, Op, failed
+from powerd.guard.jobs import Done, Job, Op, failed, too_late
 from powerd.guard.workers import AttachResult
 
 
@@ -41,7 +41,7 @@ class Fleet:
         clock: Callable[[], float],
         call_deadline_s: float,
         before_write: Callable[[Gpu], None],
-        after: Callable[[Gpu, Done, bool, bool], None],
+        after: Callable[[Gpu, Job, Done, bool, bool], None],
     ) -> None:
         self.gpus: dict[str, Gpu] = {}
         self._runner = runner
@@ -136,14 +136,18 @@ class Fleet:
         return None
 
     def _pump(self, gpu: Gpu) -> None:
-        if gpu.running is not None or not (gpu.writes or gpu.reads):
-            return
-        if gpu.writes:
-            self._before_write(gpu)
-        job = gpu.writes.popleft() if gpu.writes else gpu.reads.popleft()
-        gpu.running = job
-        job.started_boot_s = self._clock()
-        self._runner.start(gpu.info.uuid, job, self._finished)
+        while gpu.running is None and (gpu.writes or gpu.reads):
+            job = gpu.writes.popleft() if gpu.writes else gpu.reads.popleft()
+            now_boot_s = self._clock()
+            late = too_late(job, now_boot_s)
+            if late is not None:
+                job.on_done(late)
+                continue
+            if job.op is not Op.READ:
+                self._before_write(gpu)
+            gpu.running = job
+            job.started_boot_s = now_boot_s
+            self._runner.start(gpu.info.uuid, job, self._finished)
 
     def _finished(self, uuid: str, job: Job, done: Done) -> None:
         gpu = self.gpus[uuid]
@@ -152,7 +156,7 @@ class Fleet:
         gpu.absorb(job, done)
         if self._closed is not None:
             gpu.lose(str(self._closed), driver_gone=True)
-        self._after(gpu, done, was_away, counters_went_back)
+        self._after(gpu, job, done, was_away, counters_went_back)
         if not job.abandoned:
             job.on_done(done)
         self._pump(gpu)

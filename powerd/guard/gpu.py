@@ -81,6 +81,8 @@ class Gpu:
         """Learn from a job that has returned."""
         self.running = None
         self.hung = False
+        if done.skipped:
+            return
         if job.op is Op.READ:
             self._sample = done.sample
         if done.sample is not None:

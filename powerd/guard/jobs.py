@@ -3,6 +3,7 @@
 Runs in the worker's thread, possibly for ever, and touches nothing but the driver and its own result.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -36,12 +37,14 @@ class Done:
     """How a job ended. Filled in by the worker, then never changed.
 
     Attributes:
+        skipped: why it was not even begun; empty when it was.
         limits: read after everything else; None when they could not be read.
         wrote: the driver accepted a limit, whatever came of it.
         calls: name and seconds of each driver call.
     """
 
     finished_boot_s: float = 0.0
+    skipped: str = ""
     error: DriverError | None = None
     sample: Sample | None = None
     limits: Limits | None = None
@@ -55,6 +58,8 @@ class Job:
 
     Attributes:
         target_mw: limit to be written; 0 for reads.
+        end_boot_s: of the plan that a raise rests on: it is not begun then, and undone if it returns later.
+        fallback_mw: what that plan falls back to; None where it does not say.
         started_boot_s: when it was handed to the worker; 0 before.
         abandoned: its deadline passed and its owner has been told; only the GPU still waits for it.
     """
@@ -62,6 +67,8 @@ class Job:
     op: Op
     on_done: Callable[[Done], None]
     target_mw: int = 0
+    end_boot_s: float = math.inf
+    fallback_mw: int | None = None
     started_boot_s: float = 0.0
     abandoned: bool = False
 
@@ -85,6 +92,13 @@ def writes_forbidden() -> bool:
 def failed(error: DriverError) -> Done:
     """Return the end of a job that never reached its worker, or did not come back."""
     return Done(finished_boot_s=boot_s(), error=error)
+
+
+def too_late(job: Job, now_boot_s: float) -> Done | None:
+    """Return the end of a job that must not be begun any more: its plan has ended; None if it may be."""
+    if now_boot_s < job.end_boot_s:
+        return None
+    return Done(finished_boot_s=now_boot_s, skipped="the plan has ended")
 
 
 def perform(driver: Driver, uuid: str, job: Job, clock: Callable[[], float] = boot_s) -> Done:

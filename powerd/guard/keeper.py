@@ -25,8 +25,8 @@ from powerd.guard.statefile import StateFile
 
 Reply = Callable[[dict[str, Any]], None]
 
-# How long falling back may take before its outcome is told as it stands.
-FALL_BACK_WITHIN_S = 5.0
+# How long falling back may take, attaching the driver included, before its outcome is told as it stands.
+FALL_BACK_WITHIN_S = 3.5
 
 # In call deadlines: a read starts a little after it was asked for, and must be seen to hang before the reply.
 _PATIENCE = 1.1
@@ -69,6 +69,7 @@ class Keeper:
         self._falls: list[tuple[float, Reply]] = []
         self._executions: list[Execution] = []
         self._newest: Execution | None = None
+        self._is_doubtful = False
 
     @property
     def is_quiet(self) -> bool:
@@ -176,16 +177,20 @@ class Keeper:
         may_raise = partial(self._may_raise, plan)
         execution = Execution(plan, self._fleet, may_raise, self._cuts_settled, on_end)
         self._executions.append(execution)
-        self._newest = execution
+        self._newest, self._is_doubtful = execution, False
         execution.start()
 
     def _may_raise(self, plan: Plan) -> str:
         return "the plan has ended" if plan.end_boot_s <= self._clock() else ""
 
-    def _cuts_settled(self) -> None:
-        # The older end is given up only when no cut of any plan is still on its way.
+    def _cuts_settled(self, execution: Execution) -> None:
+        # The older end is given up only when no cut of any plan is still on its way, and the newest plan was
+        # not made in the belief that an older one's cut would work.
         newest = self._newest
-        if newest is not None and newest.confirmed and all(e.cuts_settled for e in self._executions):
+        if execution is not newest and execution.has_failed_cut:
+            self._is_doubtful = True
+        settled = all(each.cuts_settled for each in self._executions)
+        if newest is not None and newest.confirmed and settled and not self._is_doubtful:
             self._deadman.confirm()
         self._deadman.save()
 
@@ -235,6 +240,7 @@ class Keeper:
                 "driver_error": self._attachment.error,
                 "writes_forbidden": writes_forbidden(),
                 "fallback_count": self._deadman.fired,
+                "keeps_plans": self._deadman.is_kept,
                 "calls": self._stats.wire(),
             }
         )
@@ -251,14 +257,16 @@ class Keeper:
         if not writes_forbidden():
             self._baseline.record(gpu.info.uuid, gpu.limits.requested_mw if gpu.limits else None)
 
-    def _after_job(self, gpu: Gpu, done: Done, was_away: bool, counters_went_back: bool) -> None:
+    def _after_job(self, gpu: Gpu, job: Job, done: Done, was_away: bool, counters_went_back: bool) -> None:
         for call, seconds in done.calls:
             self._stats.add(call, seconds)
         if done.error is not None and done.error.kind in (Kind.DRIVER_GONE, Kind.DRIVER_REPLACED):
             self._attachment.lost(done.error)
         elif counters_went_back:
             self._attachment.lost(DriverError(Kind.DRIVER_GONE, "the energy counter went back: reloaded"))
-        elif was_away and done.error is None and self._fleet.is_open:
+        if job.end_boot_s <= done.finished_boot_s and job.fallback_mw is not None and not done.skipped:
+            self._deadman.lower(gpu.info.uuid, job.fallback_mw)
+        if was_away and not gpu.lost and self._fleet.is_open:
             self._put_back(gpu)
             self._deadman.gpu_is_back()
 

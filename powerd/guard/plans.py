@@ -109,7 +109,7 @@ class Execution:
         plan: Plan,
         fleet: Fleet,
         may_raise: Callable[[], str],
-        on_cuts_settled: Callable[[], None],
+        on_cuts_settled: Callable[["Execution"], None],
         on_end: Callable[["Execution"], None],
     ) -> None:
         self.plan = plan
@@ -123,11 +123,12 @@ class Execution:
         self._on_end = on_end
         self._void = ""
         self._waiting: dict[str, Job] = {}
+        self._fallback_mw = {write.uuid: write.mw for write in plan.fallback}
         self._cuts, self._raises = _in_two_steps(plan, fleet.gpus)
 
     def start(self) -> None:
         """Queue the cuts, all in parallel."""
-        if not self._submit(self._cuts):
+        if not self._submit(self._cuts, self._cut):
             self._settle()
 
     def void(self, reason: str) -> None:
@@ -148,23 +149,39 @@ class Execution:
         self._take_back({write.uuid for write in (*plan.cuts, *plan.raises)}, reason)
 
     @property
+    def has_failed_cut(self) -> bool:
+        """Whether a cut was tried in vain."""
+        outcomes = (self.outcomes.get(write.uuid) for write in self._cuts)
+        return any(outcome is not None and outcome.result is Result.FAILED for outcome in outcomes)
+
+    @property
     def ordered_outcomes(self) -> tuple[Outcome, ...]:
         """Return the outcomes in the order of the plan."""
         return tuple(self.outcomes[write.uuid] for write in (*self.plan.cuts, *self.plan.raises))
 
-    def _submit(self, writes: tuple[Write, ...]) -> bool:
+    def _submit(self, writes: tuple[Write, ...], job_of: Callable[[Write], Job]) -> bool:
         """Queue writes; return whether any was. The last one to end, maybe in here, calls `_settle`."""
         if writes and writes_forbidden():
             self._give_up(writes, Result.FAILED, f"{FORBID_WRITES_VARIABLE} is set: nothing is written")
             return False
         # All are noted as waiting before the first is queued: a job that cannot be done ends at once.
-        jobs = {write.uuid: Job(Op.WRITE, partial(self._written, write), write.mw) for write in writes}
+        jobs = {write.uuid: job_of(write) for write in writes}
         self._waiting.update(jobs)
         for uuid, job in jobs.items():
             self._fleet.submit(uuid, job)
         return bool(jobs)
 
+    def _cut(self, write: Write) -> Job:
+        return Job(Op.WRITE, partial(self._written, write), write.mw)
+
+    def _raise(self, write: Write) -> Job:
+        fallback_mw = self._fallback_mw.get(write.uuid)
+        return Job(Op.WRITE, partial(self._written, write), write.mw, self.plan.end_boot_s, fallback_mw)
+
     def _written(self, write: Write, done: Done) -> None:
+        if done.skipped:
+            self._record(self._unstarted(write, Result.SKIPPED, done.skipped))
+            return
         outcome = judge(write, self._fleet.gpus.get(write.uuid), done)
         if not self.cuts_settled and outcome.result is not Result.FAILED:
             self.last_cut_boot_s = max(self.last_cut_boot_s or 0.0, done.finished_boot_s)
@@ -182,7 +199,7 @@ class Execution:
             self.confirmed = all(
                 self.outcomes[write.uuid].result in (Result.APPLIED, Result.CLAMPED) for write in self._cuts
             )
-            self._on_cuts_settled()
+            self._on_cuts_settled(self)
             if self._start_raises():
                 return
         self._on_end(self)
@@ -194,7 +211,7 @@ class Execution:
         if reason:
             self._give_up(self._raises, Result.SKIPPED, reason)
             return False
-        return self._submit(self._raises)
+        return self._submit(self._raises, self._raise)
 
     def _take_back(self, uuids: set[str], reason: str) -> None:
         for uuid in uuids:

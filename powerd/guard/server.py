@@ -26,8 +26,9 @@ from powerd.notify import notify, watchdog_interval_s
 
 # CLOCK_BOOTTIME goes on during suspend, the selector's timeout does not: look at the clock at least so often.
 _MAX_SLEEP_S = 1.0
-# How long each step of an orderly end may take: workers coming out of the driver, detaching it.
-_STOP_WITHIN_S = 5.0
+# How long each step of an orderly end may take: workers coming out of the driver, detaching it. Nobody lowers
+# anything meanwhile, so it counts against the guard bound (powerd-guard.service).
+STOP_WITHIN_S = 1.0
 _MAX_CONNECTIONS = 16
 _MAX_OUTSTANDING = 64
 
@@ -67,15 +68,17 @@ class Loop:
 
     def detach(self) -> None:
         """Let the workers come out of the driver and detach it, as far as that does not take too long."""
-        if not self.run_until(lambda: self.keeper.is_quiet, _STOP_WITHIN_S):
+        if not self.run_until(lambda: self.keeper.is_quiet, STOP_WITHIN_S):
             return
         detached: list[bool] = []
         self._workers.detach(lambda: detached.append(True))
-        self.run_until(lambda: bool(detached), _STOP_WITHIN_S)
+        self.run_until(lambda: bool(detached), STOP_WITHIN_S)
 
     def _step(self, now: float, end_s: float | None) -> None:
-        times = [time for time in (self.keeper.due_boot_s(), end_s) if time is not None]
-        timeout_s = min(max(0.0, min(times, default=now + _MAX_SLEEP_S) - now), self._longest_sleep_s())
+        longest_s = _MAX_SLEEP_S if self.keeper.is_quiet else LOOK_AGAIN_S
+        watchdog_due_s = None if self._watchdog_s is None else self._watchdog_due_s
+        times = (self.keeper.due_boot_s(), end_s, watchdog_due_s, now + longest_s)
+        timeout_s = max(0.0, min(time for time in times if time is not None) - now)
         for key, events in self.selector.select(timeout_s):
             key.data(events)
         self._completions.drain()
@@ -84,11 +87,6 @@ class Loop:
         if self._watchdog_s is not None and now >= self._watchdog_due_s:
             self._watchdog_due_s = now + self._watchdog_s
             notify("WATCHDOG=1")
-
-    def _longest_sleep_s(self) -> float:
-        if not self.keeper.is_quiet:
-            return LOOK_AGAIN_S
-        return _MAX_SLEEP_S if self._watchdog_s is None else min(_MAX_SLEEP_S, self._watchdog_s)
 
 
 class Server:

@@ -18,12 +18,16 @@ class StateFile:
 
     Args:
         path: the file; its directory must exist for `save` to work.
+
+    Attributes:
+        is_written: the last `save` has worked, or there was none yet.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
         self._boot_id = boot_id()
         self._complained = False
+        self.is_written = True
 
     def load(self) -> dict[str, Any]:
         """Return the content, empty when there is none that can be used."""
@@ -51,8 +55,10 @@ class StateFile:
                 os.close(descriptor)
             os.replace(fresh, self._path)  # noqa: PTH105 - at 1 Hz the plain call costs a third
         except OSError as error:
+            self.is_written = False
             self._complain("write", error)
         else:
+            self.is_written = True
             self._complained = False
 
     def remove(self) -> None:

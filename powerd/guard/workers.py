@@ -11,8 +11,9 @@ from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
 
+from powerd.clock import boot_s
 from powerd.guard.driver import Driver, DriverError, GpuInfo, Kind
-from powerd.guard.jobs import Done, Job, perform
+from powerd.guard.jobs import Done, Job, perform, too_late
 
 # How often the main loop looks for calls while workers are in the driver.
 LOOK_AGAIN_S = 0.002
@@ -95,7 +96,8 @@ class Workers:
             worker = self._by_uuid[uuid] = _Worker(uuid)
 
         def work() -> None:
-            done = perform(self._driver, uuid, job)
+            # Asked once more: the process may have been stopped since the job was handed over.
+            done = too_late(job, boot_s()) or perform(self._driver, uuid, job)
             self._completions.post(partial(finished, uuid, job, done))
 
         self._completions.expect()

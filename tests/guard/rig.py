@@ -33,7 +33,7 @@ class HostGpu:
 
 
 class HostDriver:
-    """Implements `Driver` in memory; `writes` is every limit ever set."""
+    """Implements `Driver` in memory; `writes` is every limit ever set, `asked` counts readings of limits."""
 
     def __init__(self, count: int) -> None:
         self.gpus = {f"GPU-{index}": HostGpu() for index in range(count)}
@@ -41,6 +41,7 @@ class HostDriver:
         self.attach_error = ""
         self.attach_error_kind = Kind.DRIVER_GONE
         self.attaches = 0
+        self.asked = 0
         self.writes: list[Write] = []
 
     def attach(self) -> tuple[GpuInfo, ...]:
@@ -63,6 +64,7 @@ class HostDriver:
         return Sample(limits, gpu.effective_mw // 2, gpu.energy_mj, 0, 0)
 
     def read_limits(self, uuid: str) -> Limits:
+        self.asked += 1
         gpu = self.gpus[uuid]
         if uuid in self.absent:
             raise DriverError(Kind.LOST, f"no GPU {uuid}")
