@@ -174,14 +174,10 @@ class Keeper:
     def _execute(self, plan: Plan, on_end: Callable[[Execution], None]) -> None:
         for older in list(self._executions):
             older.supersede(plan)
-        may_raise = partial(self._may_raise, plan)
-        execution = Execution(plan, self._fleet, may_raise, self._cuts_settled, on_end)
+        execution = Execution(plan, self._fleet, self._cuts_settled, on_end)
         self._executions.append(execution)
         self._newest, self._is_doubtful = execution, False
         execution.start()
-
-    def _may_raise(self, plan: Plan) -> str:
-        return "the plan has ended" if plan.end_boot_s <= self._clock() else ""
 
     def _cuts_settled(self, execution: Execution) -> None:
         # The older end is given up only when no cut of any plan is still on its way, and the newest plan was

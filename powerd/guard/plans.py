@@ -93,7 +93,6 @@ class Execution:
     Args:
         plan: validated.
         fleet: does the writes.
-        may_raise: asked once, when all cuts are confirmed; returns why not, or nothing.
         on_cuts_settled: told when `confirmed` is known, before any raise.
         on_end: told when every write has its outcome.
 
@@ -108,7 +107,6 @@ class Execution:
         self,
         plan: Plan,
         fleet: Fleet,
-        may_raise: Callable[[], str],
         on_cuts_settled: Callable[["Execution"], None],
         on_end: Callable[["Execution"], None],
     ) -> None:
@@ -118,7 +116,6 @@ class Execution:
         self.cuts_settled = False
         self.confirmed = False
         self._fleet = fleet
-        self._may_raise = may_raise
         self._on_cuts_settled = on_cuts_settled
         self._on_end = on_end
         self._void = ""
@@ -207,7 +204,7 @@ class Execution:
     def _start_raises(self) -> bool:
         if not self._raises:
             return False
-        reason = self._void or ("" if self.confirmed else "a cut was not confirmed") or self._may_raise()
+        reason = self._void or ("" if self.confirmed else "a cut was not confirmed")
         if reason:
             self._give_up(self._raises, Result.SKIPPED, reason)
             return False
