@@ -19,7 +19,7 @@ _COLOURS = {"idle": "bright_black", "busy": "green", "capped": "yellow", "waking
 _STATE_STYLES = {"limited": "green", "failsafe": "bold white on red", "init": "yellow"}
 _COUNTED = ("idle", "waking", "busy", "capped")
 # What a line takes without its bars.
-_COLUMNS_WITHOUT_BARS = 62
+_COLUMNS_WITHOUT_BARS = 82
 _PROBLEMS_SHOWN = 3
 
 
@@ -44,7 +44,7 @@ class Display:
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
         for name in ("host", "state"):
             table.add_column(name, no_wrap=True)
-        for name in ("may draw", "draws"):
+        for name in ("lent", "borrowed", "may draw", "draws"):
             table.add_column(name, justify="right", no_wrap=True)
         for name in _COUNTED:
             table.add_column(Text(name, style=f"bold {_COLOURS[name]}"), justify="right", no_wrap=True)
@@ -53,7 +53,9 @@ class Display:
             table.add_column("draw", no_wrap=True)
         for host in hosts:
             table.add_row(*self._row(host))
-        return Group(table, Text(self.line(boot_s), style="bold"), Text(self.news(boot_s)), *_problems(hosts))
+        line = Text(self.line(boot_s), style="bold")
+        waits = (Text(f"  {text}") for text in _waits(hosts))
+        return Group(table, line, Text(self.news(boot_s)), *waits, *_problems(hosts))
 
     def line(self, boot_s: float) -> str:
         """Return the rack in one line."""
@@ -61,10 +63,11 @@ class Display:
         budget_watts = self._board.budgets.at(boot_s)
         worst_watts = sum(host.worst_case_watts for host in hosts)
         draw_watts = sum(host.draw_watts for host in hosts)
+        borrowed_watts = sum(host.borrowed_watts for host in hosts)
         return (
             f"rack   {self._elapsed(boot_s)}  budget {budget_watts:,.0f} W "
-            f"({100 * budget_watts / self._rack.nominal_watts:.0f} %)   "
-            f"draws {draw_watts:,.0f} W   worst case {worst_watts:,.0f} W"
+            f"({100 * budget_watts / self._rack.nominal_watts:.0f} %)   draws {draw_watts:,.0f} W   "
+            f"worst case {worst_watts:,.0f} W   borrowed {borrowed_watts:,.0f} W"
         )
 
     def counts(self) -> str:
@@ -72,7 +75,8 @@ class Display:
         gpus = [gpu for host in self._board.latest.values() for gpu in host.gpus]
         counted = Counter(gpu.demand for gpu in gpus)
         states = Counter(host.state for host in self._board.latest.values())
-        return "  ".join(f"{number} {name}" for name, number in [*states.items(), *sorted(counted.items())])
+        texts = [f"{number} {name}" for name, number in [*states.items(), *sorted(counted.items())]]
+        return "  ".join([*texts, *_waits(self._board.latest.values())])
 
     def news(self, boot_s: float) -> str:
         """Return what happened last: the budget and the reaction to it, or the silence."""
@@ -106,6 +110,8 @@ class Display:
         counted = Counter(gpu.demand for gpu in host.gpus)
         yield host.host
         yield Text(host.state, style=_STATE_STYLES.get(host.state, ""))
+        yield f"{host.lent_watts:,.0f} W" if host.lent_watts else ""
+        yield f"{host.borrowed_watts:,.0f} W" if host.borrowed_watts else ""
         yield f"{host.cap_watts:,.0f} W"
         yield f"{host.draw_watts:,.0f} W"
         yield from (str(counted[name]) for name in _COUNTED)
@@ -120,6 +126,14 @@ class Display:
             level = int(value / gpu.max_watts * len(self._levels))
             bar.append(self._levels[min(level, len(self._levels) - 1)], _COLOURS.get(gpu.demand, "red"))
         return bar
+
+
+def _waits(hosts: Iterable[HostView]) -> Iterable[str]:
+    """Say which hosts are at their floor because they have just started, and for how long."""
+    waiting = {host.host: host.waits_s for host in hosts if host.waits_s is not None}
+    if waiting:
+        names, left_s = " ".join(sorted(waiting)), max(waiting.values())
+        yield f"{names}: at the floor for {left_s:.0f} s, in case of leases from before the start"
 
 
 def _problems(hosts: Iterable[HostView]) -> Iterable[Text]:

@@ -6,6 +6,9 @@ from typing import Any
 
 from powerd.snapshot import Reaction
 
+# What a host has to do with others that has none.
+_ALONE: Mapping[str, Any] = {"lent_watts": 0.0, "borrowed_watts": 0.0, "memory_lost_s": None}
+
 
 @dataclass(frozen=True, slots=True)
 class GpuView:
@@ -35,7 +38,10 @@ class HostView:
         sampled_boot_s: when its GPUs were read.
         state: init, limited, unlimited or failsafe.
         lease_watts: the rack budget that it follows; None without a lease.
-        gpus_watts: what its GPUs may draw together.
+        share_watts: what its share of the rack is worth, overhead included.
+        cap_watts: what it may draw: its share, with what it borrows and without what it lends.
+        waits_s: how long it stays at its floor at least, because it does not know what it has lent; None if
+            it does.
         reaction: the last time that a message led to cuts, on the boot clock; None if none did yet.
         problems: what is wrong, one line each.
     """
@@ -48,9 +54,12 @@ class HostView:
     writes_forbidden: bool
     lease_watts: float | None
     rack_watts: float
+    share_watts: float
     cap_watts: float
-    gpus_watts: float
     overhead_watts: float
+    lent_watts: float
+    borrowed_watts: float
+    waits_s: float | None
     reaction: Reaction | None
     gpus: tuple[GpuView, ...]
     problems: tuple[str, ...]
@@ -71,6 +80,7 @@ def host_view(document: Mapping[str, Any], received_boot_s: float) -> HostView:
     budget = document["budget"]
     lease = budget["lease"]
     gpus = document["gpus"]
+    lending = document["lending"] or _ALONE
     return HostView(
         host=document["host"],
         received_boot_s=received_boot_s,
@@ -80,9 +90,12 @@ def host_view(document: Mapping[str, Any], received_boot_s: float) -> HostView:
         writes_forbidden=document["guard"]["writes_forbidden"],
         lease_watts=None if lease is None else lease["watts"],
         rack_watts=budget["rack_watts"],
+        share_watts=budget["entitlement_watts"],
         cap_watts=budget["host_watts"],
-        gpus_watts=budget["gpus_watts"],
         overhead_watts=budget["overhead_watts"],
+        lent_watts=lending["lent_watts"],
+        borrowed_watts=lending["borrowed_watts"],
+        waits_s=lending["memory_lost_s"],
         reaction=_reaction(document["reaction"]),
         gpus=tuple(map(_gpu_view, gpus)),
         problems=tuple(error["text"] for error in document["errors"] if error["severity"] != "info"),

@@ -27,7 +27,11 @@ FAILSAFE_PCT = 45
 MAX_HOSTS = 64
 MAX_GPUS = 64
 
+# Assumed: so many hosts wait for work; GPUs of the others are idle as often as in the traces.
+IDLE_ONE_IN = 4
+
 PERIOD_S = 0.2
+LEASE_TTL_S = 2.0
 RAMP_PCT_PER_MIN = 600
 # A training job of two hours takes twelve seconds.
 TIME_FACTOR = 600
@@ -50,7 +54,15 @@ guard_band_pct = {guard_band_pct}
 [rack.hosts]
 {roster}
 
-[control]                          # times are compressed
+[rack.leases]                      # times are compressed
+ttl_s = {lease_ttl_s}
+max_ttl_s = {lease_ttl_s}
+guard_bound_s = 2.0
+publish_s = 0.25
+lead_s = 0.5
+silent_s = 1.2
+
+[control]                          # likewise
 period_s = {period_s}
 hold_s = 2.0
 raise_dwell_s = 1.0
@@ -65,7 +77,7 @@ driver = "simulated"
 [gpu.simulated]
 count = {gpus}
 model = {model}
-load = "mixed"
+load = {load}
 seed = {seed}
 time_factor = {time_factor}
 start_boot_s = {start_boot_s!r}
@@ -116,6 +128,11 @@ class DemoRack:
         return tuple(f"n{number}" for number in range(1, self.hosts + 1))
 
     @property
+    def idle_hosts(self) -> tuple[str, ...]:
+        """Return the hosts that have no work."""
+        return self.host_names[1::IDLE_ONE_IN]
+
+    @property
     def overhead_watts(self) -> int:
         """Return what one host draws besides its GPUs."""
         return self.gpus * OVERHEAD_WATTS_PER_GPU
@@ -158,14 +175,15 @@ class DemoRack:
     def retained_topics(self) -> tuple[str, ...]:
         """Return everything that the broker keeps of this rack after it has gone."""
         hosts = [Topics(DEFAULT_PREFIX, SITE, self.name, host) for host in self.host_names]
-        return (self.topics.budget, *(topic for host in hosts for topic in (host.online, host.state)))
+        of_hosts = (topic for host in hosts for topic in (host.online, host.state))
+        return (self.topics.budget, self.topics.summary, *of_hosts)
 
     def simulated(self, host: str) -> SimulatedGpus:
-        """Return what a host simulates: other loads on each."""
+        """Return what a host simulates: other loads on each, and none on some."""
         return SimulatedGpus(
             count=self.gpus,
             model=MODEL,
-            load="mixed",
+            load="idle" if host in self.idle_hosts else "mixed",
             seed=self.seed * MAX_HOSTS + self.host_names.index(host),
             time_factor=TIME_FACTOR,
             start_boot_s=self.start_boot_s,
@@ -197,10 +215,12 @@ class DemoRack:
             roster="\n".join(
                 f"{h} = {{ share = 1.0, floor_watts = {floor_watts} }}" for h in self.host_names
             ),
+            lease_ttl_s=LEASE_TTL_S,
             period_s=PERIOD_S,
             ramp_pct_per_min=RAMP_PCT_PER_MIN,
             gpus=self.gpus,
             model=_text(MODEL),
+            load=_text(simulated.load),
             seed=simulated.seed,
             time_factor=TIME_FACTOR,
             start_boot_s=self.start_boot_s,

@@ -24,7 +24,15 @@ from powerd.demo.facility import LEASE_S, SCENARIOS, Facility, schedule
 from powerd.demo.host_stream import follow, total
 from powerd.demo.live_table import Display
 from powerd.demo.processes import Processes, rack_processes, writes_are_forbidden
-from powerd.demo.rack import MAX_GPUS, MAX_HOSTS, PERIOD_S, RAMP_PCT_PER_MIN, TIME_FACTOR, DemoRack
+from powerd.demo.rack import (
+    LEASE_TTL_S,
+    MAX_GPUS,
+    MAX_HOSTS,
+    PERIOD_S,
+    RAMP_PCT_PER_MIN,
+    TIME_FACTOR,
+    DemoRack,
+)
 from powerd.demo.scoreboard import Scoreboard
 from powerd.demo.summary import FORBIDDEN, Summary
 from powerd.errors import ConfigError, PowerdError, innermost
@@ -202,9 +210,11 @@ class _Demo:
         say(f"rack {rack.name}: {rack.hosts} hosts x {rack.gpus} simulated GPUs, broker {rack.broker_url}")
         say(f"budgets: nominal {rack.nominal_watts:,} W, failsafe {rack.failsafe_watts:,} W")
         say(
-            f"time is compressed: period {PERIOD_S:g} s, leases {LEASE_S:g} s, raises "
-            f"{RAMP_PCT_PER_MIN} %/min, loads x {TIME_FACTOR}"
+            f"time is compressed: period {PERIOD_S:g} s, budgets valid for {LEASE_S:g} s, leases between "
+            f"hosts {LEASE_TTL_S:g} s, raises {RAMP_PCT_PER_MIN} %/min, loads x {TIME_FACTOR}"
         )
+        if rack.idle_hosts:
+            say(f"without work, so that others can use their watts: {', '.join(rack.idle_hosts)}")
         if writes_are_forbidden():
             say(FORBIDDEN)
 

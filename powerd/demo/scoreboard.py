@@ -102,8 +102,10 @@ class Scoreboard:
         exceeded_watt_s: draw above the budget in force, from the very moment that one was published; rather
             too much than too little, see `RackDraw`.
         exceeded_after_reaction_watt_s: the same without the first `SETTLED_AFTER_S` after each cut.
-        recovered_watt_s: what GPUs drew above an equal part of their host's GPU budget: watts that static
-            equal caps would have stranded at idle neighbours.
+        crossed_watt_s: what hosts might draw of other hosts' watts: the sum of what was borrowed.
+        crossed_used_watt_s: what they drew of that, above their own share.
+        recovered_watt_s: what GPUs drew above an equal part of their host's share: watts that static equal
+            caps would have stranded at idle neighbours, on the same host or another.
         work, work_uniform: work done under the limits in effect, and under static equal caps on the same
             loads and budgets; one unit is a second of one GPU without a limit.
         failsafe_entries: times that a host entered failsafe, all hosts together.
@@ -120,6 +122,8 @@ class Scoreboard:
         self.peak_watts = 0.0
         self.exceeded_watt_s = 0.0
         self.exceeded_after_reaction_watt_s = 0.0
+        self.crossed_watt_s = 0.0
+        self.crossed_used_watt_s = 0.0
         self.recovered_watt_s = 0.0
         self.work = 0.0
         self.work_uniform = 0.0
@@ -154,6 +158,16 @@ class Scoreboard:
         """Return the recovered energy in watt-hours."""
         return self.recovered_watt_s / _S_PER_H
 
+    @property
+    def crossed_wh(self) -> float:
+        """Return what was borrowed in watt-hours."""
+        return self.crossed_watt_s / _S_PER_H
+
+    @property
+    def crossed_used_wh(self) -> float:
+        """Return what was drawn of it in watt-hours."""
+        return self.crossed_used_watt_s / _S_PER_H
+
     def _weigh(self, boot_s: float, watts: float) -> None:
         self.peak_watts = max(self.peak_watts, watts)
         excess_watt_s = max(0.0, watts - self.budgets.at(boot_s)) * STEP_S
@@ -177,7 +191,10 @@ class Scoreboard:
         """Add up the time for which a report was the latest of its host."""
         elapsed_s = until_boot_s - view.received_boot_s
         middle_boot_s = view.received_boot_s + elapsed_s / 2
-        equal_watts = view.gpus_watts / max(1, len(view.gpus))
+        above_share_watts = max(0.0, view.draw_watts - view.share_watts)
+        self.crossed_watt_s += view.borrowed_watts * elapsed_s
+        self.crossed_used_watt_s += min(view.borrowed_watts, above_share_watts) * elapsed_s
+        equal_watts = (view.share_watts - view.overhead_watts) / max(1, len(view.gpus))
         for index, gpu in enumerate(view.gpus):
             uniform_watts = min(max(equal_watts, gpu.min_watts), gpu.max_watts)
             limits_mw = milliwatts(gpu.limit_watts), milliwatts(uniform_watts)

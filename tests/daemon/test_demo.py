@@ -24,13 +24,15 @@ KEYS = {
     "peak_watts",
     "exceeded_watt_seconds",
     "reaction_ms",
+    "crossed_watt_hours",
     "recovered_wh",
     "work_vs_uniform",
     "limit_writes",
     "failsafe_entries",
     "messages_rejected",
 }
-SHORTEST = "12"
+# Long enough for hosts to know that no lease from before their start can be in use, and to lend then.
+DURATION_S = 20
 WITHIN_S = 30.0
 HOSTS = 2
 
@@ -128,17 +130,20 @@ def directory() -> Iterator[Path]:
         yield Path(name)
 
 
-def test_the_demo_holds_its_budgets_shows_the_failsafe_and_cleans_up(directory: Path, tmp_path: Path) -> None:
+def test_the_demo_holds_its_budgets_passes_watts_on_shows_the_failsafe_and_cleans_up(
+    directory: Path, tmp_path: Path
+) -> None:
     with Mosquitto(tmp_path) as broker:
-        demo = Demo(directory, "--duration", SHORTEST, "--broker", broker.url)
+        demo = Demo(directory, "--duration", str(DURATION_S), "--broker", broker.url)
         demo.wait_for("limited", children=2 * HOSTS)
         it = demo.summary()
         assert broker.retained("powerd/#") is None
     assert it.keys() >= KEYS
     assert (it["hosts"], it["gpus"], it["scenario"]) == (HOSTS, 2, "stepped-budget")
-    assert it["duration_s"] == pytest.approx(12, abs=0.5)
+    assert it["duration_s"] == pytest.approx(DURATION_S, abs=0.5)
     assert it["budget_watts"] == {"min": it["failsafe_watts"], "max": it["nominal_watts"]}
     assert it["exceeded_after_reaction_watt_seconds"] == 0
+    assert 0 < it["crossed_used_watt_hours"] <= it["crossed_watt_hours"]
     assert 0 < it["peak_watts"] < it["nominal_watts"]
     assert 0 < it["reaction_ms"]["p50"] <= it["reaction_ms"]["p99"] <= it["reaction_ms"]["max"]
     assert it["limit_writes"] > 0

@@ -27,7 +27,7 @@ RACK = DemoRack(
 LOST = "no controller heard"
 
 
-def host(name: str) -> HostView:
+def host(name: str, *, lent: float = 0, borrowed: float = 0, waits_s: float | None = None) -> HostView:
     busy = GpuView(390, 400, 400, 100, 400, "busy")
     idle = GpuView(60, 100, 100, 100, 400, "idle")
     return HostView(
@@ -39,9 +39,12 @@ def host(name: str) -> HostView:
         writes_forbidden=False,
         lease_watts=None,
         rack_watts=RACK.failsafe_watts,
-        cap_watts=600,
-        gpus_watts=500,
+        share_watts=600,
+        cap_watts=600 + borrowed - lent,
         overhead_watts=100,
+        lent_watts=lent,
+        borrowed_watts=borrowed,
+        waits_s=waits_s,
         reaction=None,
         gpus=(busy, idle),
         problems=(LOST,),
@@ -80,8 +83,28 @@ def test_a_terminal_without_unicode_gets_digits(board: Scoreboard, facility: Fac
     assert shown(board, facility, encoding="ascii").splitlines()[1].split()[-2:] == ["83", "82"]
 
 
+def test_each_host_shows_what_it_lends_and_borrows(board: Scoreboard, facility: Facility) -> None:
+    board.add(host("n1", lent=150))
+    board.add(host("n2", borrowed=150))
+    text = shown(board, facility)
+    head, first, second, rack = text.splitlines()[:4]
+    assert head.split()[2:6] == ["lent", "borrowed", "may", "draw"]
+    assert first.split()[2:6] == ["150", "W", "450", "W"]
+    assert second.split()[2:6] == ["150", "W", "750", "W"]
+    assert rack.endswith("borrowed 150 W")
+
+
+def test_hosts_that_have_just_started_show_how_long_their_floor_holds(
+    board: Scoreboard, facility: Facility
+) -> None:
+    assert "at the floor" not in shown(board, facility)
+    board.add(host("n1", waits_s=1.2))
+    board.add(host("n2", waits_s=3.4))
+    assert "n1 n2: at the floor for 3 s" in shown(board, facility)
+
+
 def test_a_narrow_terminal_gets_the_numbers_and_no_bars(board: Scoreboard, facility: Facility) -> None:
-    text = shown(board, facility, width=66)
+    text = shown(board, facility, width=85)
     assert "limits" not in text
     assert "600 W" in text.splitlines()[1]
 

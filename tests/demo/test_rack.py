@@ -57,6 +57,17 @@ def test_hosts_agree_on_the_rack_and_differ_in_their_loads(tmp_path: Path) -> No
     assert len({made.simulated(name).seed for name in made.host_names}) == 4
 
 
+@pytest.mark.parametrize(("hosts", "idle"), [(1, ()), (2, ("n2",)), (4, ("n2",)), (8, ("n2", "n6"))])
+def test_a_rack_of_several_hosts_has_some_whose_watts_others_can_use(
+    hosts: int, idle: tuple[str, ...]
+) -> None:
+    made = rack(hosts)
+    assert made.idle_hosts == idle
+    loads = {name: made.simulated(name).load for name in made.host_names}
+    assert {name for name, load in loads.items() if load == "idle"} == set(idle)
+    assert all(made.work(name, 0, 400_000, made.start_boot_s) == 0 for name in idle)
+
+
 def test_every_budget_of_the_scenario_can_be_reached_and_is_above_the_failsafe() -> None:
     made = rack()
     assert all(made.budget_watts(pct) > made.failsafe_watts for pct in BUDGETS_PCT)

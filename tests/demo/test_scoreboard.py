@@ -29,7 +29,9 @@ def view(
     host: str = "n1",
     state: str = "limited",
     lease: float | None = None,
-    gpus_watts: float = 400,
+    share: float = 500,
+    borrowed: float = 0,
+    lent: float = 0,
     reaction: Reaction | None = None,
 ) -> HostView:
     """Return a report whose GPUs were read the moment it arrived."""
@@ -42,9 +44,12 @@ def view(
         writes_forbidden=False,
         lease_watts=lease,
         rack_watts=1000,
-        cap_watts=500,
-        gpus_watts=gpus_watts,
+        share_watts=share,
+        cap_watts=share + borrowed - lent,
         overhead_watts=100,
+        lent_watts=lent,
+        borrowed_watts=borrowed,
+        waits_s=None,
         reaction=reaction,
         gpus=gpus,
         problems=(),
@@ -120,7 +125,38 @@ def test_what_was_drawn_before_the_first_budget_does_not_count() -> None:
     assert (scores.exceeded_watt_s, scores.work, scores.recovered_watt_s) == (0, 0, 0)
 
 
-def test_work_and_recovered_watts_are_measured_against_equal_parts_of_the_hosts_budget() -> None:
+def test_watts_that_cross_hosts_are_what_is_borrowed_and_what_is_drawn_of_it() -> None:
+    """n2 may draw 200 W of n1 for a minute; it draws 600 W, 100 W more than its share, for half of that."""
+    scores = board("n1", "n2")
+    scores.publish(0.0, 1000, lease_s=300)
+    for at_s in (1.0, 61.0):
+        scores.add(view(at_s, drawing(300), lent=200))
+    for at_s, watts in ((1.0, 600), (31.0, 400), (61.0, 400)):
+        scores.add(view(at_s, drawing(watts), host="n2", borrowed=200))
+    assert scores.crossed_wh == pytest.approx(200 / 60)
+    assert scores.crossed_used_wh == pytest.approx(100 / 120)
+
+
+def test_no_more_of_the_borrowed_watts_is_used_than_was_borrowed() -> None:
+    """A draw that has not come down yet after a cut is not another host's doing."""
+    scores = board()
+    scores.publish(0.0, 1000, lease_s=300)
+    scores.add(view(1.0, drawing(900), borrowed=50))
+    scores.add(view(3601.0, drawing(900), borrowed=50))
+    assert scores.crossed_used_wh == pytest.approx(50)
+
+
+def test_equal_caps_are_those_of_the_hosts_own_share_whatever_crossed() -> None:
+    """A share of 500 W less 100 W overhead is 200 W for each; one draws 280 W, with 80 W of another host."""
+    scores = board()
+    scores.publish(0.0, 1000, lease_s=300)
+    for at_s in (1.0, 11.0):
+        scores.add(view(at_s, gpu(280, 280), gpu(200, 200), borrowed=80))
+    assert scores.recovered_watt_s == pytest.approx(800)
+    assert scores.work_vs_uniform == pytest.approx((280 + 200) / 400)
+
+
+def test_work_and_recovered_watts_are_measured_against_equal_parts_of_the_hosts_share() -> None:
     """400 W for two GPUs are 200 W each. One has 300 W and draws 280: 80 W recovered, for ten seconds.
 
     In units of 400 W: 0.75 + 0.25 against 0.5 + 0.5.
@@ -150,8 +186,8 @@ def test_watts_given_to_a_gpu_without_work_do_no_work() -> None:
 def test_equal_caps_stay_within_what_the_gpu_accepts() -> None:
     scores = board()
     scores.publish(0.0, 1000, lease_s=300)
-    scores.add(view(1.0, gpu(100, 100), gpus_watts=40))
-    scores.add(view(2.0, gpu(100, 100), gpus_watts=40))
+    scores.add(view(1.0, gpu(100, 100), share=140))
+    scores.add(view(2.0, gpu(100, 100), share=140))
     assert scores.work_vs_uniform == pytest.approx(1)
     assert scores.recovered_watt_s == 0
 
