@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from powerd.check import UNITS_GUARD_BOUND_S
+from powerd.core.leases import LeaseRules
+from powerd.guard.config import GuardConfig
+from powerd.guard.keeper import FALL_BACK_WITHIN_S
+from powerd.guard.server import STOP_WITHIN_S
+
 DIRECTORY = Path(__file__).parent.parent.parent / "systemd"
-UNITS = ("powerd.service", "powerd-guard.service")
+GUARD = "powerd-guard.service"
+UNITS = ("powerd.service", GUARD)
 BINARY = "/opt/powerd/bin/powerd"
 # Directives that confine rather than start a service (systemd.exec(5), systemd.resource-control(5)).
 HARDENING = re.compile(
@@ -26,6 +33,11 @@ def value(unit: str, name: str) -> str:
     found = [text for key, text in directives(unit) if key == name]
     assert len(found) == 1, f"{unit}: {name} is given {len(found)} times"
     return found[0]
+
+
+def seconds(unit: str, name: str) -> float:
+    text = value(unit, name)
+    return float(text.removesuffix("ms")) / 1000 if text.endswith("ms") else float(text.removesuffix("s"))
 
 
 @pytest.fixture
@@ -75,8 +87,32 @@ def test_each_unit_never_gives_up_and_lowers_the_limits_when_it_ends(unit: str) 
     assert value(unit, "Type") == "notify"
     assert value(unit, "Restart") == "always"
     assert value(unit, "StartLimitIntervalSec") == "0"
-    assert value(unit, "WatchdogSec") == "20s"
+    assert seconds(unit, "WatchdogSec") > 0
     assert value(unit, "ExecStopPost").endswith("guard --config /etc/powerd/powerd.toml --apply-fallback")
+
+
+def test_whatever_becomes_of_the_guard_its_gpus_are_at_the_fallback_within_the_bound() -> None:
+    """The sum at the top of the unit: other hosts lend and take back watts by it."""
+    stop_s, watchdog_s = seconds(GUARD, "TimeoutStopSec"), seconds(GUARD, "WatchdogSec")
+    longest_s = {
+        "lives": 2 * GuardConfig().call_deadline_s,
+        "is killed": stop_s,
+        "is told to stop": 2 * STOP_WITHIN_S + stop_s,
+        "hangs": watchdog_s + stop_s,
+        "is told to stop and hangs": stop_s + stop_s,
+    }
+    for_systemd_s = 1.0
+    assert max(longest_s.values()) + for_systemd_s <= UNITS_GUARD_BOUND_S == LeaseRules().guard_bound_s
+    told = re.findall(r"^#   \D+(\d+\.\d)  ", (DIRECTORY / GUARD).read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(map(float, told)) == sorted(longest_s.values())
+
+
+def test_no_bound_cuts_short_what_it_bounds() -> None:
+    start_a_program_s = 1.0
+    assert FALL_BACK_WITHIN_S + start_a_program_s <= seconds(GUARD, "TimeoutStopSec")
+    assert seconds(GUARD, "TimeoutStopSec") > 2 * STOP_WITHIN_S
+    # A guard that is stopped by a signal cannot act on any other one.
+    assert value(GUARD, "WatchdogSignal") == "SIGKILL"
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -87,27 +123,27 @@ def test_limits_are_in_force_before_a_job_can_start(unit: str) -> None:
 
 
 def test_only_the_guard_has_a_capability_and_only_the_daemon_a_network() -> None:
-    assert value("powerd-guard.service", "CapabilityBoundingSet") == "CAP_SYS_ADMIN"
-    assert value("powerd-guard.service", "PrivateNetwork") == "yes"
-    assert value("powerd-guard.service", "RestrictAddressFamilies") == "AF_UNIX"
+    assert value(GUARD, "CapabilityBoundingSet") == "CAP_SYS_ADMIN"
+    assert value(GUARD, "PrivateNetwork") == "yes"
+    assert value(GUARD, "RestrictAddressFamilies") == "AF_UNIX"
     assert value("powerd.service", "CapabilityBoundingSet") == ""
     assert value("powerd.service", "PrivateDevices") == "yes"
-    assert value("powerd.service", "User") != value("powerd-guard.service", "User")
+    assert value("powerd.service", "User") != value(GUARD, "User")
 
 
 def test_what_the_guard_remembers_survives_a_stop_of_its_service() -> None:
     """A runtime directory that is removed at stop is a lost plan."""
-    assert value("powerd-guard.service", "RuntimeDirectoryPreserve") == "yes"
+    assert value(GUARD, "RuntimeDirectoryPreserve") == "yes"
 
 
 def test_the_guard_may_open_every_device_name_that_drivers_register() -> None:
-    allowed = {text.split()[0] for name, text in directives("powerd-guard.service") if name == "DeviceAllow"}
+    allowed = {text.split()[0] for name, text in directives(GUARD) if name == "DeviceAllow"}
     assert allowed == {"char-nvidia", "char-nvidiactl", "char-nvidia-frontend", "char-nvidia-caps"}
 
 
 def test_the_guard_serves_the_user_that_the_daemon_runs_as() -> None:
     user = value("powerd.service", "User")
-    assert value("powerd-guard.service", "Environment") == f"POWERD_GUARD__CLIENT_USER={user}"
+    assert value(GUARD, "Environment") == f"POWERD_GUARD__CLIENT_USER={user}"
     users = (DIRECTORY / "sysusers.conf").read_text(encoding="utf-8")
     for unit in UNITS:
         assert re.search(rf"^u {value(unit, 'User')} ", users, flags=re.MULTILINE)
