@@ -132,12 +132,13 @@ def _steps(place: Place, stands: Standing, leases: Leases) -> Iterator[Step]:
         note = "what was lent before the start is not known: floor until no lease of then can be in use"
         yield Step("memory_lost", stands.limit_mw, "powerd", note, leases.wait_until_boot_s)
         return
-    if mw < place.floor_mw:
-        mw = place.floor_mw
-        yield Step("host_floor", mw, f"rack.hosts.{place.host}", "recalled watts are awaited")
     if stands.part_mw:
+        mw -= stands.part_mw
         note = f"gives up {watts(stands.part_mw):g} W for hosts that follow a higher budget"
-        yield Step("compensation", mw - stands.part_mw, "powerd", note)
+        yield Step("compensation", mw, "powerd", note)
+    if mw < place.floor_mw:
+        note = "recalled watts are awaited" if stands.cap_mw < place.floor_mw else "no host goes below it"
+        yield Step("host_floor", place.floor_mw, f"rack.hosts.{place.host}", note)
 
 
 def _about_promise(promise: Promise, leases: Leases) -> str:

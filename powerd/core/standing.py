@@ -1,7 +1,7 @@
 """How this host stands with the others: what it may draw, what of that is borrowed, and what it lends.
 
     cap   = entitlement + borrowed - lent
-    limit = max(floor, cap) - what is given up for a host that cannot be reached
+    limit = max(floor, cap - what is given up for a host that cannot be reached)
 
 Decided before the writes; `word` says afterwards what of it came true. Borrowed watts are never lent, and a
 host that uses a lease lends nothing (docs/leases.md).
@@ -81,7 +81,7 @@ def standing(place: Place, leases: Leases, rules: LeaseRules, boot_s: float) -> 
         lent_mw=lent_mw,
         cap_mw=cap_mw,
         part_mw=part_mw,
-        limit_mw=max(place.floor_mw, cap_mw) - part_mw,
+        limit_mw=max(place.floor_mw, cap_mw - part_mw),
         end_boot_s=end_boot_s,
         step_down_boot_s=end_boot_s - rules.lead_s,
     )
