@@ -62,7 +62,7 @@ def _headline(status: Document, code: ExitCode) -> Text:
 def _facts(status: Document) -> RenderableType:
     """Return budget, chain and GPUs, one line each, and what passes between the hosts of the rack."""
     budget = status["budget"]
-    chain = " > ".join(f"{step['rule'].replace('_', ' ')} {watts(step['watts'])}" for step in budget["chain"])
+    steps = [f"{step['rule'].replace('_', ' ')} {watts(step['watts'])}" for step in _last_of_each(budget)]
     lease = budget["lease"]
     if lease is None:
         held = "no controller's budget is in force"
@@ -71,7 +71,7 @@ def _facts(status: Document) -> RenderableType:
         held = f"{lease['source']} {asked}, {lease['remaining_s']:.0f} s left (message {lease['seq']})"
     table = Table.grid(padding=(0, 2))
     table.add_row("lease", held)
-    table.add_row("chain", Text(chain))
+    table.add_row("chain", Text(" > ".join(steps)))
     table.add_row(
         "GPUs",
         f"may draw {watts(budget['gpus_watts'])}, given {watts(budget['allocated_watts'])}, "
@@ -80,6 +80,14 @@ def _facts(status: Document) -> RenderableType:
     for name, text in _between_hosts(status):
         table.add_row(name, Text(text))
     return table
+
+
+def _last_of_each(budget: Document) -> Iterator[Document]:
+    """Yield the last step of each rule: a host may lend to many others."""
+    steps = budget["chain"]
+    for step, after in zip(steps, [*steps[1:], None], strict=True):
+        if after is None or after["rule"] != step["rule"]:
+            yield step
 
 
 def _between_hosts(status: Document) -> Iterator[tuple[str, str]]:

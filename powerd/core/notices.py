@@ -103,9 +103,9 @@ def about_peers(
 def _about_memory(place: Place, leases: Leases, boot_s: float) -> Notice:
     """Tell that the floor holds, and for what; longer than the wait only if somebody has to act."""
     held = f"what was lent before the start is not known: floor, {watts(place.floor_mw):g} W,"
-    left_s = leases.wait_until_boot_s - boot_s
-    if left_s > 0:
-        return Notice("lease_memory_lost", Severity.INFO, f"{held} for {left_s:.0f} s more")
+    if boot_s < leases.wait_until_boot_s:
+        wait_s = leases.wait_until_boot_s - leases.started_boot_s
+        return Notice("lease_memory_lost", Severity.INFO, f"{held} for the {wait_s:.0f} s after it")
     others = _names(peer for peer in leases.peers.values() if peer.roster != place.roster)
     until = f"{others} and this host have the same [rack]" if others else "a budget is heard"
     return Notice("floor_held", Severity.WARNING, f"{held} until {until}")

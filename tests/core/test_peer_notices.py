@@ -104,7 +104,7 @@ def test_lost_memory_tells_the_floor_and_how_long_it_holds() -> None:
     lost = recall(None, RACK, RULES, at(NOW_S))
     [notice] = told(leases=lost, boot_s=NOW_S + 3)
     assert (notice.event, notice.severity) == ("lease_memory_lost", Severity.INFO)
-    assert notice.text.endswith("floor, 1000 W, for 17 s more")
+    assert notice.text.endswith("floor, 1000 W, for the 20 s after it")
 
 
 @pytest.mark.parametrize(
