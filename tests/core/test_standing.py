@@ -15,7 +15,6 @@ from tests.core.make import W
 from tests.core.make_leases import (
     HOSTS,
     PEER_EPOCH,
-    RACK,
     RULES,
     heard_budget,
     leases,
