@@ -75,7 +75,7 @@ def tend(leases: Leases, rack: Rack, boot_s: float, *, roster: str, knows_budget
         knows_budget: a budget was heard since the start, or remembered, or none can be in force any more.
     """
     leases = expire(leases, boot_s)
-    if leases.is_lost and boot_s >= leases.wait_until_boot_s and knows_budget:
+    if leases.is_lost and boot_s > leases.wait_until_boot_s and knows_budget:
         # A peer that goes by another roster may be right: then this host's share may be too large.
         leases = replace(leases, is_lost=any(peer.roster != roster for peer in leases.peers.values()))
     if leases.formers and not leases.promises and _all_agree(rack, leases.peers, roster):

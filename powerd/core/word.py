@@ -138,7 +138,7 @@ def _over_mw(cap_mw: MilliWatts, worst_mw: MilliWatts | None, leases: Leases) ->
 
 def _may_use_what_is_forgotten(leases: Leases, rules: LeaseRules, boot_s: float) -> bool:
     """Say whether limits from before this start may rest on leases that its first message would end."""
-    return not leases.seq and boot_s < leases.started_boot_s + rules.forget_s
+    return not leases.seq and boot_s <= leases.started_boot_s + rules.forget_s
 
 
 def _lends(standing: Standing, *, fits: bool) -> tuple[Lend, ...]:
