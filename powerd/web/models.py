@@ -111,6 +111,7 @@ class PeerView(Document):
     spare_watts: float | None = Field(description="What it could lend, with what it has lent")
     lent_watts: float | None = Field(description="What it counts as lent, to all hosts together")
     worst_case_watts: float | None = Field(description="The most it may draw; null if it does not know")
+    draw_watts: float | None = Field(description="What it draws; null if it does not know or is silent")
     over_watts: float | None = Field(
         description="How far that is above its share, with what it borrows and without what it lends"
     )

@@ -62,10 +62,10 @@ def _obstacle(snapshot: Snapshot) -> str:
 def _peer(snapshot: Snapshot, name: str, state: HostState | None, now: Now) -> PeerView:
     if state is None:
         return PeerView.model_validate({**dict.fromkeys(PeerView.model_fields), "host": name, "live": False})
-    budget = state.budget
+    budget, live = state.budget, snapshot.is_live(state, now)
     return PeerView(
         host=name,
-        live=snapshot.is_live(state, now),
+        live=live,
         age_s=max(0.0, now.boot_s - state.received_boot_s),
         roster_agrees=state.roster == snapshot.decision.place.roster,
         taking_part=state.is_leasing,
@@ -75,6 +75,7 @@ def _peer(snapshot: Snapshot, name: str, state: HostState | None, now: Now) -> P
         spare_watts=watts(state.spare_mw),
         lent_watts=watts(state.lent_mw),
         worst_case_watts=_mw(state.worst_case_mw),
+        draw_watts=_mw(state.measured_mw if live else None),
         over_watts=watts(state.over_mw),
         budget=None if budget is None else PeerBudget(source=budget.source, watts=_mw(budget.mw)),
     )

@@ -81,6 +81,13 @@ def test_a_host_tells_what_it_can_and_what_it_goes_by() -> None:
     assert (other.roster_agrees, other.taking_part, other.budget) == (False, False, None)
 
 
+def test_what_a_silent_host_draws_is_not_known_any_more() -> None:
+    heard = [host.peer("r17-n1", -0.5, measured_mw=5_000_000)]
+    made = host.snapshot(host.decided(heard))
+    assert shown(made).peers[0].draw_watts == 5000
+    assert shown(made, 60).peers[0].draw_watts is None
+
+
 def test_lost_memory_shows_how_long_the_floor_holds_and_that_it_takes_no_part() -> None:
     """It started 15 s ago."""
     status = shown(host.snapshot(host.decided(memory=None)))
