@@ -36,6 +36,7 @@ class Facility:
     Attributes:
         topic: where budgets go.
         grants: what `grant` published, oldest first.
+        seq: of the last message that was made.
     """
 
     def __init__(self, port: int) -> None:
@@ -43,18 +44,18 @@ class Facility:
         self.grants: list[Grant] = []
         self._port = port
         self._epoch = int(time.time() * 1000)
-        self._seq = 0
+        self.seq = 0
         self._client: mqtt.Client | None = None
 
     def budget(self, watts: float | None, lease_s: float, **overrides: Any) -> dict[str, Any]:
         """Return the next message; `overrides` replace or add fields, and `...` as a value takes one away."""
-        self._seq += 1
+        self.seq += 1
         issued_s = overrides.pop("issued_s", time.time())
         message = {
             "v": 1,
             "source": "facility-a",
             "epoch": self._epoch,
-            "seq": self._seq,
+            "seq": self.seq,
             "issued_at": rfc3339(issued_s),
             "valid_until": rfc3339(issued_s + lease_s),
             "rack": RACK,

@@ -97,14 +97,17 @@ class Host:
 
     def start_guard(self) -> None:
         """Start the guard and wait until it serves its socket."""
-        said = self.guard.log.count("listening on")
         self.guard.start()
-        self.wait_for(lambda: self.guard.log.count("listening on") > said, what="the guard to listen")
+        self.wait_for(self.guard_listens, what="the guard to listen")
 
     def start_daemon(self, *arguments: str) -> None:
         """Start the daemon and wait until it is connected and `readyz` says so."""
         self.daemon.start(*arguments)
         self.wait_for(self.is_ready, what="the daemon to be ready and connected")
+
+    def guard_listens(self) -> bool:
+        """Say whether the guard serves its socket."""
+        return "listening on" in self.guard.log_of_run
 
     def is_ready(self) -> bool:
         """Say whether `readyz` says so, and the daemon is connected to the broker."""

@@ -26,6 +26,7 @@ class Process:
         self.command = tuple(command)
         self.environment = dict(environment)
         self._log = log
+        self._log_begins = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -43,10 +44,16 @@ class Process:
         """Return what all runs wrote so far."""
         return self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
 
+    @property
+    def log_of_run(self) -> str:
+        """Return what the last run wrote so far."""
+        return self.log[self._log_begins :]
+
     def start(self, *extra: str, environment: Mapping[str, str] | None = None) -> None:
         """Start it, with further arguments and variables for this run; does not wait until it serves."""
         if self.running:
             raise RuntimeError(f"{self.command} is already running")
+        self._log_begins = len(self.log)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*self.command, *extra],

@@ -1,0 +1,111 @@
+"""An observer of a whole rack from outside: replays all write logs on one clock against the budgets granted.
+
+It knows what was published and what was written, and nothing of what powerd thinks. One claim holds in every
+test with a rack, whatever happens in it (docs/leases.md): the sum of what the hosts may draw is at most what
+the newest budget allows, or one that may still have been in force at some host X = T + g + G ago (theorem B);
+as long as budgets do not fall, these are the same (theorem A).
+"""
+
+from collections.abc import Iterator
+from heapq import merge
+from itertools import pairwise
+from typing import NamedTuple
+
+from tests.daemon.facility import Grant
+from tests.daemon.host import OVERHEAD_WATTS, Host
+from tests.daemon.rack import FAILSAFE_WATTS, Rack, entitlement_mw, usable_mw
+from tests.daemon.waiting import boot_s
+
+
+class Moment(NamedTuple):
+    """What each host may draw from one moment on, overhead included."""
+
+    boot_s: float
+    worst_mw: dict[str, int]
+
+    @property
+    def sum_mw(self) -> int:
+        """Return what they may draw together."""
+        return sum(self.worst_mw.values())
+
+
+def history(rack: Rack, since_boot_s: float = 0.0) -> list[Moment]:
+    """Return how it went, oldest first, a moment per change of a limit; the first one is `since_boot_s`."""
+    changes = merge(*map(_changes, rack.hosts.values()))
+    worst_mw: dict[str, int] = {}
+    moments = [Moment(since_boot_s, worst_mw)]
+    for at_boot_s, name, gpus_mw in changes:
+        worst_mw = {**worst_mw, name: OVERHEAD_WATTS * 1000 + gpus_mw}
+        if at_boot_s <= since_boot_s:
+            moments = []
+        moments.append(Moment(max(at_boot_s, since_boot_s), worst_mw))
+    return moments
+
+
+def _changes(host: Host) -> list[tuple[float, str, int]]:
+    return [(each.boot_ns / 1e9, host.name, each.enforced_mw) for each in host.gpus.limit_sums()]
+
+
+def violations(rack: Rack, since_boot_s: float) -> Iterator[str]:
+    """Yield every time at which the hosts might have drawn more together than any budget allowed."""
+    bounds = Bounds(rack)
+    for moment in _with_looks(history(rack, since_boot_s), [*bounds.lapses_boot_s, boot_s()]):
+        allowed_mw = bounds.allowed_mw(moment.boot_s)
+        if moment.sum_mw > allowed_mw:
+            each = ", ".join(f"{name} {mw / 1000:g}" for name, mw in moment.worst_mw.items())
+            yield f"{moment.boot_s:.3f}: {moment.sum_mw / 1000:g} W of {allowed_mw / 1000:g} W ({each})"
+
+
+def _with_looks(moments: list[Moment], times_boot_s: list[float]) -> Iterator[Moment]:
+    """Yield the moments, and what holds at other times too: at each of these the bound may have fallen."""
+    looks = [Moment(each, {}) for each in times_boot_s if moments[0].boot_s < each <= boot_s()]
+    worst_mw: dict[str, int] = {}
+    for moment in merge(moments, sorted(looks), key=lambda moment: moment.boot_s):
+        worst_mw = moment.worst_mw or worst_mw
+        yield Moment(moment.boot_s, worst_mw)
+
+
+class Bounds:
+    """What theorem B allows, from the budgets that were published by now.
+
+    A budget is in force somewhere until every host was seen to follow a newer one, and at most for its lease
+    and the guard's bound.
+
+    Attributes:
+        lapses_boot_s: times at which a budget has just ceased to count.
+    """
+
+    def __init__(self, rack: Rack) -> None:
+        self._guard_bound_s = rack.times.guard_bound_s
+        self._followed = list(rack.followed)
+        self._counts = [
+            (grant, self._over_boot_s(number, grant) + rack.times.memory_s)
+            for number, grant in enumerate(rack.grants, 1)
+        ]
+        self.lapses_boot_s = [until_boot_s + 0.001 for _, until_boot_s in self._counts]
+
+    def allowed_mw(self, at_boot_s: float) -> int:
+        """Return the largest sum that may be justified at a moment."""
+        known = [
+            grant.watts
+            for grant, until_boot_s in self._counts
+            if grant.published_boot_s <= at_boot_s <= until_boot_s
+        ]
+        return max(usable_mw(watts) for watts in (*known, FAILSAFE_WATTS) if watts is not None)
+
+    def _over_boot_s(self, number: int, grant: Grant) -> float:
+        """Return from when on no host goes by a budget any more."""
+        replaced = (seen_boot_s for seen_boot_s, count in self._followed if count > number)
+        return min(next(replaced, float("inf")), grant.end_boot_s + self._guard_bound_s)
+
+
+def borrowing(rack: Rack, since_boot_s: float) -> float:
+    """Return the watt-seconds that hosts might draw beyond their own entitlement under the newest budget."""
+    moments = history(rack, since_boot_s)
+    total = 0.0
+    for moment, after in pairwise(moments):
+        newest = [grant for grant in rack.grants if grant.published_boot_s <= moment.boot_s]
+        own_mw = entitlement_mw(newest[-1].watts or 0.0) if newest else 0
+        beyond_mw = sum(max(0, mw - own_mw) for mw in moment.worst_mw.values())
+        total += beyond_mw / 1000 * (after.boot_s - moment.boot_s)
+    return total
