@@ -1,0 +1,274 @@
+"""One run of a host's daemon: the real controller, runtime file and messages, put together as `app` does it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from powerd import runtime_file
+from powerd.controller import Controller, Options, Report
+from powerd.core.decide import Decision
+from powerd.core.host_state import HostState
+from powerd.core.leases import Leases
+from powerd.core.memory import recall
+from powerd.core.model import Now, Plan
+from powerd.core.state import Config, initial_state
+from powerd.errors import SignalRejectedError
+from powerd.guard.client import PlanReport
+from powerd.host_gpus import HostGpus
+from powerd.reporter import remembered
+from powerd.signals.host_state import parse_host_state
+from powerd.signals.native import parse_budget
+from powerd.signals.report import HostReport
+from powerd.snapshot import BusStatus
+from tests.cluster.guard import GuardService, SimGuard
+from tests.cluster.network import Client
+from tests.cluster.world import HostClock, Process, World
+
+SITE, RACK = "s", "r"
+BUDGET_TOPIC = "budget"
+_BUS = BusStatus("simulated", connected=True)
+
+
+@dataclass(slots=True)
+class Disk:
+    """Where the runtime file is.
+
+    Attributes:
+        latency_s: how long writing takes.
+        is_read_only: writing fails.
+    """
+
+    directory: Path
+    boot_id: str = "boot-1"
+    latency_s: float = 0.0
+    is_read_only: bool = False
+
+
+class StateReader:
+    """Reads each payload once for all receivers: they would all come to the same record.
+
+    Args:
+        config: of any host of the rack.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._names = [host.name for host in config.rack.hosts]
+        self._hard_limit_mw = config.rack.hard_limit_mw
+        self._last: dict[str, tuple[bytes, HostState]] = {}
+
+    def read(self, host: str, payload: bytes, received_boot_s: float) -> HostState:
+        """Return what a host says."""
+        known = self._last.get(host)
+        if known is None or known[0] is not payload:
+            state = parse_host_state(
+                payload,
+                host=host,
+                rack=RACK,
+                hosts=self._names,
+                hard_limit_mw=self._hard_limit_mw,
+                received_boot_s=received_boot_s,
+            )
+            known = self._last[host] = (payload, state)
+        return replace(known[1], received_boot_s=received_boot_s)
+
+
+class Watcher(Protocol):
+    """Who looks on."""
+
+    def decided(self, daemon: "Daemon", plan: Plan) -> None:
+        """A plan is about to be sent."""
+
+    def arrived(self, daemon: "Daemon", plan: Plan, *, accepted: bool) -> None:
+        """A plan has come to the guard."""
+
+    def done(self, daemon: "Daemon", plan: Plan, report: PlanReport) -> None:
+        """A plan was carried out."""
+
+    def reported(self, daemon: "Daemon", report: Report) -> None:
+        """An iteration has ended."""
+
+    def heard_budget(self, mw: int | None) -> None:
+        """A budget has come in."""
+
+
+class WatchedController(Controller):
+    """The real one, which also shows what it decided last."""
+
+    decided: Decision
+
+    def _decide(self, *args: Any, **named: Any) -> Decision:
+        self.decided = super()._decide(*args, **named)
+        return self.decided
+
+
+class Daemon:
+    """One run of the daemon, from its start until it is killed.
+
+    Attributes:
+        controller: the real one.
+        pause_before_plan_s: the next plan waits for so long between being decided and being sent, with
+            everything else in the process.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        clock: HostClock,
+        config: Config,
+        *,
+        period_s: float,
+        disk: Disk,
+        guard: GuardService,
+        guard_delay_s: Callable[[], float],
+        call_deadline_s: float,
+        client: Client,
+        reader: StateReader,
+        watcher: Watcher,
+    ) -> None:
+        self.process = Process(world, clock)
+        self.process.loop.executor = self._in_thread
+        self.pause_before_plan_s = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._world = world
+        self._clock = clock
+        self._config = config
+        self._disk = disk
+        self._client = client
+        self._reader = reader
+        self._watcher = watcher
+        self._guard = SimGuard(world, guard, self.process, guard_delay_s, self)
+        state = initial_state(*self._memory())
+        self._host_report = HostReport(host=config.host, rack=RACK, epoch=state.leases.epoch)
+        self.keeper = runtime_file.Keeper(disk.directory, disk.boot_id, self._on_file)
+        self.keeper.keep(remembered(state, config.rack))
+        self.controller = WatchedController(
+            Options(SITE, RACK, config.host, "enforce", period_s),
+            config,
+            state,
+            clock=self,
+            gpus=HostGpus(
+                self._guard, self, read_within_s=call_deadline_s + 0.6, plan_within_s=2 * call_deadline_s + 1
+            ),
+            report=self._report,
+            bus_status=lambda: _BUS,
+            may_remember=lambda: self.keeper.works,
+        )
+        client.deliver = self._deliver
+        self.process.call(self._begin)
+
+    def now(self) -> Now:
+        """Return the present by the host's clocks."""
+        clock = self._clock
+        wall_s = EPOCH_S + self._world.now_s + clock.wall_offset_s
+        return Now(clock.boot_s, wall_s, clock.wall_synced)
+
+    @property
+    def leases(self) -> Leases:
+        """Return what the daemon knows of its dealings."""
+        return self.controller._state.leases
+
+    def kill(self) -> None:
+        """End it, in whatever it does; what it has sent is on its way."""
+        self._client.forget()
+        self.process.kill()
+        self._guard.abandon()
+
+    def errors(self) -> list[str]:
+        """Return what failed in it that should not have."""
+        ended = [repr(task.exception()) for task in self._tasks if task.done()]
+        return ended + [repr(error) for error in self.process.loop.errors]
+
+    async def before_plan(self, plan: Plan) -> None:
+        """Let a plan be noted, and perhaps have the process stand still before it is sent."""
+        self._watcher.decided(self, plan)
+        pause_s, self.pause_before_plan_s = self.pause_before_plan_s, 0.0
+        if pause_s:
+            self.process.pause()
+            self._world.after(pause_s, self.process.resume)
+            await asyncio.sleep(0)
+
+    def plan_arrived(self, plan: Plan, *, accepted: bool) -> None:
+        """Note that the guard has a plan, or refuses it."""
+        self._watcher.arrived(self, plan, accepted=accepted)
+
+    def plan_done(self, plan: Plan, report: PlanReport) -> None:
+        """Note that the guard has carried out a plan."""
+        self._watcher.done(self, plan, report)
+
+    def _begin(self) -> None:
+        for part in (self.controller.run(), self.keeper.run()):
+            self._tasks.append(self.process.loop.create_task(part))
+
+    def _memory(self) -> tuple[Any, ...]:
+        """Return what the daemon starts with: as `app` has it."""
+        try:
+            known = runtime_file.load(self._disk.directory, self._disk.boot_id)
+        except (OSError, ValueError):
+            known = runtime_file.NOTHING
+        now, config = self.now(), self._config
+        leases = recall(known.leases, config.rack, config.leases, now, of_this_boot=known.of_this_boot)
+        return now, known.timeline, known.cap_mw, leases
+
+    def _in_thread(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Do what the daemon hands to a thread: writing its file. A killed one may have done it or not."""
+        future: asyncio.Future[Any] = self.process.loop.create_future()
+        disk = self._disk
+
+        def write() -> None:
+            if not self.process.is_alive:
+                return
+            if disk.is_read_only:
+                answer: Any = OSError("read-only file system")
+            else:
+                answer = work()
+            self._world.after(disk.latency_s / 2, self.process.call, _settle, future, answer)
+
+        self._world.after(disk.latency_s / 2, write)
+        return future
+
+    def _on_file(self, error: OSError | None) -> None:
+        self._world.history.note(self._config.host, f"runtime file: {error or 'works'}")
+
+    def _report(self, report: Report) -> None:
+        if not self.process.is_alive:
+            return
+        self._watcher.reported(self, report)
+        memory = remembered(report.state, self._config.rack)
+        if report.message is None:
+            self.keeper.keep(memory)
+            return
+        payload = self._host_report.state(report.snapshot, report.message)
+        self.keeper.say(memory, partial(self._client.publish, self._config.host, payload))
+
+    def _deliver(self, topic: str, payload: bytes, retained: bool) -> None:
+        self.process.call(self._on_message, topic, payload, retained)
+
+    def _on_message(self, topic: str, payload: bytes, retained: bool) -> None:
+        if topic != BUDGET_TOPIC:
+            self.controller.submit_state(self._reader.read(topic, payload, self._clock.boot_s))
+            return
+        hard_limit_mw = self._config.rack.hard_limit_mw
+        try:
+            message = parse_budget(
+                payload, rack=RACK, hard_limit_mw=hard_limit_mw, retained=retained, received=self.now()
+            )
+        except SignalRejectedError as error:
+            raise AssertionError(f"the facility's budget was rejected: {error}") from error
+        self._watcher.heard_budget(message.mw)
+        self.controller.submit(message)
+
+
+# When the world began, on a wall clock that is right.
+EPOCH_S = 1_763_690_000.0
+
+
+def _settle(future: asyncio.Future[Any], answer: Any) -> None:
+    if future.done():
+        return
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
