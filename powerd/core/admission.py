@@ -73,10 +73,12 @@ def adopt(timeline: Timeline, heard: HeardBudget, rules: AdmissionRules, boot_s:
         or (governs.mw is not None and heard.mw >= governs.mw)
     ):
         return timeline
-    if old is not None and (heard.epoch, heard.seq) <= (old.epoch, old.seq):
-        return timeline
-    mw = heard.mw if old is None else min(heard.mw, old.mw)
-    ceiling = Ceiling(heard.epoch, heard.seq, mw, boot_s + rules.max_lease_s, HEARSAY)
+    mw, until_boot_s = heard.mw, boot_s + rules.max_lease_s
+    if old is not None:
+        if (heard.epoch, heard.seq) <= (old.epoch, old.seq):
+            return timeline
+        mw, until_boot_s = min(mw, old.mw), max(until_boot_s, old.until_boot_s)
+    ceiling = Ceiling(heard.epoch, heard.seq, mw, until_boot_s, HEARSAY)
     return replace(timeline, ceilings={**timeline.ceilings, heard.source: ceiling})
 
 

@@ -7,7 +7,10 @@ counter runs while the load is above.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from powerd.core.confirm import confirm
 from powerd.core.decide import Decision, decide
+from powerd.core.host_state import HostState
+from powerd.core.memory import keep, recall
 from powerd.core.model import Capability, Constraints, GpuReading, GpuState, Now, Outcome, Result, Write
 from powerd.core.overhead import OverheadSample
 from powerd.core.state import Config, Inputs, State, initial_state
@@ -86,12 +89,14 @@ class Bench:
 
     Attributes:
         sums_mw: sum of all GPUs' limits before, between and after the writes of the last tick.
+        message: what the last tick said to the hosts of the rack; None if nothing was due.
     """
 
     config: Config
     gpus: list[BenchGpu] = field(default_factory=lambda: [BenchGpu(i) for i in range(4)])
     state: State = field(default_factory=lambda: initial_state(at(0.0)))
     sums_mw: list[int] = field(default_factory=list)
+    message: HostState | None = None
 
     @property
     def limits(self) -> list[int]:
@@ -108,21 +113,32 @@ class Bench:
         *messages: BudgetMessage,
         operator_mw: int | None = None,
         overhead: OverheadSample | None = None,
+        states: tuple[HostState, ...] = (),
+        may_lease: bool = True,
     ) -> Decision:
-        """Sample, decide, write; where a write failed, decide again at the same moment. Return the first."""
+        """Sample, decide, write; where a write failed, decide again at the same moment. Return the first.
 
-        def once(heard: tuple[BudgetMessage, ...], outcomes: tuple[Outcome, ...]) -> Decision:
-            inputs = Inputs(self.read(now), heard, outcomes, overhead, operator_mw)
+        Where there are peers, say then what may be said.
+        """
+
+        def once(
+            heard: tuple[BudgetMessage, ...],
+            outcomes: tuple[Outcome, ...],
+            states: tuple[HostState, ...] = (),
+        ) -> Decision:
+            inputs = Inputs(self.read(now), heard, outcomes, overhead, operator_mw, states, may_lease)
             decision, self.state = decide(inputs, self.state, now, self.config)
             return decision
 
         self.sums_mw = [sum(gpu.limit_mw for gpu in self.gpus)]
-        first = decision = once(messages, ())
+        first = decision = once(messages, (), states)
         for _ in range(MAX_PLANS):
             outcomes = tuple(self.execute(decision.plan.cuts, decision.plan.raises))
             if not any(outcome.result in (Result.FAILED, Result.SKIPPED) for outcome in outcomes):
                 break
             decision = once((), outcomes)
+        if self.config.has_peers:
+            self.message, self.state = confirm(decision, self.read(now), self.state, now, self.config)
         return first
 
     def until(self, end: Now, every_s: float = 1.0) -> Decision:
@@ -142,10 +158,12 @@ class Bench:
 
     def restart(self, now: Now, *, forget: bool = False) -> None:
         """Start the daemon again, with what it remembered or without."""
+        rack, rules = self.config.rack, self.config.leases
         if forget:
-            self.state = initial_state(now)
+            self.state = initial_state(now, leases=recall(None, rack, rules, now))
         else:
-            self.state = initial_state(now, self.state.timeline, self.state.ramp.cap_mw)
+            leases = recall(keep(self.state.leases, rack), rack, rules, now)
+            self.state = initial_state(now, self.state.timeline, self.state.ramp.cap_mw, leases)
 
     def _write(self, write: Write) -> Outcome:
         outcome = next(gpu for gpu in self.gpus if uuid(gpu.index) == write.uuid).write(write)

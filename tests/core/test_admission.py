@@ -2,8 +2,9 @@
 
 import pytest
 
-from powerd.core.admission import AdmissionRules, admit
-from powerd.core.timeline import BudgetMessage, Timeline, Verdict, VerdictKind
+from powerd.core.admission import AdmissionRules, admit, adopt
+from powerd.core.host_state import HeardBudget
+from powerd.core.timeline import HEARSAY, BudgetMessage, Ceiling, Timeline, Verdict, VerdictKind
 from tests.core.make import W, at, budget
 
 RULES = AdmissionRules(hard_limit_mw=6000 * W)
@@ -231,3 +232,80 @@ def test_no_one_can_fill_the_memory_with_senders(age_s: float) -> None:
     assert "c" not in timeline.seen.keys() | timeline.ceilings.keys()
     _, verdict = admit(timeline, budget(4000, 2, NOW, source="a"), rules, None)
     assert verdict.kind is VerdictKind.ACCEPTED
+
+
+# A budget that only a peer has heard
+
+
+def hearsay(watts: float | None, seq: int, *, source: str = "facility-a", epoch: int = 1) -> HeardBudget:
+    mw = None if watts is None else round(watts * W)
+    return HeardBudget(source, epoch, seq, mw, lease_s=50.0)
+
+
+def adopted(timeline: Timeline, *heard: HeardBudget, boot_s: float = 1001.0) -> Timeline:
+    for one in heard:
+        timeline = adopt(timeline, one, RULES, boot_s)
+    return timeline
+
+
+def test_a_lower_budget_that_only_a_peer_has_heard_is_a_lid_and_extends_no_lease() -> None:
+    before, _ = hear(budget(4000, 3, NOW))
+    after = adopted(before, hearsay(3000, 4))
+    assert after.ceilings == {"facility-a": Ceiling(1, 4, 3000 * W, 1301.0, HEARSAY)}
+    assert (after.statements, after.seen) == (before.statements, before.seen)
+
+
+@pytest.mark.parametrize(
+    "heard",
+    [
+        hearsay(3000, 3),  # not newer than what was received
+        hearsay(3000, 99, epoch=0),
+        hearsay(4000, 4),  # not lower
+        hearsay(5000, 4),
+        hearsay(None, 4),
+        hearsay(3000, 4, source="unknown"),  # nobody this host has heard
+        hearsay(3000, 4, source="facility-b"),  # known, and does not govern
+    ],
+)
+def test_nothing_else_is_believed_from_hearsay(heard: HeardBudget) -> None:
+    before, _ = hear(budget(4000, 3, NOW), budget(3500, 1, NOW, source="facility-b", priority=200))
+    assert adopted(before, heard) == before
+
+
+def test_without_a_controller_hearsay_counts_for_nothing() -> None:
+    """The failsafe holds then, on this host's own account."""
+    before, _ = hear(budget(4000, 3, NOW))
+    silent = Timeline(seen=before.seen)
+    assert adopted(silent, hearsay(3000, 4)) == silent
+
+
+def test_where_the_controller_sets_no_limit_any_is_lower() -> None:
+    before, _ = hear(budget(None, 3, NOW))
+    assert adopted(before, hearsay(5900, 4)).ceilings["facility-a"].mw == 5900 * W
+
+
+def test_the_same_hearsay_from_every_peer_does_not_prolong_the_lid() -> None:
+    before, _ = hear(budget(4000, 3, NOW))
+    once = adopted(before, hearsay(3000, 4))
+    assert adopted(once, hearsay(3000, 4), hearsay(2900, 4), boot_s=1100.0) == once
+
+
+def test_newer_hearsay_lowers_a_lid_and_never_lifts_it() -> None:
+    before, _ = hear(budget(4000, 3, NOW))
+    assert adopted(before, hearsay(3000, 4), hearsay(2500, 5)).ceilings["facility-a"].mw == 2500 * W
+    assert adopted(before, hearsay(3000, 4), hearsay(3500, 5)).ceilings["facility-a"].mw == 3000 * W
+
+
+def test_hearsay_does_not_shorten_what_a_doubtful_message_holds() -> None:
+    before, _ = hear(budget(5000, 3, NOW), budget(3000, 4, NOW, age_s=61))
+    lid = adopted(before, hearsay(4000, 5)).ceilings["facility-a"]
+    assert (lid.mw, lid.until_boot_s) == (3000 * W, 1000.0 + RULES.lower_only_hold_s)
+
+
+def test_the_word_of_its_source_lifts_the_lid_of_hearsay() -> None:
+    before, _ = hear(budget(4000, 3, NOW))
+    timeline = adopted(before, hearsay(3000, 4))
+    after, _ = admit(timeline, budget(3000, 4, at(1002.0)), RULES, None)
+    assert (after.ceilings, after.statements["facility-a"].mw) == ({}, 3000 * W)
+    late, _ = admit(timeline, budget(3900, 3, at(1002.0), epoch=1), RULES, None)
+    assert late.ceilings == timeline.ceilings, "an older one does not"

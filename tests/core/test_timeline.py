@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from powerd.core.timeline import Ceiling, Seen, Statement, Timeline, governing, lapse
+from powerd.core.timeline import SILENT, Ceiling, Seen, Statement, Timeline, governing, lapse
 from tests.core.make import W
 
 
@@ -54,6 +54,18 @@ def test_a_lid_ends_too_but_keys_stay_for_ever() -> None:
     timeline = replace(of(), ceilings={"a": Ceiling(1, 1, 3000 * W, 7200.0, "expired")}, seen={"a": seen})
     assert lapse(timeline, 7199.0, 7200.0) == timeline
     assert lapse(timeline, 7200.0, 7200.0) == Timeline(seen={"a": seen})
+
+
+def test_when_the_strictest_source_falls_silent_its_last_word_stays_as_a_lid() -> None:
+    """Silence never raises the cap; what was not the strictest word leaves nothing behind."""
+    strict, lax = statement("a", 3000, end_boot_s=60.0), statement("b", 5000, end_boot_s=90.0)
+    after = lapse(of(strict, lax), 60.0, 7200.0)
+    assert after.statements == {"b": lax}
+    assert after.ceilings == {"a": Ceiling(1, 1, 3000 * W, 7260.0, SILENT)}
+    assert (
+        lapse(of(replace(strict, end_boot_s=90.0), replace(lax, end_boot_s=60.0)), 60.0, 7200.0).ceilings
+        == {}
+    )
 
 
 def test_a_source_that_asked_for_no_failsafe_lowers_none() -> None:
