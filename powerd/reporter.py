@@ -99,4 +99,4 @@ class Reporter:
 
 def remembered(state: State, rack: Rack) -> Remembered:
     """Return what must outlive the daemon."""
-    return Remembered(state.timeline, state.ramp.cap_mw, memory.keep(state.leases, rack))
+    return Remembered(state.timeline, state.known_cap_mw, memory.keep(state.leases, rack))

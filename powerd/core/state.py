@@ -97,6 +97,18 @@ class State:
     heard: frozenset[str] = frozenset()
     leases: Leases = field(default_factory=Leases)
 
+    @property
+    def known_cap_mw(self) -> MilliWatts | None:
+        """Return the rack cap that is to be remembered; None where none is known to have been in force.
+
+        A host that has lost its memory and has heard of no budget goes by the failsafe, at its floor: its
+        peers may keep to less.
+        """
+        phase = self.failsafe
+        if self.leases.is_lost and phase.phase is Phase.INIT and phase.held_mw is None:
+            return None
+        return self.ramp.cap_mw
+
 
 def initial_state(
     now: Now,

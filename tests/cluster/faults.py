@@ -67,7 +67,7 @@ class Adversary:
 
     def start(self) -> None:
         """Begin."""
-        for host in self._rack.hosts:
+        for host in self._rack.hosts if self._scenario.load_every_s else ():
             for gpu in host.plant.gpus.values():
                 self._later(self._scenario.load_every_s, lambda h=host, g=gpu: self._change_load(h, g))
         if self._scenario.fault_every_s:

@@ -82,6 +82,7 @@ def follows_older_messages(patch: Patch) -> None:
             known = real(replace(known, peers=peers), [state], host)
         return known
 
+    patch.setattr(leases, "hear", hear)
     patch.setattr(decide, "hear", hear)
 
 

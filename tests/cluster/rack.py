@@ -5,8 +5,8 @@ import logging
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -146,30 +146,34 @@ class SimulatedRack:
         )
 
 
-def run(scenario: Scenario, *, show: bool = False, prepare: Callable[[SimulatedRack], None] | None = None) -> Result:
+@contextlib.contextmanager
+def rack_of(scenario: Scenario, *, show: bool = False) -> Iterator[SimulatedRack]:
+    """Build a rack, with its files in memory, and take it down in the end."""
+    with tempfile.TemporaryDirectory(prefix="powerd-", dir=RAM) as directory:
+        rack = SimulatedRack(scenario, Path(directory))
+        rack.world.history.show = show
+        with quiet(rack.world.history):
+            yield rack
+            rack.stop()
+
+
+def run(scenario: Scenario, *, show: bool = False) -> Result:
     """Run a scenario with its faults.
 
     Args:
         show: print every event.
-        prepare: called before the start.
     """
-    with tempfile.TemporaryDirectory(prefix="powerd-", dir=RAM) as directory:
-        rack = SimulatedRack(scenario, Path(directory))
-        rack.world.history.show = show
+    with rack_of(scenario, show=show) as rack:
         adversary = Adversary(rack)
-        if prepare is not None:
-            prepare(rack)
         violation = ""
-        with quiet(rack.world.history):
-            try:
-                rack.start()
-                adversary.start()
-                rack.world.run_until(scenario.length_s)
-                violation = "; ".join(error for host in rack.hosts for error in host.errors())
-            except Violation as found:
-                violation = str(found)
-                rack.world.history.note("theorem", violation)
-            rack.stop()
+        try:
+            rack.start()
+            adversary.start()
+            rack.world.run_until(scenario.length_s)
+            violation = "; ".join(error for host in rack.hosts for error in host.errors())
+        except Violation as found:
+            violation = str(found)
+            rack.world.history.note("theorem", violation)
     history = rack.world.history
     return Result(
         seed=scenario.seed,
@@ -212,7 +216,3 @@ def quiet(history: History) -> Iterator[None]:
         sys.stderr = stderr
         structlog.configure(**before)
 
-
-def calm(scenario: Scenario) -> Scenario:
-    """Return the same rack on a day without faults."""
-    return replace(scenario, fault_every_s=0.0)

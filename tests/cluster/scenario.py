@@ -1,7 +1,8 @@
 """What a seed stands for: a rack, its parameters, and how bad its day is going to be."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
+from typing import Any
 
 from powerd.core.leases import LeaseRules
 from powerd.core.topology import Host, Rack
@@ -31,7 +32,7 @@ class Scenario:
         overheads_mw: of each host.
         knows_past: the hosts have run before: their runtime files are there.
         rates: of the hosts' boot clocks.
-        fault_every_s: mean time between faults; 0 = none.
+        load_every_s, fault_every_s: mean time between changes of a GPU's load, and between faults; 0 = none.
     """
 
     seed: int
@@ -56,6 +57,51 @@ class Scenario:
     weather: Weather
     load_every_s: float
     fault_every_s: float
+
+
+def even(
+    hosts: int, gpus: int, budget_w: int, *, failsafe_w: int | None = None, floor_w: int = 0, **changes: Any
+) -> Scenario:
+    """Return a rack of equal hosts on a calm day: GPUs of 100..700 W, 200 W of overhead per host.
+
+    Args:
+        failsafe_w: the least the rack can be brought to, unless said.
+        changes: of the other fields.
+    """
+    floor_mw = max(floor_w, 200 + 100 * gpus) * W
+    rack = Rack(
+        SITE,
+        RACK,
+        tuple(Host(f"h{i}", 1.0, floor_mw) for i in range(hosts)),
+        hard_limit_mw=hosts * (200 + 700 * gpus) * W,
+        failsafe_mw=hosts * floor_mw if failsafe_w is None else failsafe_w * W,
+        guard_band_pct=0.0,
+    )
+    plain = Scenario(
+        seed=0,
+        length_s=60.0,
+        rack=rack,
+        rules=LeaseRules(),
+        never_falls=True,
+        budgets_mw=(budget_w * W,),
+        budget_every_s=2.0,
+        budget_lease_s=60.0,
+        max_budget_lease_s=300.0,
+        failsafe_hold_s=7200.0,
+        dwell_s=0.0,
+        ramp_mw_per_s=1e9,
+        gpus=((GpuModel(100 * W, 700 * W, 50 * W),) * gpus,) * hosts,
+        overheads_mw=(200 * W,) * hosts,
+        rates=(1.0,) * hosts,
+        period_s=1.0,
+        hold_s=5.0,
+        idle_after_s=30.0,
+        warmup_s=10.0,
+        weather=Weather(),
+        load_every_s=0.0,
+        fault_every_s=0.0,
+    )
+    return replace(plain, **changes)
 
 
 def scenario(seed: int) -> Scenario:
