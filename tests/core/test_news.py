@@ -1,0 +1,113 @@
+"""When a host speaks: once a period, and at once what peers or people should not have to wait for."""
+
+from dataclasses import replace
+
+import pytest
+
+from powerd.core.host_state import HostState, Key
+from powerd.core.leases import Leases
+from powerd.core.place import Place
+from powerd.core.standing import standing
+from powerd.core.word import ALONE_S, BEAT, NEWS_MW, Reached, concerns, is_news, word
+from tests.core.make import W
+from tests.core.make_leases import EPOCH, PEER_EPOCH, RULES, hold, leases, lend, lent_to_us, place, says
+
+NOW_S = 101.0
+
+
+def spoken(
+    at: Place, known: Leases, *, aspects: str = "", boot_s: float = NOW_S
+) -> tuple[HostState | None, Leases]:
+    """Say what is due of a host whose limits have come to be all it is entitled to."""
+    reached = Reached(3000 * W, is_settled=True, aspects=aspects)
+    return word(standing(at, known, RULES, boot_s), at, reached, known, RULES, boot_s)
+
+
+@pytest.mark.parametrize(("peers", "every_s"), [(True, BEAT * RULES.publish_s), (False, BEAT * ALONE_S)])
+def test_without_news_a_message_goes_out_once_a_period(peers: bool, every_s: float) -> None:
+    at = place(want=3000, peers=peers, leasing=peers)
+    _, after = spoken(at, leases())
+    assert spoken(at, after, boot_s=NOW_S + every_s - 0.001) == (None, after)
+    message, later = spoken(at, after, boot_s=NOW_S + every_s)
+    assert message is not None
+    assert message.key == later.said.key == Key(EPOCH, 2)  # type: ignore[union-attr]
+
+
+def test_what_people_should_see_at_once_is_said_at_once_and_once() -> None:
+    at = place(want=3000)
+    _, after = spoken(at, leases(), aspects="limited")
+    assert spoken(at, after, aspects="limited")[0] is None
+    message, later = spoken(at, after, aspects="failsafe")
+    assert message is not None
+    assert spoken(at, later, aspects="failsafe")[0] is None
+
+
+SAID = says("h1", 3, epoch=EPOCH, lends=(lend("h2", 100),), holds=(hold(50, 4, donor="h3"),))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key": Key(EPOCH + 1, 1)},
+        {"rack_cap_mw": 8999 * W},
+        {"roster": "another"},
+        {"is_leasing": False},
+        {"lends": (lend("h2", 99),)},
+        {"lends": ()},
+        {"holds": (hold(49, 5, donor="h3"),)},
+        {"holds": ()},
+        {"want_mw": 3000 * W + NEWS_MW + 1},
+        {"spare_mw": NEWS_MW + 1},
+        {"over_mw": NEWS_MW + 1},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_peers_act_on_does_not_wait_for_the_period(change: dict[str, object]) -> None:
+    assert is_news(SAID, replace(SAID, **change))  # type: ignore[arg-type] # names of the class
+    assert is_news(replace(SAID, **change), SAID)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key": Key(EPOCH, 4)},
+        {"lends": (lend("h2", 100, 2),)},
+        {"holds": (hold(50, 5, donor="h3"),)},
+        {"want_mw": 3000 * W + NEWS_MW},
+        {"want_mw": 1000 * W},  # below its entitlement it wants nothing of others
+        {"spare_mw": NEWS_MW},
+        {"over_mw": NEWS_MW},
+        {"worst_case_mw": 0},
+        {"entitlement_mw": 3500 * W},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_trifles_wait(change: dict[str, object]) -> None:
+    assert not is_news(SAID, replace(SAID, **change))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "anybody", "with_spare"),
+    [
+        ({"key": Key(PEER_EPOCH + 1, 1)}, True, True),
+        ({"rack_cap_mw": 8999 * W}, True, True),
+        ({"roster": "another"}, True, True),
+        ({"is_leasing": False}, True, True),
+        ({"over_mw": NEWS_MW + 1}, True, True),
+        ({"want_mw": 3000 * W + NEWS_MW + 1}, False, True),
+        ({"spare_mw": NEWS_MW + 1}, False, True),
+        ({"lends": (lent_to_us(100),)}, True, True),
+        ({"lends": (lend("h3", 100),)}, False, False),
+        ({"lends": (lent_to_us(0),)}, False, False),
+        ({"holds": (hold(100, 1),)}, True, True),
+        ({"holds": (hold(100, 1, donor="h3"),)}, False, False),
+        ({}, False, False),
+    ],
+)
+def test_a_message_is_decided_on_at_once_by_those_whom_it_concerns(
+    change: dict[str, object], anybody: bool, with_spare: bool
+) -> None:
+    before = says("h2", 3)
+    after = replace(before, **change)  # type: ignore[arg-type]
+    assert concerns(before, after, "h1", lends=False) == anybody
+    assert concerns(before, after, "h1", lends=True) == with_spare
