@@ -18,12 +18,12 @@ from powerd.core.confirm import confirm
 from powerd.core.decide import Decision, decide, fits
 from powerd.core.host_state import HostState
 from powerd.core.model import Notice, Now, Outcome, Plan, Result, Severity, Write
+from powerd.core.news import concerns
 from powerd.core.overhead import OverheadSample
 from powerd.core.preflight import objections
 from powerd.core.state import Config, Inputs, State
 from powerd.core.timeline import BudgetMessage, Statement
 from powerd.core.units import watts
-from powerd.core.word import concerns
 from powerd.errors import ConfigError
 from powerd.host_gpus import HostGpus
 from powerd.problems import Problems

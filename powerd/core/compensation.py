@@ -11,6 +11,10 @@ from powerd.core.host_state import HeardBudget, HostState
 from powerd.core.topology import Rack
 from powerd.core.units import MilliWatts
 
+# A host that is heard is given this long to follow a new budget: it comes to all at the same time, and their
+# answers cross.
+ANSWER_S = 0.5
+
 
 def part_mw(
     rack: Rack,
@@ -21,6 +25,7 @@ def part_mw(
     rack_cap_mw: MilliWatts,
     lent_mw: MilliWatts,
     over_mw: MilliWatts,
+    since_boot_s: float,
     boot_s: float,
     silent_s: float,
 ) -> MilliWatts:
@@ -34,21 +39,26 @@ def part_mw(
         budget: the one that governs here. Without any there is no deficit: the failsafe is no news.
         rack_cap_mw: what the rack may draw in this host's view.
         lent_mw, over_mw: of this host.
+        since_boot_s: since when that cap has held.
     """
+    live = {name for name, peer in peers.items() if boot_s - peer.received_boot_s <= silent_s}
+    follows = {
+        name: rack_cap_mw
+        if name in live and boot_s < since_boot_s + ANSWER_S
+        else followed_mw(peer, rack, boot_s)
+        for name, peer in peers.items()
+    }
     usable_mw = rack.usable_mw(rack_cap_mw)
     agreed = rack.entitlements_mw(usable_mw)
     deficit_mw = sum(agreed.values()) - usable_mw + over_mw
     for name, peer in peers.items():
-        follows_mw = followed_mw(peer, rack, boot_s)
         deficit_mw += peer.over_mw
-        if follows_mw != rack_cap_mw and not knows_better(peer, budget):
-            deficit_mw += rack.entitlements_mw(rack.usable_mw(follows_mw))[name] - agreed[name]
+        if follows[name] != rack_cap_mw and not knows_better(peer, budget):
+            deficit_mw += rack.entitlements_mw(rack.usable_mw(follows[name]))[name] - agreed[name]
     if deficit_mw <= 0:
         return 0
     lent = {host: lent_mw}
-    for name, peer in peers.items():
-        if boot_s - peer.received_boot_s <= silent_s and followed_mw(peer, rack, boot_s) == rack_cap_mw:
-            lent[name] = peer.lent_mw
+    lent |= {name: peers[name].lent_mw for name in live if follows[name] == rack_cap_mw}
     sharers = [each for each in rack.hosts if each.name in lent]
     rooms = [
         (0, max(0, agreed[each.name] - each.floor_mw - lent[each.name]), float(each.share_units), 1)

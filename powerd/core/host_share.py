@@ -84,6 +84,7 @@ def _place(
         is_leasing=config.has_peers and inputs.may_lease and not view.is_trimmed,
         budget=_heard(view.statement, now),
         asked_mw=view.asked_mw,
+        since_boot_s=view.asked_since_boot_s,
         cap_mw=view.cap_mw,
         least_mw=sharing.floors_mw + overhead_mw,
         want_mw=sharing.wants_mw + overhead_mw,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from powerd.core.exchange import Trader, row
 from powerd.core.host_state import HostState, Lend
 from powerd.core.leases import LeaseRules, Leases
+from powerd.core.news import beat_is_due, is_much
 from powerd.core.place import Place
 from powerd.core.units import MilliWatts
 
@@ -71,11 +72,23 @@ def _steadied(
         return 0
     lend = leases.said.lent_to(borrower) if leases.said else None
     said_mw = lend.mw if lend else 0
-    if said_mw and abs(wish_mw - said_mw) < max(DEAD_BAND_MW, said_mw * DEAD_BAND_PCT // 100):
+    if said_mw and _can_wait(wish_mw, said_mw, leases, rules, boot_s):
         return said_mw
     cut_boot_s = leases.cut_boot_s.get(borrower)
     is_early = cut_boot_s is not None and boot_s < cut_boot_s + DWELL_PERIODS * rules.publish_s
     return min(wish_mw, said_mw) if is_early else wish_mw
+
+
+def _can_wait(
+    wish_mw: MilliWatts, said_mw: MilliWatts, leases: Leases, rules: LeaseRules, boot_s: float
+) -> bool:
+    """Say whether a change is too small to be made, or to be made before the next beat.
+
+    Each change has to be answered: while budgets climb, every one of them would be followed by the next.
+    """
+    if abs(wish_mw - said_mw) < max(DEAD_BAND_MW, said_mw * DEAD_BAND_PCT // 100):
+        return True
+    return not is_much(said_mw, wish_mw) and not beat_is_due(leases, rules.publish_s, boot_s)
 
 
 def with_recalls(

@@ -18,6 +18,7 @@ class Place:
         is_leasing: this one may: it writes limits, and its memory of leases is kept.
         budget: the one that governs here; None in `init` and `failsafe`.
         asked_mw: what the rack may draw in this host's view, before any ramp and what lowers this host alone.
+        since_boot_s: since when that has been asked for.
         cap_mw: the rack cap in effect here.
         least_mw: the least that this host can be limited to, overhead included.
         want_mw: what it would use if it could.
@@ -30,6 +31,7 @@ class Place:
     is_leasing: bool
     budget: HeardBudget | None
     asked_mw: MilliWatts
+    since_boot_s: float
     cap_mw: MilliWatts
     least_mw: MilliWatts
     want_mw: MilliWatts

@@ -17,6 +17,7 @@ class RackView:
 
     Attributes:
         asked_mw: what the whole rack is asked for, before the ramp and what lowers this host alone.
+        asked_since_boot_s: since when.
         is_trimmed: something lowers this host alone.
         failsafe_cap_mw: the rack cap if the controller fell silent now: what the guard falls back to.
     """
@@ -24,6 +25,7 @@ class RackView:
     statement: Statement | None
     conflict: tuple[str, ...]
     asked_mw: MilliWatts
+    asked_since_boot_s: float
     is_trimmed: bool
     cap_mw: MilliWatts
     usable_mw: MilliWatts
@@ -41,6 +43,8 @@ def rack_view(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[R
     asked_mw = state.timeline.failsafe_mw
     failsafe_mw = rack.failsafe_mw if asked_mw is None else min(rack.failsafe_mw, asked_mw)
     shared = budget.rack_cap(rack, _caps(statement, state, failsafe_mw, now, config))
+    if shared.mw != state.asked_mw:
+        state = replace(state, asked_mw=shared.mw, asked_since_boot_s=now.boot_s)
     asked = budget.lowered(rack, shared, _own_caps(inputs, state, failsafe_mw, now))
     climb = ramp.follow(
         state.ramp,
@@ -60,6 +64,7 @@ def rack_view(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[R
         statement=statement,
         conflict=conflict,
         asked_mw=shared.mw,
+        asked_since_boot_s=state.asked_since_boot_s,
         is_trimmed=asked.mw < shared.mw,
         cap_mw=cap_mw,
         usable_mw=usable.mw,

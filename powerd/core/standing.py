@@ -119,6 +119,7 @@ def _part_mw(
         rack_cap_mw=place.asked_mw,
         lent_mw=lent_mw,
         over_mw=leases.said.over_mw if leases.said else 0,
+        since_boot_s=place.since_boot_s,
         boot_s=boot_s,
         silent_s=rules.silent_s,
     )

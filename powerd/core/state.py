@@ -84,6 +84,7 @@ class State:
             since what held before this start is not known.
         heard: sources whose newest message came, or came again, since the start; what is only remembered
             of the others may have been lowered meanwhile.
+        asked_mw, asked_since_boot_s: what the whole rack is asked for, before any ramp, and since when.
     """
 
     timeline: Timeline
@@ -95,6 +96,8 @@ class State:
     brake_until_boot_s: float = 0.0
     found_mw: MilliWatts | None = None
     heard: frozenset[str] = frozenset()
+    asked_mw: MilliWatts | None = None
+    asked_since_boot_s: float = 0.0
     leases: Leases = field(default_factory=Leases)
 
     @property

@@ -9,17 +9,20 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 from powerd.core.host_state import Hold, HostState, Key, Lend
-from powerd.core.leases import LeaseRules, Leases, Promise, counted_mw, promise_end_boot_s
+from powerd.core.leases import (
+    LeaseRules,
+    Leases,
+    Promise,
+    counted_mw,
+    promise_end_boot_s,
+)
+from powerd.core.news import beat_is_due, is_news
 from powerd.core.place import Place
 from powerd.core.standing import Standing
 from powerd.core.units import MilliWatts
 
-# Said once a period, the beat must not slip to two for a loop that is early by a moment.
-BEAT = 0.9
 # Without peers to deal with, this often.
 ALONE_S = 10.0
-# A change of want, spare or excess that peers should hear of before the next beat.
-NEWS_MW = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,61 +76,13 @@ def word(
         holds=_holds(standing, leases, fits=fits),
         received_boot_s=boot_s,
     )
-    beat_s = BEAT * (rules.publish_s if place.has_peers else ALONE_S)
+    period_s = rules.publish_s if place.has_peers else ALONE_S
     said = leases.said
-    is_due = said is None or boot_s >= said.received_boot_s + beat_s or is_news(said, state)
+    is_due = said is None or beat_is_due(leases, period_s, boot_s) or is_news(said, state)
     if is_due or reached.aspects != leases.said_aspects:
         leases = replace(leases, said_aspects=reached.aspects)
         return state, _with_said(leases, state, rules, boot_s)
     return None, leases
-
-
-def is_news(before: HostState, after: HostState) -> bool:
-    """Say whether a message tells peers something that they should not have to wait for."""
-    return (
-        _is_of_another_mind(before, after)
-        or _changes_the_exchange(before, after)
-        or {lend.to: lend.mw for lend in before.lends} != {lend.to: lend.mw for lend in after.lends}
-        or {hold.donor: hold.mw for hold in before.holds} != {hold.donor: hold.mw for hold in after.holds}
-    )
-
-
-def concerns(before: HostState, after: HostState, host: str, *, lends: bool) -> bool:
-    """Say whether a host should decide anew at once because of a peer's message.
-
-    Args:
-        lends: the host has watts to spare.
-    """
-    lent, held = (before.lent_to(host), after.lent_to(host)), (before.held_from(host), after.held_from(host))
-    return (
-        _is_of_another_mind(before, after)
-        or (lends and _changes_the_exchange(before, after))
-        or _mw(lent[0]) != _mw(lent[1])
-        or _mw(held[0]) != _mw(held[1])
-    )
-
-
-def _is_of_another_mind(before: HostState, after: HostState) -> bool:
-    return (
-        before.key.epoch != after.key.epoch
-        or before.rack_cap_mw != after.rack_cap_mw
-        or before.roster != after.roster
-        or before.is_leasing != after.is_leasing
-        or abs(after.over_mw - before.over_mw) > NEWS_MW
-    )
-
-
-def _changes_the_exchange(before: HostState, after: HostState) -> bool:
-    missing_mw = _missing_mw(after) - _missing_mw(before)
-    return abs(missing_mw) > NEWS_MW or abs(after.spare_mw - before.spare_mw) > NEWS_MW
-
-
-def _mw(entry: Lend | Hold | None) -> MilliWatts:
-    return 0 if entry is None else entry.mw
-
-
-def _missing_mw(state: HostState) -> MilliWatts:
-    return max(0, state.want_mw - state.entitlement_mw)
 
 
 def _over_mw(cap_mw: MilliWatts, worst_mw: MilliWatts | None, leases: Leases) -> MilliWatts:

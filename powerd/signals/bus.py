@@ -7,7 +7,7 @@ task works off the outbox. Being connected proves nothing about the facility and
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -45,7 +45,7 @@ class Bus:
 
     Args:
         options: where the broker is.
-        filters: what to listen to.
+        filters: what to listen to, and at which QoS.
         on_message: gets topic, payload, and whether the broker had it stored. Called from the event loop,
             straight from the socket, so it must be quick.
         on_notice: told once about each change: connected, lost, refused, flooded.
@@ -61,7 +61,7 @@ class Bus:
         self,
         options: BusOptions,
         *,
-        filters: Sequence[str],
+        filters: Mapping[str, int],
         on_message: OnMessage,
         on_notice: Callable[[Notice], None],
         presence: Presence | None = None,

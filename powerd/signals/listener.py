@@ -139,13 +139,14 @@ class Inbound:
         peers: None where hosts do not lend each other watts.
 
     Attributes:
-        filters: what is listened to.
+        filters: what to listen to, and at which QoS. States are said again every second, each of them
+            complete, so the broker is not told that one has arrived.
     """
 
     def __init__(
         self, topics: RackTopics, budgets: BudgetListener, peers: PeerListener | None = None
     ) -> None:
-        self.filters = [topics.budget, *([topics.states] if peers else [])]
+        self.filters = {topics.budget: 1, **({topics.states: 0} if peers else {})}
         self._budget_topic = topics.budget
         self._budgets = budgets
         self._peers = peers

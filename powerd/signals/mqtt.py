@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from typing import NoReturn
 
 import aiomqtt
@@ -50,8 +50,8 @@ class Session:
         self._url = url
         self.protocol = protocol
 
-    async def subscribe(self, filters: Sequence[str]) -> list[str]:
-        """Subscribe at QoS 1.
+    async def subscribe(self, filters: Mapping[str, int]) -> list[str]:
+        """Subscribe to filters, each at its QoS.
 
         Returns:
             The filters that the broker refused. Some brokers grant what they never deliver.
@@ -60,7 +60,7 @@ class Session:
             BusError: the connection broke, or the broker does not answer.
         """
         with _as_bus_error(self._url):
-            codes = await self._client.subscribe([(each, 1) for each in filters])
+            codes = await self._client.subscribe(list(filters.items()))
         return [
             each
             for each, code in zip(filters, codes, strict=True)

@@ -138,6 +138,7 @@ def place(
         is_leasing=leasing,
         budget=budget or heard_budget(asked),
         asked_mw=round(asked * W),
+        since_boot_s=0.0,
         cap_mw=round(cap * W),
         least_mw=round(least * W),
         want_mw=round(want * W),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.compensation import followed_mw, knows_better, part_mw
+from powerd.core.compensation import ANSWER_S, followed_mw, knows_better, part_mw
 from powerd.core.host_state import HostState
 from powerd.core.topology import Host, Rack
 from tests.core.make import W, rack
@@ -16,7 +16,14 @@ NOW_S = 101.0
 AGREES = says("h2", cap=6000)
 
 
-def part(*peers: HostState, lent: float = 0, over: float = 0, cap: int = 6000, of: Rack = RACK) -> float:
+def part(
+    *peers: HostState,
+    lent: float = 0,
+    over: float = 0,
+    cap: int = 6000,
+    of: Rack = RACK,
+    since: float = 0.0,
+) -> float:
     """Return what h1 gives up, in watts, where a rack cap holds."""
     mw = part_mw(
         of,
@@ -26,6 +33,7 @@ def part(*peers: HostState, lent: float = 0, over: float = 0, cap: int = 6000, o
         rack_cap_mw=cap * W,
         lent_mw=round(lent * W),
         over_mw=round(over * W),
+        since_boot_s=since,
         boot_s=NOW_S,
         silent_s=RULES.silent_s,
     )
@@ -44,7 +52,19 @@ def test_those_who_are_heard_share_what_a_host_on_a_higher_budget_has_too_much()
     """h3 missed a cut from 9000 to 6000 W: 1000 W of its 3000 are not there any more."""
     assert part(AGREES, says("h3", cap=9000, at=10.0)) == 500
     assert part(AGREES, says("h3", cap=9000)) == 500, "slow to come down, but heard"
-    assert part(replace(AGREES, received_boot_s=10.0), says("h3", cap=9000)) == 1000, "nobody else to share"
+    just_heard = replace(AGREES, received_boot_s=NOW_S - RULES.silent_s)
+    assert part(just_heard, says("h3", cap=9000)) == 500
+    silent = replace(AGREES, received_boot_s=NOW_S - RULES.silent_s - 0.001)
+    assert part(silent, says("h3", cap=9000)) == 1000, "nobody else to share"
+
+
+def test_a_host_that_is_heard_has_a_moment_to_follow_a_new_budget() -> None:
+    """All hosts hear of it at the same time: the first to act must not make room for the others."""
+    others = AGREES, says("h3", cap=9000)
+    assert part(*others, since=NOW_S - ANSWER_S + 0.01) == 0
+    assert part(*others, since=NOW_S - ANSWER_S) == 500
+    silent = says("h3", cap=9000, at=10.0)
+    assert part(says("h2", cap=9000), silent, since=NOW_S) == 500, "nothing is to be expected of a silent one"
 
 
 def test_shares_of_the_deficit_are_as_shares_of_the_budget() -> None:
@@ -168,6 +188,7 @@ def test_hosts_with_equal_views_make_up_for_all_that_is_too_much_or_are_all_at_t
                 rack_cap_mw=cap * W,
                 lent_mw=state.lent_mw,
                 over_mw=state.over_mw,
+                since_boot_s=0.0,
                 boot_s=NOW_S,
                 silent_s=RULES.silent_s,
             )

@@ -33,6 +33,7 @@ PLACE = Place(
     is_leasing=True,
     budget=budget(),
     asked_mw=4000 * W,
+    since_boot_s=0.0,
     cap_mw=4000 * W,
     least_mw=1000 * W,
     want_mw=2000 * W,

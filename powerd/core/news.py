@@ -1,0 +1,68 @@
+"""When to speak, and what is worth hearing at once: once a period anyway, and on news."""
+
+from powerd.core.host_state import Hold, HostState, Lend
+from powerd.core.leases import Leases
+from powerd.core.units import MilliWatts
+
+# Said once a period, the beat must not slip to two for a loop that is early by a moment.
+BEAT = 0.9
+# What changes by more than both is news: peers should not have to wait for the next beat to hear of it.
+NEWS_MW = 10_000
+NEWS_PCT = 10
+
+
+def beat_is_due(leases: Leases, period_s: float, boot_s: float) -> bool:
+    """Say whether it is time for a message although there is no news."""
+    return leases.said is None or boot_s >= leases.said.received_boot_s + BEAT * period_s
+
+
+def is_much(before_mw: MilliWatts, after_mw: MilliWatts) -> bool:
+    """Say whether a change is news."""
+    return abs(after_mw - before_mw) > max(NEWS_MW, max(before_mw, after_mw) * NEWS_PCT // 100)
+
+
+def is_news(before: HostState, after: HostState) -> bool:
+    """Say whether a message tells peers something that they should not have to wait for."""
+    return (
+        _is_of_another_mind(before, after)
+        or _changes_the_exchange(before, after)
+        or {lend.to: lend.mw for lend in before.lends} != {lend.to: lend.mw for lend in after.lends}
+        or {hold.donor: hold.mw for hold in before.holds} != {hold.donor: hold.mw for hold in after.holds}
+    )
+
+
+def concerns(before: HostState, after: HostState, host: str, *, lends: bool) -> bool:
+    """Say whether a host should decide anew at once because of a peer's message.
+
+    Args:
+        lends: the host has watts to spare.
+    """
+    lent, held = (before.lent_to(host), after.lent_to(host)), (before.held_from(host), after.held_from(host))
+    return (
+        _is_of_another_mind(before, after)
+        or (lends and _changes_the_exchange(before, after))
+        or _mw(lent[0]) != _mw(lent[1])
+        or _mw(held[0]) != _mw(held[1])
+    )
+
+
+def _is_of_another_mind(before: HostState, after: HostState) -> bool:
+    return (
+        before.key.epoch != after.key.epoch
+        or before.rack_cap_mw != after.rack_cap_mw
+        or before.roster != after.roster
+        or before.is_leasing != after.is_leasing
+        or is_much(before.over_mw, after.over_mw)
+    )
+
+
+def _changes_the_exchange(before: HostState, after: HostState) -> bool:
+    return is_much(_missing_mw(before), _missing_mw(after)) or is_much(before.spare_mw, after.spare_mw)
+
+
+def _mw(entry: Lend | Hold | None) -> MilliWatts:
+    return 0 if entry is None else entry.mw
+
+
+def _missing_mw(state: HostState) -> MilliWatts:
+    return max(0, state.want_mw - state.entitlement_mw)
