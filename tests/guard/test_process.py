@@ -270,6 +270,37 @@ async def test_the_service_manager_hears_ready_alive_and_stopping(
     assert set(heard[1:-1]) == {b"WATCHDOG=1"}
 
 
+async def test_the_watchdog_is_fed_while_opening_the_driver_takes_its_time(
+    start: Start, host: FakeNvml, tmp_path: Path
+) -> None:
+    host.gpus[0].get_hangs = 1
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(10)
+        start(NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="200000")
+        heard = [manager.recv(100) for _ in range(6)]
+    assert heard == [b"READY=1", *[b"WATCHDOG=1"] * 5]
+
+
+async def test_a_raise_that_lands_after_its_plan_is_taken_back(
+    start: Start, config: Path, host: FakeNvml
+) -> None:
+    start()
+    client = await connected(config)
+    await hold(client, 300, 150)
+    host.gpus[0].set_hangs = 1
+    uuids = [gpu.uuid.decode() for gpu in host.gpus]
+    fallback = tuple(Write(uuid, 150_000) for uuid in uuids)
+    late = Plan(raises=(Write(uuids[0], 400_000),), fallback=fallback, end_boot_s=boot_s() + 1)
+    (outcome,) = (await client.plan(late)).outcomes
+    assert (outcome.result.value, outcome.worst_case_mw) == ("failed", 400_000)
+    assert await eventually(lambda: limits_w(host) == {300, 150})
+    host.gpus[0].set_hangs = 0
+    assert await eventually(lambda: limits_w(host) == {150})
+    assert [write.requested_mw for write in host.writes() if write.gpu == 0][-2:] == [400_000, 150_000]
+    await client.close()
+
+
 async def test_it_fits_in_twenty_mebibytes(start: Start, config: Path) -> None:
     process = start()
     client = await connected(config)

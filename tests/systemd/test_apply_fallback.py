@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,9 +15,10 @@ import pytest
 from powerd.clock import boot_s
 from powerd.core.model import Plan, Write
 from powerd.guard.client import GuardClient
-from tests.fake_nvml import FakeNvml, build
+from powerd.guard.protocol import decode, encode
+from tests.fake_nvml import NS_PER_S, FakeNvml, build
 
-HELD_MW, FALLBACK_MW = 300_000, 150_000
+RAISED_MW, HELD_MW, FALLBACK_MW = 350_000, 300_000, 150_000
 
 
 @pytest.fixture
@@ -44,14 +46,25 @@ def guard(command: list[str], host: FakeNvml, tmp_path: Path) -> Iterator[subpro
         process.wait()
 
 
-async def hold_for_an_hour(socket: Path) -> None:
-    client = GuardClient(socket)
+async def hold_for_an_hour(path: Path) -> None:
+    client = GuardClient(path)
     await client.connect()
     uuids = [reading.uuid for reading in (await client.read()).readings]
     cuts = tuple(Write(uuid, HELD_MW) for uuid in uuids)
     fallback = tuple(Write(uuid, FALLBACK_MW) for uuid in uuids)
     await client.plan(Plan(cuts=cuts, fallback=fallback, end_boot_s=boot_s() + 3600))
     await client.close()
+
+
+def is_silent_in_the_end(manager: socket.socket, within_s: float = 2) -> bool:
+    """Return whether nothing more comes after what has come already."""
+    manager.settimeout(within_s)
+    for _ in range(1000):
+        try:
+            manager.recv(100)
+        except TimeoutError:
+            return True
+    return False
 
 
 def limits_mw(host: FakeNvml) -> list[int]:
@@ -78,6 +91,45 @@ def test_after_the_guard_has_ended_its_limits_are_lowered(
     guard.send_signal(end)
     guard.wait(timeout=20)
     assert limits_mw(host) == [HELD_MW, HELD_MW]
+    apply_fallback(command, host)
+    assert limits_mw(host) == [FALLBACK_MW, FALLBACK_MW]
+
+
+def test_a_guard_that_hangs_falls_silent_and_its_stop_action_lowers_the_limits(
+    command: list[str], host: FakeNvml, tmp_path: Path
+) -> None:
+    """What the watchdog of the unit does, done by hand: SIGKILL ends also what no other signal reaches."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        watchdog = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"}
+        process = subprocess.Popen(command, env=os.environ | host.environment() | watchdog)
+        wait_until((tmp_path / "guard.sock").exists)
+        asyncio.run(hold_for_an_hour(tmp_path / "guard.sock"))
+        process.send_signal(signal.SIGSTOP)
+        assert is_silent_in_the_end(manager)
+        process.kill()
+        process.wait(timeout=20)
+    apply_fallback(command, host)
+    assert limits_mw(host) == [FALLBACK_MW, FALLBACK_MW]
+
+
+def test_a_raise_that_nobody_has_read_back_is_lowered_too(
+    guard: subprocess.Popen[bytes], command: list[str], host: FakeNvml, tmp_path: Path
+) -> None:
+    """The guard is killed between the raise and its read-back."""
+    host.gpus[0].get_latency_ns = 60 * NS_PER_S
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer, peer.makefile("rb") as replies:
+        peer.connect(str(tmp_path / "guard.sock"))
+        token = decode(replies.readline())["token"]
+        request = {"id": 1, "op": "plan", "token": token, "number": 1, "end_boot_s": boot_s() + 3600}
+        uuids = [gpu.uuid.decode() for gpu in host.gpus]
+        raises, fallback = {uuids[0]: RAISED_MW}, dict.fromkeys(uuids, FALLBACK_MW)
+        peer.sendall(encode({**request, "raises": raises, "fallback": fallback}))
+        wait_until(lambda: limits_mw(host)[0] == RAISED_MW)
+        guard.kill()
+    guard.wait(timeout=20)
+    host.gpus[0].get_latency_ns = 0
     apply_fallback(command, host)
     assert limits_mw(host) == [FALLBACK_MW, FALLBACK_MW]
 
