@@ -3,14 +3,15 @@
 from dataclasses import replace
 from typing import Any, Final
 
-from powerd.core.decide import Decision
+from powerd.core.admission import AdmissionRules
+from powerd.core.decide import decide
 from powerd.core.demand import Demand
 from powerd.core.failsafe import Phase
 from powerd.core.host_state import HeardBudget, Hold, HostState, Key, Lend
 from powerd.core.leases import Leases
-from powerd.core.model import Capability, Constraints, GpuReading, GpuState, Now, Plan, Step
-from powerd.core.place import Place
-from powerd.core.standing import Standing
+from powerd.core.model import Capability, Constraints, GpuReading, GpuState, Now, Step
+from powerd.core.ramp import RampRules
+from powerd.core.state import Config, Inputs, initial_state
 from powerd.core.targets import GpuTarget
 from powerd.core.timeline import Statement
 from powerd.core.topology import Host, Rack
@@ -68,14 +69,22 @@ def target(uuid: str, limit_mw: int | None = 650_000) -> GpuTarget:
     return GpuTarget(uuid=uuid, limit_mw=limit_mw, counted_mw=650_000, want_mw=640_000, demand=Demand.BUSY)
 
 
-DECISION: Final = Decision(
+CONFIG: Final = Config(
+    rack=RACK,
+    host="h3",
+    admission=AdmissionRules(RACK.hard_limit_mw),
+    ramp=RampRules(mw_per_s=1_000_000, jitter_s=0.0),
+    overhead_mw=1_000_000,
+)
+_FIRST, _ = decide(Inputs(readings=()), initial_state(NOW), NOW, CONFIG)
+
+DECISION: Final = replace(
+    _FIRST,
     phase=Phase.LIMITED,
     rack_cap_mw=30_000_000,
-    usable_mw=29_400_000,
     entitlement_mw=STATE.entitlement_mw,
     cap_mw=7_350_000,
     overhead_mw=1_000_000,
-    gpu_budget_mw=6_350_000,
     infeasible_mw=0,
     compliant=True,
     failsafe_cause="",
@@ -94,34 +103,9 @@ DECISION: Final = Decision(
         Step("budget", 30_000_000, "facility-a"),
         Step("guard_band", 29_400_000, "rack.guard_band_pct"),
     ),
-    host_steps=(),
     targets=(target("GPU-a"), target("GPU-b")),
-    plan=Plan(),
-    place=Place(
-        rack=RACK,
-        host="h3",
-        roster=STATE.roster,
-        has_peers=True,
-        is_leasing=True,
-        budget=STATE.budget,
-        asked_mw=30_000_000,
-        cap_mw=30_000_000,
-        least_mw=1_400_000,
-        want_mw=STATE.want_mw,
-    ),
-    standing=Standing(
-        entitlement_mw=STATE.entitlement_mw,
-        want_mw=STATE.want_mw,
-        spare_mw=STATE.spare_mw,
-        borrowed=(),
-        lends=STATE.lends,
-        lent_mw=STATE.lent_mw,
-        cap_mw=9_100_001,
-        part_mw=0,
-        limit_mw=7_350_000,
-        end_boot_s=float("inf"),
-        step_down_boot_s=float("inf"),
-    ),
+    place=replace(_FIRST.place, asked_mw=30_000_000),
+    standing=replace(_FIRST.standing, want_mw=STATE.want_mw),
     leases=Leases(epoch=EPOCH, seq=5521, said=STATE),
 )
 SNAPSHOT: Final = Snapshot(

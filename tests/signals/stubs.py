@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Self
 
 from powerd.core.model import Notice
@@ -71,13 +71,14 @@ class Observed:
         on_message: OnMessage | None = None,
         inbox: Inbox[tuple[bytes, bool]] | None = None,
         presence: Presence | None = None,
+        subscriptions: Mapping[str, int] | None = None,
     ) -> None:
         self.messages: list[tuple[str, bytes, bool]] = []
         self.notices = list[Notice]()
         self.waits_s: list[float] = []
         self.bus = Bus(
             options,
-            filters=filters,
+            filters=subscriptions or dict.fromkeys(filters, 1),
             on_message=on_message or self._record,
             on_notice=self.notices.append,
             presence=presence,

@@ -71,7 +71,7 @@ async def test_the_will_says_offline_when_the_host_is_killed(broker: Mosquitto) 
         "from powerd.signals.bus import Bus\n"
         "from powerd.signals.endpoint import BusOptions\n"
         "from tests.signals.stubs import presence\n"
-        f"bus = Bus(BusOptions({broker.url!r}, 'dies'), filters=[], on_message=print, on_notice=print,\n"
+        f"bus = Bus(BusOptions({broker.url!r}, 'dies'), filters=dict(), on_message=print, on_notice=print,\n"
         "          presence=presence())\n"
         "asyncio.run(bus.run())\n"
     )
