@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks.allocator import measure_allocator, measure_decision
 from benchmarks.footprint import measure_footprint
 from benchmarks.parser import measure_parser
+from benchmarks.peers import measure_peers
 from benchmarks.reaction import measure_reaction
 from benchmarks.table import Table
 
@@ -21,7 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", help="only these; default: all")
     parser.add_argument("--cuts", type=int, default=512, help="cuts per reaction benchmark (default 512)")
-    parser.add_argument("--seconds", type=float, default=60.0, help="length of the footprint benchmark")
+    parser.add_argument("--seconds", type=float, default=60.0, help="length of the footprint benchmarks")
     parser.add_argument("--json", type=Path, help="write the JSON here too")
     options = parser.parse_args()
     available: dict[str, Callable[[], Table]] = {
@@ -29,6 +30,7 @@ def main() -> int:
         "decision": measure_decision,
         "parser": measure_parser,
         "footprint": partial(measure_footprint, options.seconds),
+        "peers": partial(measure_peers, options.seconds),
         "reaction": partial(measure_reaction, options.cuts),
         "slow-driver": partial(measure_reaction, options.cuts, SLOW_SET_MS),
     }

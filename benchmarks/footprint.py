@@ -22,11 +22,11 @@ def measure_footprint(seconds: float) -> Table:
         rig.start()
         rig.obey(3600, lease_s=_LEASE_S)
         pids = {"daemon": rig.daemon.pid, "guard": rig.guard.pid}
-        before = {name: _cpu_s(pid) for name, pid in pids.items()}
+        before = {name: cpu_s(pid) for name, pid in pids.items()}
         begun_s = time.monotonic()
         time.sleep(seconds)
         elapsed_s = time.monotonic() - begun_s
-        cpu_pct = {name: (_cpu_s(pid) - before[name]) / elapsed_s * 100 for name, pid in pids.items()}
+        cpu_pct = {name: (cpu_s(pid) - before[name]) / elapsed_s * 100 for name, pid in pids.items()}
         resident_mib = {name: _resident_mib(pid) for name, pid in pids.items()}
     return Table(
         f"Footprint, 8 GPUs at 1 Hz, over {elapsed_s:.0f} s",
@@ -40,8 +40,8 @@ def measure_footprint(seconds: float) -> Table:
     )
 
 
-def _cpu_s(pid: int) -> float:
-    """Return user and system time (proc(5), fields 14 and 15 of stat)."""
+def cpu_s(pid: int) -> float:
+    """Return the user and system time of a process (proc(5), fields 14 and 15 of stat)."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
