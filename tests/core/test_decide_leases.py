@@ -338,10 +338,11 @@ def test_a_host_without_peers_says_when_what_it_may_draw_changes() -> None:
     """There are people who listen, and no peer to make it repeat itself every second."""
     bench = Bench(config())
     states = []
-    for boot_s, watts in ((100.0, 4000), (101.0, 4000), (102.0, 3600)):
+    for boot_s, operator in ((100.0, 4000), (101.0, 4000), (102.0, 3600)):
         readings = bench.read(at(boot_s))
-        message = budget(watts, int(boot_s), at(boot_s))
-        decision, state = decide(Inputs(readings, (message,)), bench.state, at(boot_s), bench.config)
+        message = budget(5000, int(boot_s), at(boot_s))
+        inputs = Inputs(readings, (message,), operator_cap_mw=operator * W)
+        decision, state = decide(inputs, bench.state, at(boot_s), bench.config)
         said, bench.state = confirm(decision, readings, state, at(boot_s), bench.config)
         states.append(said is not None)
     assert states == [True, False, True]

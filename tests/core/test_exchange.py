@@ -55,7 +55,9 @@ def test_who_wants_nothing_more_gets_nothing() -> None:
 
 
 def test_less_than_a_watt_is_not_lent() -> None:
-    assert row("a", {"a": Trader(9000, 0, 9000, 1), "b": Trader(5000, 5999, 0, 1)}) == {}
+    donor = Trader(9000, 0, 9000, 1)
+    assert row("a", {"a": donor, "b": Trader(5000, 5999, 0, 1)}) == {}
+    assert row("a", {"a": donor, "b": Trader(5000, 6000, 0, 1)}) == {"b": 1000}
 
 
 @st.composite

@@ -75,6 +75,8 @@ def test_when_less_is_spare_than_counts_a_lease_is_not_raised() -> None:
     [
         (400, 401.9, 400),  # less than 2 W
         (400, 398.1, 400),
+        (100, 102, 102),
+        (100, 101.9, 100),
         (400, 409, 409),  # 2 % are 8 W
         (400, 407, 400),
         (400, 391, 391),

@@ -40,6 +40,12 @@ def test_an_epoch_is_never_used_twice_whatever_the_wall_clock_does(wall_offset_s
     assert again.epoch > before
 
 
+def test_an_epoch_is_larger_than_those_of_before_also_where_the_file_was_lost() -> None:
+    assert recall(None, RACK, RULES, at(20.0)).epoch == recall(None, RACK, RULES, at(10.0)).epoch + 10_000
+    behind = replace(MEMORY, epoch=1)
+    assert recall(behind, RACK, RULES, at(20.0)).epoch == recall(None, RACK, RULES, at(20.0)).epoch
+
+
 def test_an_epoch_that_others_spoke_of_is_not_used_again() -> None:
     """The clock was set back before the start, and the file of the time before was lost."""
     assert keep(leases(foreign_epoch=EPOCH + 40), RACK).epoch == EPOCH + 40
@@ -102,11 +108,16 @@ def test_without_memory_a_peer_with_another_roster_is_taken_to_be_right(heard: s
     assert tended(known, 1e6).is_lost == (heard != ROSTER)
 
 
-def test_a_host_with_nobody_to_lend_to_has_nothing_to_remember() -> None:
+@pytest.mark.parametrize("memory", [None, MEMORY])
+def test_a_host_with_nobody_to_lend_to_has_nothing_to_wait_for(memory: LeaseMemory | None) -> None:
     for of, rules in ((ALONE, RULES), (RACK, LeaseRules(enabled=False))):
         assert not has_peers(of, rules)
-        known = recall(None, of, rules, at(200.0))
+        known = recall(memory, of, rules, at(200.0), of_this_boot=False)
         assert (known.is_lost, known.promises, known.formers) == (False, (), ())
+
+
+def test_two_hosts_are_enough_to_lend_each_other_watts() -> None:
+    assert has_peers(rack(), RULES)
 
 
 # What is over
