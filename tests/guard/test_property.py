@@ -12,6 +12,7 @@ from powerd.guard.plans import RefusedError
 from tests.guard.rig import MIN_MW, Rig, W
 
 GPUS = 3
+HOLD_S = 5.0
 LIMITS_W = st.integers(100, 500)
 STEPS = st.one_of(
     st.tuples(st.just("plan"), st.dictionaries(st.integers(0, GPUS - 1), LIMITS_W, min_size=1)),
@@ -19,6 +20,7 @@ STEPS = st.one_of(
     st.tuples(st.just("read"), st.none()),
     st.tuples(st.just("fault"), st.integers(0, GPUS - 1)),
     st.tuples(st.just("wait"), st.sampled_from([0.1, 0.6, 1.1, 6.0])),
+    st.tuples(st.just("stall"), st.sampled_from([0.6, 6.0])),
     st.tuples(st.just("connect"), st.none()),
 )
 FAULTS = st.sampled_from(["set", "read", "ignore", "clamp", "none"])
@@ -44,7 +46,7 @@ class Ledger:
         cuts = {i: w for i, w in targets_w.items() if w * W <= now_mw[i]}
         raises = {i: w for i, w in targets_w.items() if w * W > now_mw[i]}
         fallback = dict.fromkeys(range(GPUS), MIN_MW // W)
-        self.rig.send(cuts=cuts, raises=raises, fallback=fallback, hold_s=5.0)
+        self.rig.send(cuts=cuts, raises=raises, fallback=fallback, hold_s=HOLD_S)
 
     def check(self) -> None:
         assert self.rig.driver.sum_mw <= self.bound_mw
@@ -80,15 +82,17 @@ def test_no_prefix_of_any_history_exceeds_the_larger_of_before_and_after(
                 inject(rig, what, data.draw(FAULTS))
             elif kind == "wait":
                 rig.advance(what)
+            elif kind == "stall":  # the whole guard stands still: nothing hears that the time has passed
+                rig.now_s += what
             elif kind == "connect":
                 rig.connect()
             ledger.check()
-        # Whatever happened: once the GPUs answer again, an end without a newer plan is the fallback.
+        # Whatever happened: once the GPUs answer again, an end without a newer plan is the fallback, soon.
         for gpu in range(GPUS):
             inject(rig, gpu, "none")
         rig.runner.held = set()
         armed = any(kind == "plan" for kind, _ in steps)
-        rig.advance(12.0)
+        rig.advance(HOLD_S + 2.0)
         ledger.check()
         assert not armed or rig.driver.sum_mw <= GPUS * MIN_MW
 
