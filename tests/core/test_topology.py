@@ -82,6 +82,13 @@ def test_entitlements_sum_to_at_most_what_is_usable_or_the_floors(example: Rack,
     assert all(e >= host.floor_mw for e, host in zip(entitlements, example.hosts, strict=True))
 
 
+@given(racks(), st.integers(0, 200_000_000))
+def test_what_one_host_works_out_for_itself_the_others_work_out_for_it(example: Rack, cap_mw: int) -> None:
+    usable = example.usable_mw(cap_mw)
+    own = {host.name: example.entitlement_mw(host.name, usable) for host in example.hosts}
+    assert example.entitlements_mw(usable) == own
+
+
 @given(racks(), st.integers(0, 200_000_000), st.integers(0, 10_000_000))
 def test_a_smaller_cap_never_gives_any_host_more(example: Rack, cap_mw: int, less_mw: int) -> None:
     smaller, larger = example.usable_mw(cap_mw), example.usable_mw(cap_mw + less_mw)
