@@ -45,6 +45,17 @@ def test_a_new_connection_voids_raises_that_wait_for_a_cut(rig: Rig) -> None:
     assert replies[0]["outcomes"][1].result is Result.SKIPPED
 
 
+def test_what_a_dead_daemon_has_queued_lasts_until_the_end_of_its_plan(rig: Rig) -> None:
+    """Its raise rests on leases that hold until then; nobody else has connected."""
+    rig.runner.held = {"GPU-0"}
+    rig.send(cuts={0: 300}, raises={1: 500}, fallback=FALLBACK, hold_s=2.0)
+    rig.advance(0.9)
+    land(rig)
+    assert rig.limits_w() == [300, 500]
+    rig.advance(1.2)
+    assert rig.limits_w() == [200, 200]
+
+
 def test_a_raise_that_waits_for_a_read_does_not_start_after_the_end(rig: Rig) -> None:
     """R19: the guard stood still meanwhile, so nothing has told the raise that its plan is over."""
     rig.runner.held = {"GPU-0"}
