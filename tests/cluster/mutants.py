@@ -197,7 +197,6 @@ def runs_plans_of_older_connections(patch: Patch) -> None:
 
 def raises_after_the_end(patch: Patch) -> None:
     """[R16, R19] A raise that has waited for its GPU past the end of its plan is started all the same."""
-    patch.setattr(fleet, "too_late", lambda *_: None, raising=False)
     patch.setattr(plans.Execution, "stop_raising", lambda *_: None)
     patch.setattr(fleet, "too_late", lambda *_: None)
 
@@ -213,9 +212,9 @@ def keeps_its_first_fallback(patch: Patch) -> None:
     """[R17] A newer plan moves the end, not the fallback, and the guard goes there also by a raise."""
     real = deadman.DeadMan.arm
 
-    def arm(self: deadman.DeadMan, plan: Plan) -> None:
+    def arm(self: deadman.DeadMan, plan: Plan, *rest: Any) -> None:
         first = self._new
-        real(self, plan)
+        real(self, plan, *rest)
         if first is not None and self._new is not None:
             self._new = replace(self._new, fallback_mw=first.fallback_mw)
 
@@ -227,9 +226,9 @@ def gives_up_the_older_end(patch: Patch) -> None:
     """[R18] A newer plan replaces the end of the one before, whether its cuts are confirmed or not."""
     real = deadman.DeadMan.arm
 
-    def arm(self: deadman.DeadMan, plan: Plan) -> None:
+    def arm(self: deadman.DeadMan, plan: Plan, *rest: Any) -> None:
         self._old = self._new = None
-        real(self, plan)
+        real(self, plan, *rest)
 
     patch.setattr(deadman.DeadMan, "arm", arm)
 
