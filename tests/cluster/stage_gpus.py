@@ -91,12 +91,15 @@ class StageDriver(HostDriver):
 
 
 class StageRunner(ManualRunner):
-    """Tells of every driver call that is started: a raise counts from when it is sent."""
+    """Tells of every driver call that is started: a raise counts from when it is sent.
+
+    It starts whatever it is given: rules that forbid a call are taken out on a stage.
+    """
 
     def __init__(self, driver: HostDriver, clock: Callable[[], float], on_start: Callable[[], None]) -> None:
         super().__init__(driver, clock)
         self._on_start = on_start
 
     def start(self, uuid: str, job: Job, finished: Callable[[str, Job, Done], None]) -> None:
-        super().start(uuid, job, finished)
+        self.jobs[uuid] = (job, finished)
         self._on_start()
