@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.allocator import measure_allocator, measure_decision
+from benchmarks.explorer import measure_explorer
 from benchmarks.footprint import measure_footprint
 from benchmarks.parser import measure_parser
 from benchmarks.peers import measure_peers
@@ -29,6 +30,7 @@ def main() -> int:
         "allocator": measure_allocator,
         "decision": measure_decision,
         "parser": measure_parser,
+        "explorer": measure_explorer,
         "footprint": partial(measure_footprint, options.seconds),
         "peers": partial(measure_peers, options.seconds),
         "reaction": partial(measure_reaction, options.cuts),
