@@ -104,7 +104,6 @@ class ManualRunner:
 
     def start(self, uuid: str, job: Job, finished: Callable[[str, Job, Done], None]) -> None:
         assert uuid not in self.jobs, "one call at a time per GPU"
-        assert self.clock() < job.end_boot_s, "no raise is begun after the end of its plan"
         self.jobs[uuid] = (job, finished)
 
     def attach(self, finished: Callable[[AttachResult], None]) -> None:
