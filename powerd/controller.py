@@ -234,7 +234,7 @@ class Controller:
         messages: tuple[BudgetMessage, ...] = (),
         states: tuple[HostState, ...] = (),
     ) -> Decision:
-        may_lease = self._may_write and self._may_remember()
+        may_lease = self._may_write and self._may_remember() and self._gpus.keeps_plans
         inputs = Inputs(
             self._gpus.readings, messages, outcomes, self._overhead(), states=states, may_lease=may_lease
         )

@@ -73,6 +73,11 @@ class HostGpus:
         error = self.error or report.driver_error
         return GuardStatus(error, report.writes_forbidden, again, report.fallback_count, report.calls)
 
+    @property
+    def keeps_plans(self) -> bool:
+        """Return whether a guard that starts again would know the plan in force."""
+        return self.report is None or self.report.keeps_plans
+
     async def sample(self) -> None:
         """Read all GPUs."""
         report, self.error = await self._answer(self._connect_and_read(), self._read_within_s)
