@@ -12,6 +12,7 @@ from benchmarks.explorer import measure_explorer
 from benchmarks.footprint import measure_footprint
 from benchmarks.parser import measure_parser
 from benchmarks.peers import measure_peers
+from benchmarks.rack import measure_cuts, measure_kills, measure_messages, measure_waking
 from benchmarks.reaction import measure_reaction
 from benchmarks.table import Table
 
@@ -24,6 +25,10 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="only these; default: all")
     parser.add_argument("--cuts", type=int, default=512, help="cuts per reaction benchmark (default 512)")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the footprint benchmarks")
+    parser.add_argument("--wakings", type=int, default=40, help="wakings of hosts (default 40)")
+    parser.add_argument("--rack-cuts", type=int, default=204, help="cuts of a rack, each way (default 204)")
+    parser.add_argument("--kills", type=int, default=200, help="processes killed (default 200)")
+    parser.add_argument("--seed", type=int, default=1, help="of the kills (default 1)")
     parser.add_argument("--json", type=Path, help="write the JSON here too")
     options = parser.parse_args()
     available: dict[str, Callable[[], Table]] = {
@@ -35,6 +40,10 @@ def main() -> int:
         "peers": partial(measure_peers, options.seconds),
         "reaction": partial(measure_reaction, options.cuts),
         "slow-driver": partial(measure_reaction, options.cuts, SLOW_SET_MS),
+        "rack-waking": partial(measure_waking, options.wakings),
+        "rack-cuts": partial(measure_cuts, options.rack_cuts),
+        "rack-messages": measure_messages,
+        "kills": partial(measure_kills, options.kills, options.seed),
     }
     unknown = set(options.names) - available.keys()
     if unknown:

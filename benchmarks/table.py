@@ -1,5 +1,6 @@
 """A benchmark's result: rows of figures with the bounds they are held against."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -47,6 +48,11 @@ class Table:
             verdict = "" if figure.holds else "  ABOVE"
             lines.append(f"  {figure.name:<58}{figure.value:>10.3f} {figure.unit:<8}{bound:<14}{verdict}")
         return "\n".join([*lines, *([f"  {self.note}"] if self.note else []), ""])
+
+
+def load_note() -> str:
+    """Return how busy the machine is: figures of several processes mean little where others compete."""
+    return f"load average {os.getloadavg()[0]:.2f} on {os.cpu_count()} cores"
 
 
 def quantile(sorted_values: Sequence[float], share: float) -> float:

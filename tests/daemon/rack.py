@@ -64,8 +64,8 @@ class Rack:
 
     Attributes:
         broker, facility, hosts: nothing is started.
-        followed: moments at which every host was seen to follow a budget, and the number of budgets
-            published by then.
+        followed: by host, moments at which it was seen to follow the newest budget, and the number of
+            budgets published by then.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class Rack:
         self.broker = Mosquitto(directory / "broker")
         self.facility = Facility(self.broker.port)
         self.grants = self.facility.grants
-        self.followed: list[tuple[float, int]] = []
         self._directory = directory
         self._library = library or build(directory / "lib")
         self._tables = merged({"control": _CONTROL}, tables or {})
         self.hosts = {name: self.make_host(name) for name in NAMES}
+        self.followed: dict[str, list[tuple[float, int]]] = {name: [] for name in NAMES}
 
     def __enter__(self) -> Self:
         return self
@@ -138,9 +138,10 @@ class Rack:
         self.start()
         self.idle(*self.hosts)
         self.obey(watts)
-        self.wait_for(lambda: all(map(self._is_at_rest, self.hosts.values())), what="rest")
+        self.wait_for(lambda: all(map(self.is_at_rest, self.hosts.values())), what="rest")
 
-    def _is_at_rest(self, host: Host) -> bool:
+    def is_at_rest(self, host: Host) -> bool:
+        """Say whether a host deals with all others, needs nothing of them, and is at its entitlement."""
         status = host.status()
         return (
             status["lending"]["taking_part"]
@@ -165,15 +166,19 @@ class Rack:
     def obey(self, watts: float, lease_s: float = LONG_S) -> Grant:
         """Publish a budget in good order, and wait until every host follows it."""
         grant = self.facility.grant(watts, lease_s)
-        self.wait_for(self.all_follow, what=f"{watts} W followed")
+        self.wait_for(lambda: all(map(self.follows, self.hosts.values())), what=f"{watts} W followed")
         return grant
 
-    def all_follow(self) -> bool:
-        """Say whether every host follows the newest budget; remember when it did."""
-        leases = [host.status()["budget"]["lease"] for host in self.hosts.values()]
-        if any(lease is None or lease["seq"] != self.facility.seq for lease in leases):
+    def follows(self, host: Host) -> bool:
+        """Say whether a host follows the newest budget, and remember when it was seen to.
+
+        Raises:
+            OSError: it does not answer.
+        """
+        now_s, lease = boot_s(), host.status()["budget"]["lease"]
+        if lease is None or lease["seq"] != self.facility.seq:
             return False
-        self.followed.append((boot_s(), len(self.grants)))
+        self.followed[host.name].append((now_s, len(self.grants)))
         return True
 
     def worst_mw(self, name: str) -> int:

@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 from tests.daemon.facility import Grant
 from tests.daemon.host import OVERHEAD_WATTS, Host
-from tests.daemon.rack import FAILSAFE_WATTS, Rack, entitlement_mw, usable_mw
+from tests.daemon.rack import FAILSAFE_WATTS, Rack, entitlement_mw
 from tests.daemon.waiting import boot_s
+
+_TICK_S = 0.001
 
 
 class Moment(NamedTuple):
@@ -66,37 +68,40 @@ def _with_looks(moments: list[Moment], times_boot_s: list[float]) -> Iterator[Mo
 
 
 class Bounds:
-    """What theorem B allows, from the budgets that were published by now.
+    """What theorem B allows: for each host the largest entitlement under a budget that may count there.
 
-    A budget is in force somewhere until every host was seen to follow a newer one, and at most for its lease
-    and the guard's bound.
+    A budget is in force at a host until that was seen to follow a newer one, and at most for its lease and
+    the guard's bound. It may matter for the time X after that, since leases were made under it.
 
     Attributes:
-        lapses_boot_s: times at which a budget has just ceased to count.
+        lapses_boot_s: times at which a budget has just ceased to count somewhere.
     """
 
     def __init__(self, rack: Rack) -> None:
-        self._guard_bound_s = rack.times.guard_bound_s
-        self._followed = list(rack.followed)
-        self._counts = [
-            (grant, self._over_boot_s(number, grant) + rack.times.memory_s)
-            for number, grant in enumerate(rack.grants, 1)
+        self._counts = {name: list(_counts(rack, name)) for name in rack.hosts}
+        self.lapses_boot_s = [
+            until_boot_s + _TICK_S for grants in self._counts.values() for _, until_boot_s in grants
         ]
-        self.lapses_boot_s = [until_boot_s + 0.001 for _, until_boot_s in self._counts]
 
     def allowed_mw(self, at_boot_s: float) -> int:
         """Return the largest sum that may be justified at a moment."""
-        known = [
-            grant.watts
-            for grant, until_boot_s in self._counts
-            if grant.published_boot_s <= at_boot_s <= until_boot_s
-        ]
-        return max(usable_mw(watts) for watts in (*known, FAILSAFE_WATTS) if watts is not None)
+        return sum(self._of_host_mw(grants, at_boot_s) for grants in self._counts.values())
 
-    def _over_boot_s(self, number: int, grant: Grant) -> float:
-        """Return from when on no host goes by a budget any more."""
-        replaced = (seen_boot_s for seen_boot_s, count in self._followed if count > number)
-        return min(next(replaced, float("inf")), grant.end_boot_s + self._guard_bound_s)
+    def _of_host_mw(self, grants: list[tuple[Grant, float]], at_boot_s: float) -> int:
+        counting = (
+            grant.watts
+            for grant, until_boot_s in grants
+            if grant.published_boot_s <= at_boot_s <= until_boot_s and grant.watts is not None
+        )
+        return entitlement_mw(max((FAILSAFE_WATTS, *counting)))
+
+
+def _counts(rack: Rack, name: str) -> Iterator[tuple[Grant, float]]:
+    """Yield each budget with the time until which it counts at a host."""
+    for number, grant in enumerate(rack.grants, 1):
+        replaced = (seen_boot_s for seen_boot_s, count in rack.followed[name] if count > number)
+        last_boot_s = grant.end_boot_s + rack.times.guard_bound_s
+        yield grant, min(next(replaced, last_boot_s), last_boot_s) + rack.times.memory_s
 
 
 def borrowing(rack: Rack, since_boot_s: float) -> float:
