@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from powerd.core.host_state import Hold, HostState, Key
 from powerd.core.leases import (
     CLOCK_RATE_ERROR,
+    LARGEST_EPOCH,
     LeaseRules,
     Leases,
     Promise,
@@ -93,6 +94,12 @@ def test_own_epochs_of_before_are_no_surprise() -> None:
     assert own_epoch_in(spoken, "h1") == EPOCH
     assert heard(leases(), spoken, says("h1", 9, epoch=EPOCH - 1)).foreign_epoch == 0
     assert own_epoch_in(says(), "h1") == 0
+
+
+def test_an_own_epoch_that_no_clock_gives_is_not_believed() -> None:
+    """Whoever speaks of one would leave this host none above it that peers accept."""
+    assert heard(leases(), says("h1", 9, epoch=LARGEST_EPOCH + 1)).foreign_epoch == 0
+    assert heard(leases(), says("h1", 9, epoch=LARGEST_EPOCH)).foreign_epoch == LARGEST_EPOCH
 
 
 # What ends a promise
@@ -247,6 +254,11 @@ def test_the_borrower_is_down_before_the_donor_stops_counting_whatever_delays_an
     down_s = (rules.ttl_s + rules.guard_bound_s) / borrower_rate
     counted_until_s = delay_s + rules.count_s / donor_rate
     assert down_s < counted_until_s
+
+
+def test_a_donor_waits_no_longer_than_it_has_to() -> None:
+    """The bound of the guard, and what two clocks may differ by."""
+    assert RULES.guard_bound_s < RULES.guard_time_s < RULES.guard_bound_s + 0.1
 
 
 def test_what_a_host_without_memory_waits_for_is_longer_than_any_lease_counts() -> None:

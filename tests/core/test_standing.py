@@ -174,8 +174,10 @@ def test_a_borrower_that_has_watts_to_spare_again_lets_go_before_it_lends() -> N
 
 
 def test_a_cut_that_leaves_less_than_what_is_lent_lends_nothing_on_top() -> None:
-    known = leases(says(want=4000), promises=(promise("h2", 1600, 1),))
-    assert stands(place(want=1000, cap=6000), known).lends == (lend("h2", 0),)
+    borrower = says(want=4000, cap=6000, entitlement=2000)
+    fits, too_much = (leases(borrower, promises=(promise("h2", watts, 1),)) for watts in (1000, 1001))
+    assert stands(place(want=1000, cap=6000), fits).lends == (lend("h2", 1000),)
+    assert stands(place(want=1000, cap=6000), too_much).lends == (lend("h2", 0),)
 
 
 def test_lent_watts_are_never_written_off_even_where_they_leave_less_than_nothing() -> None:
@@ -220,6 +222,13 @@ def test_what_is_given_up_for_another_is_neither_drawn_nor_lent() -> None:
 def test_own_excess_is_made_up_for_too() -> None:
     known = leases(says("h2", cap=6000), says("h3", cap=6000), said=says("h1", 4, over=300))
     assert stands(place(cap=6000), known).part_mw == 100 * W
+
+
+def test_a_lease_is_not_made_again_where_giving_up_leaves_too_little_for_it() -> None:
+    """A budget that is climbing again: 1800 W of 2000, 600 lent, 400 given up, 1000 W of floor."""
+    known = leases(says(want=4000, cap=6000), MISSED_A_CUT, promises=(promise("h2", 600, 1),))
+    result = stands(place(want=1000, cap=5400, asked=6000), known)
+    assert (result.part_mw, result.spare_mw, result.lends) == (400 * W, 400 * W, (lend("h2", 0),))
 
 
 @pytest.mark.parametrize(
