@@ -30,6 +30,8 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Percent = Annotated[float, Field(ge=0, lt=100)]
 
+# What a state message has room to speak of.
+MAX_HOSTS = 128
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 # sockaddr_un.sun_path, unix(7), less the closing NUL.
 SOCKET_PATH_BYTES = 107
@@ -124,7 +126,7 @@ class RackSettings(Table):
     overhead_watts: NotNegative = 0.0
     guard_band_pct: Percent = 2.0
     feeds: tuple[Segment, ...] = ()
-    hosts: dict[Segment, RosterEntry] = Field(min_length=1)
+    hosts: dict[Segment, RosterEntry] = Field(min_length=1, max_length=MAX_HOSTS)
     leases: LeaseSettings = LeaseSettings()
 
 

@@ -19,6 +19,8 @@ from powerd.core.units import MilliWatts
 
 # How far two quartz clocks may drift apart: 1000 ppm each, ten times what they do.
 CLOCK_RATE_ERROR = 0.001
+# No clock gives such an epoch: who speaks of one would leave this host none to go on with.
+LARGEST_EPOCH = 2**62
 # Boot clocks are read in nanoseconds, timers fire in milliseconds.
 CLOCK_GRANULARITY_S = 0.01
 
@@ -139,14 +141,14 @@ def hear(leases: Leases, states: Iterable[HostState], host: str) -> Leases:
     own_epoch = max(leases.epoch, leases.foreign_epoch)
     for state in states:
         if state.host == host:
-            own_epoch = max(own_epoch, state.key.epoch)
+            own_epoch = max(own_epoch, _credible(state.key.epoch))
             continue
         known = peers.get(state.host)
         if known is not None and state.key <= known.key:
             continue
         peers[state.host] = state
         promises = tuple(promise for promise in promises if not is_superseded(promise, state, host))
-        own_epoch = max(own_epoch, own_epoch_in(state, host))
+        own_epoch = max(own_epoch, _credible(own_epoch_in(state, host)))
     # An own epoch that this run does not know: the clock was set back, or the name is used twice.
     foreign_epoch = own_epoch if own_epoch > leases.epoch else 0
     return replace(leases, peers=peers, promises=promises, foreign_epoch=foreign_epoch)
@@ -156,6 +158,10 @@ def own_epoch_in(state: HostState, host: str) -> int:
     """Return the epoch of `host` that a peer speaks of; 0 if it speaks of none."""
     lend, hold = state.lent_to(host), state.held_from(host)
     return max(lend.answers.epoch if lend else 0, hold.key.epoch if hold else 0)
+
+
+def _credible(epoch: int) -> int:
+    return epoch if epoch <= LARGEST_EPOCH else 0
 
 
 def is_superseded(promise: Promise, state: HostState, host: str) -> bool:

@@ -5,7 +5,7 @@ goes on until each GPU is confirmed at or below its fallback, or a newer plan ta
 survives a restart of the guard.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -75,17 +75,29 @@ class DeadMan:
             (armed[0], armed[-1]) if len(armed) > 1 else (None, armed[0] if armed else None)
         )
 
-    def arm(self, plan: Plan) -> None:
-        """Arm a new plan; the ones before stay armed too until `confirm`. Ends fallback writes under way."""
-        self._drop_duty()
+    def arm(self, plan: Plan, unconfirmed: Collection[str] = ()) -> None:
+        """Arm a new plan; the ones before stay armed too until `confirm`. Ends fallback writes under way.
+
+        Args:
+            unconfirmed: GPUs that were to be lowered and may not be; their fallback writes go on, unless the
+                plan writes them itself.
+        """
+        written = {write.uuid for write in (*plan.cuts, *plan.raises)}
+        self._drop_duty(set(unconfirmed) - written)
         if self._new is not None:
             self._old = self._new if self._old is None else self._old.joined(self._new)
         self._new = Armed(plan.end_boot_s, {write.uuid: write.mw for write in plan.fallback})
         self._saved = False
 
-    def confirm(self) -> None:
-        """Forget every plan but the newest: its cuts are confirmed."""
-        self._old = None
+    def confirm(self, unconfirmed: Collection[str]) -> None:
+        """Forget every plan but the newest: its cuts are confirmed.
+
+        Args:
+            unconfirmed: GPUs that an older one was to lower: for them its end stays.
+        """
+        if self._old is not None:
+            kept = {uuid: mw for uuid, mw in self._old.fallback_mw.items() if uuid in unconfirmed}
+            self._old = Armed(self._old.end_boot_s, kept) if kept else None
 
     def save(self) -> None:
         """Write down what is armed, once per plan: when its cuts are settled, before any raise.
@@ -188,10 +200,10 @@ class DeadMan:
         if confirmed and done.error is None and self._duty_mw.get(uuid) == target_mw:
             del self._duty_mw[uuid]
 
-    def _drop_duty(self) -> None:
-        self._duty_mw.clear()
+    def _drop_duty(self, but: Collection[str] = ()) -> None:
+        self._duty_mw = {uuid: mw for uuid, mw in self._duty_mw.items() if uuid in but}
         for uuid, job in list(self._in_flight.items()):
-            if self._fleet.withdraw(uuid, job):
+            if uuid not in but and self._fleet.withdraw(uuid, job):
                 del self._in_flight[uuid]
 
 

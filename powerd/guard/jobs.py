@@ -121,7 +121,7 @@ def perform(driver: Driver, uuid: str, job: Job, clock: Callable[[], float] = bo
 def _write(driver: Driver, uuid: str, job: Job, done: Done) -> None:
     if job.op is Op.LOWER:
         limits = _timed(done, "read_limits", lambda: driver.read_limits(uuid))
-        if _at_or_below(limits, job.target_mw):
+        if at_or_below(limits, job.target_mw):
             done.limits = limits
             return
     refused: DriverError | None = None
@@ -138,7 +138,10 @@ def _write(driver: Driver, uuid: str, job: Job, done: Done) -> None:
         raise refused
 
 
-def _at_or_below(limits: Limits, target_mw: int) -> bool:
+def at_or_below(limits: Limits | None, target_mw: int) -> bool:
+    """Say whether limits were read, and are no higher than that."""
+    if limits is None:
+        return False
     known = [mw for mw in (limits.requested_mw, limits.enforced_mw) if mw is not None]
     return bool(known) and max(known) <= target_mw
 

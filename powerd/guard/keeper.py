@@ -19,7 +19,7 @@ from powerd.guard.deadman import DeadMan
 from powerd.guard.driver import DriverError, Kind
 from powerd.guard.fleet import Fleet, Runner
 from powerd.guard.gpu import Gpu
-from powerd.guard.jobs import Done, Job, Op, writes_forbidden
+from powerd.guard.jobs import Done, Job, Op, at_or_below, writes_forbidden
 from powerd.guard.plans import Execution, RefusedError, validate
 from powerd.guard.statefile import StateFile
 
@@ -69,7 +69,8 @@ class Keeper:
         self._falls: list[tuple[float, Reply]] = []
         self._executions: list[Execution] = []
         self._newest: Execution | None = None
-        self._is_doubtful = False
+        # GPUs whose last write was to lower them and did not, as far as is known.
+        self._unconfirmed: set[str] = set()
 
     @property
     def is_quiet(self) -> bool:
@@ -112,7 +113,7 @@ class Keeper:
             raise RefusedError(f"no GPU is known yet: {self._attachment.error}")
         validate(plan, self._fleet.gpus, self._config)
         self._number = number
-        self._deadman.arm(plan)
+        self._deadman.arm(plan, self._unconfirmed)
         self._execute(plan, partial(self._end_plan, reply))
 
     def release(self, token: str, reply: Reply) -> None:
@@ -176,18 +177,17 @@ class Keeper:
             older.supersede(plan)
         execution = Execution(plan, self._fleet, self._cuts_settled, on_end)
         self._executions.append(execution)
-        self._newest, self._is_doubtful = execution, False
+        self._newest = execution
         execution.start()
 
     def _cuts_settled(self, execution: Execution) -> None:
-        # The older end is given up only when no cut of any plan is still on its way, and the newest plan was
-        # not made in the belief that an older one's cut would work.
+        # The older end is given up only when no cut of any plan is still on its way, and not for a GPU whose
+        # cut has failed: a newer plan may leave that one alone for a while.
         newest = self._newest
-        if execution is not newest and execution.has_failed_cut:
-            self._is_doubtful = True
+        self._unconfirmed |= execution.failed_cuts
         settled = all(each.cuts_settled for each in self._executions)
-        if newest is not None and newest.confirmed and settled and not self._is_doubtful:
-            self._deadman.confirm()
+        if newest is not None and newest.confirmed and settled:
+            self._deadman.confirm(self._unconfirmed)
         self._deadman.save()
 
     def _end_plan(self, reply: Reply, execution: Execution) -> None:
@@ -256,6 +256,8 @@ class Keeper:
     def _after_job(self, gpu: Gpu, job: Job, done: Done, was_away: bool, counters_went_back: bool) -> None:
         for call, seconds in done.calls:
             self._stats.add(call, seconds)
+        if job.op is not Op.READ and at_or_below(done.limits, job.target_mw):
+            self._unconfirmed.discard(gpu.info.uuid)
         if done.error is not None and done.error.kind in (Kind.DRIVER_GONE, Kind.DRIVER_REPLACED):
             self._attachment.lost(done.error)
         elif counters_went_back:

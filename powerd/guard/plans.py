@@ -146,10 +146,10 @@ class Execution:
         self._take_back({write.uuid for write in (*plan.cuts, *plan.raises)}, reason)
 
     @property
-    def has_failed_cut(self) -> bool:
-        """Whether a cut was tried in vain."""
+    def failed_cuts(self) -> set[str]:
+        """Return the GPUs whose cut was tried in vain."""
         outcomes = (self.outcomes.get(write.uuid) for write in self._cuts)
-        return any(outcome is not None and outcome.result is Result.FAILED for outcome in outcomes)
+        return {each.uuid for each in outcomes if each is not None and each.result is Result.FAILED}
 
     @property
     def ordered_outcomes(self) -> tuple[Outcome, ...]:

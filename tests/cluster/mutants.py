@@ -205,7 +205,7 @@ def falls_back_to_the_entitlement(patch: Patch) -> None:
     """[R17] The fallback does not know what was lent, and the guard goes there also where that is a raise."""
     real = targets.fallback
     patch.setattr(host_share, "fallback", lambda sharing, mw: real(sharing, max(mw, 300_000)))
-    patch.setattr(jobs, "_at_or_below", lambda *_: False)
+    patch.setattr(jobs, "at_or_below", lambda *_: False)
 
 
 def keeps_its_first_fallback(patch: Patch) -> None:
@@ -219,7 +219,7 @@ def keeps_its_first_fallback(patch: Patch) -> None:
             self._new = replace(self._new, fallback_mw=first.fallback_mw)
 
     patch.setattr(deadman.DeadMan, "arm", arm)
-    patch.setattr(jobs, "_at_or_below", lambda *_: False)
+    patch.setattr(jobs, "at_or_below", lambda *_: False)
 
 
 def gives_up_the_older_end(patch: Patch) -> None:

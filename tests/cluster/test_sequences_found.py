@@ -79,3 +79,23 @@ def test_the_last_instant_of_a_wait_for_lost_memory_belongs_to_it(tmp_path: Path
     stage.advance(0.001)
     a.iterate()
     assert (a.limit_w, b.limit_w) == (300, 300)
+
+
+def test_a_cut_that_was_refused_is_not_forgotten_by_the_plans_after_it(tmp_path: Path) -> None:
+    """b's GPU refuses the cut at the end of the lease. What b sends next leaves that GPU alone for a while.
+
+    The guard keeps the end that was armed: it lowers the GPU as soon as the driver lets it.
+    """
+    stage = Stage(tmp_path, Setting())
+    a, b = stage.hosts
+    stage.deliver(grant(stage, a, b), b)
+    b.iterate()
+    stage.advance(1.9)
+    b.driver.gpus[GPU].set_error = Kind.UNKNOWN
+    b.iterate()
+    b.crash()
+    stage.advance(0.2)
+    b.driver.gpus[GPU].set_error = ""
+    stage.advance(1.0)
+    a.iterate()
+    assert (a.limit_w, b.limit_w) == (300, 300)

@@ -208,7 +208,7 @@ def test_an_older_cut_that_fails_keeps_the_earlier_end_armed(rig: Rig) -> None:
     land(rig)
     rig[0].ignores_writes = False
     rig.advance(2.1)
-    assert rig.limits_w() == [200, 200]
+    assert rig.limits_w() == [200, 400], "and for that GPU alone"
 
 
 def test_the_plan_that_knows_of_the_failure_ends_that(rig: Rig) -> None:
