@@ -10,9 +10,10 @@ from powerd.core.failsafe import Phase
 from powerd.core.host_state import HostState, Key
 from powerd.core.leases import Leases, counted_mw
 from powerd.core.model import Capability, GpuReading
-from powerd.core.state import Inputs, initial_state
+from powerd.core.state import Config, Inputs, initial_state
+from powerd.core.topology import GpuPolicy
 from tests.core.bench import Bench
-from tests.core.make import W, at, budget, config, gpu, rules
+from tests.core.make import W, at, budget, config, gpu, rules, uuid
 from tests.core.make_leases import EPOCH, RACK, RULES, heard_budget, hold, lent_to_us, says
 
 # Four GPUs of 200 to 700 W and 200 W of overhead: 1000 to 3000 W.
@@ -20,9 +21,9 @@ CONFIG = config(of=RACK, leases=RULES)
 DEAD = says("h3", cap=9000, at=1.0)
 
 
-def host(*, load: int = 700, watts: int = 6000, boot_s: float = 100.0) -> Bench:
+def host(*, load: int = 700, watts: int = 6000, boot_s: float = 100.0, of: Config = CONFIG) -> Bench:
     """Return h1 under a budget, whose GPUs have had time to be what they are."""
-    bench = Bench(CONFIG, state=initial_state(at(0.0), leases=Leases(epoch=EPOCH)))
+    bench = Bench(of, state=initial_state(at(0.0), leases=Leases(epoch=EPOCH)))
     for each in bench.gpus:
         each.load_mw = load * W
     bench.tick(at(boot_s - 40.0))
@@ -112,9 +113,29 @@ def test_what_the_gpus_do_not_want_is_lent_with_own_limits_and_fallback_lowered_
     # Failsafe 1500 W, less 500 W lent, less 200 W of overhead: 200 W for each GPU.
     assert [write.mw // W for write in decision.plan.fallback] == [200] * 4
     assert chain(decision) == [("entitlement", 2000), ("lending", 1500), ("host_overhead", 1300)]
+    assert decision.host_steps[1].note == "about to lend 500 W"
     assert bench.message is not None
     assert [(each.to, each.mw) for each in bench.message.lends] == [("h2", 500 * W)]
     assert counted_mw(bench.state.leases) == {"h2": 500 * W}
+
+
+def test_what_peers_hear_is_of_the_whole_host() -> None:
+    """Idle GPUs want their minimum; the overhead is wanted, too."""
+    bench = host(load=100)
+    bench.tick(at(100.2), states=(peer(boot_s=100.2, want=2500),))
+    message = bench.message
+    assert message is not None
+    assert message.budget is not None
+    assert (message.want_mw, message.spare_mw, message.worst_case_mw) == (1000 * W, 1000 * W, 1500 * W)
+    assert message.budget.lease_s == pytest.approx(60.5 + 300.0 - 100.2)
+
+
+def test_what_the_gpus_cannot_be_limited_below_is_not_lent() -> None:
+    policies = {uuid(i): GpuPolicy(floor_mw=325 * W) for i in range(4)}
+    bench = host(load=100, of=config(of=RACK, leases=RULES, by_uuid=policies))
+    bench.tick(at(100.2), states=(peer(boot_s=100.2, want=4000),))
+    assert bench.message is not None
+    assert [each.mw for each in bench.message.lends] == [500 * W]
 
 
 def test_what_was_lent_is_shown_with_its_end_and_whether_it_was_recalled() -> None:
@@ -341,10 +362,10 @@ def test_a_host_without_peers_says_when_what_it_may_draw_changes() -> None:
     for boot_s, operator in ((100.0, 4000), (101.0, 4000), (102.0, 3600)):
         readings = bench.read(at(boot_s))
         message = budget(5000, int(boot_s), at(boot_s))
-        inputs = Inputs(readings, (message,), operator_cap_mw=operator * W)
+        inputs = Inputs(readings, (message,), operator_cap_mw=operator * W, may_lease=True)
         decision, state = decide(inputs, bench.state, at(boot_s), bench.config)
         said, bench.state = confirm(decision, readings, state, at(boot_s), bench.config)
-        states.append(said is not None)
+        states.append(said is not None and not said.is_leasing)
     assert states == [True, False, True]
 
 

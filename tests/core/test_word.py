@@ -191,6 +191,11 @@ def test_the_first_message_does_not_wait_for_ever_for_a_gpu_that_will_not_be_low
     assert said(BUSY, known, 3001, boot_s=last_s + 0.001).over_mw == 1 * W
 
 
+def test_after_the_first_message_a_recall_waits_for_nothing() -> None:
+    known = leases(BORROWER, promises=(promise("h2", 600, 1),), sent={1: 100.5}, started=100.0)
+    assert in_a_word(said(IDLE, known, 2500))[0] == {"h2": 0}
+
+
 def test_a_host_that_has_forgotten_what_it_lent_speaks_from_its_floor() -> None:
     """All above may be lent, and what it had borrowed is its donors' again once it has spoken."""
     lost = leases(started=100.0, lost=True)
@@ -255,6 +260,10 @@ def test_a_larger_own_epoch_is_answered_by_a_new_one_above_it_once_nothing_is_bo
     assert (message.key, message.is_leasing) == (Key(501, 1), True)
     assert (after.epoch, after.foreign_epoch, after.sent_boot_s) == (501, 0, {1: NOW_S})
     assert after.promises == known.promises, "what was lent under the old one still counts"
+
+
+def test_the_first_new_epoch_waits_for_nothing_also_right_after_the_boot() -> None:
+    assert said(BUSY, leases(sent={5: 4.0}, foreign_epoch=500), 3000, boot_s=5.0).key == Key(501, 1)
 
 
 def test_two_of_one_name_do_not_race_for_the_largest_epoch() -> None:
