@@ -163,7 +163,7 @@ class Bench:
             self.state = initial_state(now, leases=recall(None, rack, rules, now))
         else:
             leases = recall(keep(self.state.leases, rack), rack, rules, now)
-            self.state = initial_state(now, self.state.timeline, self.state.ramp.cap_mw, leases)
+            self.state = initial_state(now, self.state.timeline, self.state.known_cap_mw, leases)
 
     def _write(self, write: Write) -> Outcome:
         outcome = next(gpu for gpu in self.gpus if uuid(gpu.index) == write.uuid).write(write)

@@ -223,6 +223,15 @@ def test_without_any_budget_it_waits_until_none_can_be_in_force() -> None:
     assert bench.limits == [325] * 4
 
 
+def test_a_second_restart_does_not_take_the_failsafe_for_a_budget_that_is_known() -> None:
+    bench = host(load=700)
+    bench.restart(at(101.0), forget=True)
+    bench.tick(at(101.0))
+    bench.restart(at(110.0))
+    bench.until(at(111.0 + RULES.forget_s))
+    assert bench.limits == [200] * 4
+
+
 def test_a_cap_that_is_remembered_is_a_budget_that_is_known() -> None:
     """A file of before there were leases tells the cap, and nothing of leases."""
     bench = host(load=700)
