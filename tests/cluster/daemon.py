@@ -1,4 +1,4 @@
-"""One run of a host's daemon: the real controller, runtime file and messages, put together as `app` does it."""
+"""One run of a host's daemon: real controller, runtime file and messages, put together as `app` does it."""
 
 import asyncio
 from collections.abc import Callable
@@ -62,7 +62,7 @@ class StateReader:
     def read(self, host: str, payload: bytes, received_boot_s: float) -> HostState:
         """Return what a host says."""
         known = self._last.get(host)
-        if known is None or known[0] is not payload:
+        if known is None or known[0] is not payload:  # the same object: comparing the texts would cost more
             state = parse_host_state(
                 payload,
                 host=host,
@@ -72,7 +72,9 @@ class StateReader:
                 received_boot_s=received_boot_s,
             )
             known = self._last[host] = (payload, state)
-        return replace(known[1], received_boot_s=received_boot_s)
+        if known[1].received_boot_s != received_boot_s:
+            known = self._last[host] = (payload, replace(known[1], received_boot_s=received_boot_s))
+        return known[1]
 
 
 class Watcher(Protocol):

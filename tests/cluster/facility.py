@@ -22,7 +22,14 @@ class Facility:
     """
 
     def __init__(
-        self, world: World, broker: Broker, theorem: Theorem, hard_limit_mw: int, *, every_s: float, lease_s: float
+        self,
+        world: World,
+        broker: Broker,
+        theorem: Theorem,
+        hard_limit_mw: int,
+        *,
+        every_s: float,
+        lease_s: float,
     ) -> None:
         self.cap_mw: int | None = None
         self.is_silent = False
@@ -70,4 +77,3 @@ class Facility:
             "watts": None if self.cap_mw is None else self.cap_mw / 1000,
         }
         self._broker.send(None, BUDGET_TOPIC, json.dumps(budget).encode())
-

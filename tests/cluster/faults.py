@@ -6,6 +6,7 @@ short against G, and a host that had such trouble is left alone with more of it 
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +20,8 @@ Fault = TypeVar("Fault", bound=Callable[..., None])
 
 # Shares of G: how long each kind of trouble may hold up a guard, or one of its GPUs.
 STALL, STOP_ACTION, HANG, REFUSAL, SLOW = 0.2, 0.15, 0.4, 0.15, 0.05
+# Shares of faults that befall no single host, and that are followed by another of the same host.
+ANYWHERE, AGAIN = 0.25, 0.4
 
 
 class Adversary:
@@ -69,7 +72,7 @@ class Adversary:
         """Begin."""
         for host in self._rack.hosts if self._scenario.load_every_s else ():
             for gpu in host.plant.gpus.values():
-                self._later(self._scenario.load_every_s, lambda h=host, g=gpu: self._change_load(h, g))
+                self._later(self._scenario.load_every_s, partial(self._change_load, host, gpu))
         if self._scenario.fault_every_s:
             self._later(self._scenario.fault_every_s, self._next_fault)
 
@@ -81,15 +84,21 @@ class Adversary:
         self._world.history.note(where.name if where else "fault", f"{kind} {detail}".rstrip())
 
     def _next_fault(self) -> None:
-        weight, host = self._random.random(), self._random.choice(self._rack.hosts)
-        if weight < 0.25:
+        if self._random.random() < ANYWHERE:
             self._one_of(self._anywhere)()
-        elif weight < 0.65:
+        else:
+            self._strike(self._random.choice(self._rack.hosts))
+        self._later(self._scenario.fault_every_s, self._next_fault)
+
+    def _strike(self, host: RackHost) -> None:
+        """Do something to one host, and perhaps soon something else: misfortunes seldom come singly."""
+        if self._random.random() < 0.5:
             self._one_of(self._at_a_host)(host)
         elif self._world.now_s >= host.trouble_until_s:
             host.trouble_until_s = self._world.now_s + 2.5 * self._bound_s
             self._one_of(self._troubles)(host)
-        self._later(self._scenario.fault_every_s, self._next_fault)
+        if self._random.random() < AGAIN:
+            self._later(0.5, partial(self._strike, host))
 
     def _one_of(self, faults: list[tuple[int, Fault]]) -> Fault:
         return self._random.choices([each for _, each in faults], [weight for weight, _ in faults])[0]
@@ -103,14 +112,16 @@ class Adversary:
         load_mw = random.randrange(gpu.min_mw, int(1.2 * gpu.max_mw)) if is_idle else gpu.min_mw // 2
         self.counts["GPU wakes" if is_idle else "GPU goes idle"] += 1
         host.plant.set_load(gpu, load_mw)
-        self._later(self._scenario.load_every_s, lambda: self._change_load(host, gpu))
+        self._later(self._scenario.load_every_s, partial(self._change_load, host, gpu))
 
     # The facility and the network
 
     def _change_budget(self) -> None:
         budgets_mw = self._scenario.budgets_mw
         last = len(budgets_mw) - 1
-        self._budget = min(self._budget + 1, last) if self._scenario.never_falls else (self._budget + 1) % (last + 1)
+        self._budget = (
+            min(self._budget + 1, last) if self._scenario.never_falls else (self._budget + 1) % (last + 1)
+        )
         before_mw, cap_mw = self._rack.facility.cap_mw, budgets_mw[self._budget]
         falls = cap_mw is not None and (before_mw is None or cap_mw < before_mw)
         if cap_mw != before_mw:
@@ -203,7 +214,9 @@ class Adversary:
         if not host.disk.is_read_only:
             self._count("directory read-only", host)
             host.disk.is_read_only = True
-            self._world.after(self._random.uniform(2.0, 20.0), lambda: setattr(host.disk, "is_read_only", False))
+            self._world.after(
+                self._random.uniform(2.0, 20.0), lambda: setattr(host.disk, "is_read_only", False)
+            )
 
     def _slow_disk(self, host: RackHost) -> None:
         self._count("disk slow", host)
@@ -272,7 +285,7 @@ class Adversary:
     def _slow(self, host: RackHost) -> None:
         self._count("GPU slow", host)
         for gpu in host.plant.gpus.values():
-            gpu.latency_s = self._random.uniform(0.0, SLOW) * self._bound_s
+            gpu.latency_s = max(0.001, self._random.uniform(0.0, SLOW) * self._bound_s)
 
     def _one_gpu(self, host: RackHost) -> PlantGpu:
         return self._random.choice(list(host.plant.gpus.values()))

@@ -278,7 +278,7 @@ class SimGuard:
     async def read(self) -> GuardReport:
         """Read all GPUs."""
         connection = self._here()
-        answer = await self._ask(connection, lambda reply: connection.process.keeper.read(reply))
+        answer = await self._ask(connection, connection.process.keeper.read)
         return GuardReport(
             tuple(answer["readings"]),
             answer["generation"],
@@ -331,7 +331,9 @@ class SimGuard:
 
         def reply(answer: dict[str, Any] | Exception) -> None:
             if connection.is_open:
-                self._last_back_s = self._travel(self._last_back_s, self._daemon.call, _resolve, future, answer)
+                self._last_back_s = self._travel(
+                    self._last_back_s, self._daemon.call, _resolve, future, answer
+                )
 
         def arrive() -> None:
             # Also when the daemon has died meanwhile: it is in the socket.

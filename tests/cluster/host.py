@@ -1,4 +1,4 @@
-"""One host of the rack: its GPUs, its clocks, its disk, its guard and its daemon, and who of them is alive."""
+"""One host of the rack: its GPUs, clocks, disk, guard and daemon, and who of them is alive."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The broker and the ways to it: a message may be late, lost, doubled, overtaken, or come again much later."""
+"""The broker and the ways to it: a message may be late, lost, doubled, overtaken, or come again later."""
 
 from collections import Counter, deque
 from collections.abc import Callable
@@ -28,6 +28,11 @@ class Weather:
     lost: float = 0.0
     doubled: float = 0.0
     replayed: float = 0.0
+
+    @property
+    def is_fair(self) -> bool:
+        """Return whether every message takes the same time, and none is lost."""
+        return self.least_s == self.most_s and not (self.slow or self.lost or self.doubled or self.replayed)
 
 
 class Client:
@@ -117,8 +122,11 @@ class Broker:
             return False
         self.retained[topic] = payload
         self._past.append((topic, payload))
-        for client in self.clients:
-            if client.is_connected:
+        there = [client for client in self.clients if client.is_connected]
+        if self.weather.is_fair:
+            self._world.after(self.weather.least_s, self._arrive_everywhere, there, topic, payload)
+        else:
+            for client in there:
                 self.carry(client, topic, payload, retained=False)
         return True
 
@@ -134,8 +142,7 @@ class Broker:
             self._world.after(self._delay_s(), self._arrive, client, topic, payload, retained)
         if weather.replayed and random.random() < weather.replayed:
             self.counts["message replayed"] += 1
-            old = random.choice(self._past) if self._past else (topic, payload)
-            self._world.after(self._delay_s(), self._arrive, client, *old, random.random() < 0.5)
+            self._world.after(self._delay_s(), self._arrive, client, *self._old(), random.random() < 0.5)
 
     def stop(self, *, keeps: bool) -> None:
         """Go down, with or without what is retained."""
@@ -150,6 +157,16 @@ class Broker:
             return False
         client.deliver(topic, payload, retained)
         return True
+
+    def _old(self) -> tuple[str, bytes]:
+        """Return some message of before; one of late may still be believed."""
+        among = min(len(self._past), self._random.choice((10, 40, REMEMBERED)))
+        return self._past[-self._random.randint(1, among)]
+
+    def _arrive_everywhere(self, clients: list[Client], topic: str, payload: bytes) -> None:
+        for client in clients:
+            if not client.is_deaf:
+                self._arrive(client, topic, payload, retained=False)
 
     def _is_lost(self) -> bool:
         return self.weather.lost > 0 and self._random.random() < self.weather.lost

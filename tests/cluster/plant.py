@@ -23,7 +23,7 @@ class PlantGpu:
         load_mw: what its work would draw without a limit.
         in_flight: targets of writes that were handed to the driver and have not returned; not of those that
             only lower.
-        latency_s: how long a driver call takes.
+        latency_s: how long a driver call takes; never nothing, or a sample could not be told from a write.
         hang_s: how much longer the next write takes.
         lands_first: that write takes effect before it hangs, not after.
         refuses_until_s, unreadable_until_s: writes, reads fail until then.
@@ -36,7 +36,7 @@ class PlantGpu:
     limit_mw: int
     load_mw: int
     in_flight: list[int] = field(default_factory=list)
-    latency_s: float = 0.0
+    latency_s: float = 0.001
     hang_s: float = 0.0
     lands_first: bool = False
     refuses_until_s: float = 0.0

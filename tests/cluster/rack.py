@@ -26,7 +26,7 @@ from tests.cluster.host import HostPlan, RackHost
 from tests.cluster.network import Broker
 from tests.cluster.plant import PlantGpu
 from tests.cluster.scenario import Scenario
-from tests.cluster.theorem import Theorem, Violation
+from tests.cluster.theorem import Theorem, ViolationError
 from tests.cluster.world import History, HostClock, World
 
 
@@ -88,17 +88,21 @@ class SimulatedRack:
         configs = [self._config(index) for index in range(len(scenario.rack.hosts))]
         reader = StateReader(configs[0])
         self.hosts = [
-            RackHost(self.world, self._plan(config, index, directory, random), self.broker, reader, self.theorem)
+            RackHost(
+                self.world, self._plan(config, index, directory, random), self.broker, reader, self.theorem
+            )
             for index, config in enumerate(configs)
         ]
 
     def start(self) -> None:
         """Start everything."""
+        random = Random(f"start {self.scenario.seed}")
         self.facility.change(self.scenario.budgets_mw[0])
         self.world.after(self.scenario.budget_every_s, self.facility.run)
         for host in self.hosts:
             host.guard.start()
-            host.start_daemon()
+            # Their periods do not begin at the same time.
+            self.world.after(random.uniform(0.0, self.scenario.period_s), host.start_daemon)
 
     def stop(self) -> None:
         """Stop everything, without a trace."""
@@ -136,7 +140,7 @@ class SimulatedRack:
         return HostPlan(
             config=config,
             gpus=gpus,
-            clock=HostClock(self.world, s.rates[index], booted_s=-random.uniform(10.0, 1e6)),
+            clock=HostClock(self.world, s.rates[index], -1000.0 if is_calm else -random.uniform(10.0, 1e6)),
             directory=directory / config.host,
             period_s=s.period_s,
             call_deadline_s=1.0 if is_calm else min(1.0, 0.15 * s.rules.guard_bound_s),
@@ -171,7 +175,7 @@ def run(scenario: Scenario, *, show: bool = False) -> Result:
             adversary.start()
             rack.world.run_until(scenario.length_s)
             violation = "; ".join(error for host in rack.hosts for error in host.errors())
-        except Violation as found:
+        except ViolationError as found:
             violation = str(found)
             rack.world.history.note("theorem", violation)
     history = rack.world.history
@@ -209,10 +213,9 @@ def quiet(history: History) -> Iterator[None]:
     """Keep logs and journals of hundreds of daemons and guards off the terminal."""
     before: dict[str, Any] = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    stderr, sys.stderr = sys.stderr, _Journal(history)  # type: ignore[assignment]
+    stderr, sys.stderr = sys.stderr, _Journal(history)
     try:
         yield
     finally:
         sys.stderr = stderr
         structlog.configure(**before)
-

@@ -1,4 +1,4 @@
-"""What must hold at every instant, checked after every event: theorems A and B of docs/leases.md, and the lemma.
+"""What must hold at every instant: theorems A and B of docs/leases.md and the lemma, checked at every event.
 
     A   budgets never fall:  sum of worst cases <= usable(the newest budget issued)
     B   any budgets:         sum of worst cases <= sum of the largest entitlements of the last X = T + g + G
@@ -21,7 +21,7 @@ from tests.cluster.world import World
 _TICK_S = 0.001
 
 
-class Violation(AssertionError):
+class ViolationError(AssertionError):
     """Something that must hold did not."""
 
 
@@ -204,7 +204,7 @@ class Theorem:
         """Check the sums; called after every event."""
         self.steps += 1
         if self._failed:
-            raise Violation(self._failed)
+            raise ViolationError(self._failed)
         now_s = self._world.now_s
         if now_s > self._next_expiry_s:
             self._expire()
@@ -220,7 +220,7 @@ class Theorem:
             if self._never_falls:
                 self._fail(f"A: the rack may draw {self._sum_mw / 1000:g} W of {self._newest_mw / 1000:g} W")
         if self._failed:
-            raise Violation(self._failed)
+            raise ViolationError(self._failed)
 
     def _check_used(self, borrower: HostWatch, plan: InForce) -> None:
         for donor in plan.used_mw:

@@ -7,6 +7,7 @@ and one that is killed never runs again.
 
 import asyncio
 import heapq
+import sys
 from asyncio import events
 from collections import deque
 from collections.abc import Callable
@@ -24,12 +25,14 @@ class World:
     Attributes:
         now_s: the present.
         after_event: called after each event that made anything run.
+        ready: processes that have something to do now, and have their turn when the event is over.
     """
 
     def __init__(self) -> None:
         self.now_s = 0.0
         self.after_event: Callable[[], None] = lambda: None
         self.history = History(self)
+        self.ready: deque[Process] = deque()
         self._queue: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
         self._order = 0
 
@@ -44,10 +47,13 @@ class World:
 
     def run_until(self, end_s: float) -> None:
         """Let everything happen that is due by then. A callback that returns False did nothing."""
-        queue = self._queue
+        queue, ready = self._queue, self.ready
         while queue and queue[0][0] <= end_s:
             self.now_s, _, call, args = heapq.heappop(queue)
-            if call(*args) is not False:
+            ran = call(*args) is not False
+            while ready:
+                ran = ready.popleft().turn() or ran
+            if ran:
                 self.after_event()
         self.now_s = end_s
 
@@ -75,12 +81,12 @@ class History:
         self.lines.append(line)
         self._digest.update(line.encode())
         if self.show:
-            print(line)  # noqa: T201
+            sys.stdout.write(f"{line}\n")
 
     def journal(self, text: str) -> None:
         """Show what a guard tells its journal."""
         if self.show:
-            print(f"{'':22}{text}")  # noqa: T201
+            sys.stdout.write(f"{'':22}{text}\n")
 
     @property
     def digest(self) -> str:
@@ -119,6 +125,7 @@ class ProcessLoop(asyncio.BaseEventLoop):
 
     Attributes:
         errors: what callbacks raised and nobody caught.
+        inbox: what came from outside: calls that need no context of their own, before all that is ready.
         is_held: the process stands still, perhaps in the middle of a turn.
         executor: does what is handed to threads, and returns the future of it.
     """
@@ -126,6 +133,7 @@ class ProcessLoop(asyncio.BaseEventLoop):
     def __init__(self, clock: HostClock) -> None:
         super().__init__()
         self.errors: list[BaseException | str] = []
+        self.inbox: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self.is_held = False
         self.executor: Callable[[Callable[[], Any]], asyncio.Future[Any]] | None = None
         self._clock = clock
@@ -134,10 +142,12 @@ class ProcessLoop(asyncio.BaseEventLoop):
         """Return the host's boot clock."""
         return self._clock.boot_s
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(  # type: ignore[override]  # as `asyncio.to_thread` calls it
+        self, executor: None, func: Callable[[], Any]
+    ) -> asyncio.Future[Any]:
         """Hand something to a thread."""
         assert self.executor is not None
-        return self.executor(lambda: func(*args))
+        return self.executor(func)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Keep what nobody caught."""
@@ -145,13 +155,17 @@ class ProcessLoop(asyncio.BaseEventLoop):
 
     def turn(self) -> tuple[bool, float | None]:
         """Run all that is ready or due; return whether anything was, and when the next timer is due."""
-        ready, timers = self._ready, self._scheduled  # type: ignore[attr-defined]
+        ready, timers, inbox = self._ready, self._scheduled, self.inbox  # type: ignore[attr-defined]
         ran = False
         before = events._get_running_loop()
         events._set_running_loop(self)
         try:
+            now_s = self.time() + SAME_S  # nothing takes time
             while not self.is_held:
-                now_s = self.time() + SAME_S
+                while inbox:
+                    ran = True
+                    call, args = inbox.popleft()
+                    call(*args)
                 while timers and (timers[0]._cancelled or timers[0]._when <= now_s):
                     handle = heapq.heappop(timers)
                     handle._scheduled = False
@@ -177,13 +191,14 @@ class Process:
         self.is_alive = True
         self._world = world
         self._clock = clock
-        self._due_s = float("inf")
+        self._is_ready = False
+        self._timer_s = float("inf")
 
     def call(self, call: Callable[..., object], *args: Any) -> None:
         """Have the process do something as soon as it runs."""
         if self.is_alive:
-            self.loop.call_soon(call, *args)
-            self._wake_at(self._world.now_s)
+            self.loop.inbox.append((call, args))
+            self._be_ready()
 
     def pause(self) -> None:
         """Run nothing until `resume`; what arrives meanwhile waits."""
@@ -192,8 +207,7 @@ class Process:
     def resume(self) -> None:
         """Go on."""
         self.loop.is_held = False
-        self._due_s = float("inf")
-        self._wake_at(self._world.now_s)
+        self._be_ready()
 
     def kill(self) -> None:
         """End. What it still does while its coroutines are taken down must reach nobody: see `is_alive`."""
@@ -201,19 +215,30 @@ class Process:
         self.loop.is_held = False
         for task in sorted(asyncio.all_tasks(self.loop), key=lambda task: task.get_name()):
             task.cancel()
+        self.loop.inbox.clear()
         self.loop.turn()
         self.loop.close()
 
-    def _wake_at(self, time_s: float) -> None:
-        if time_s < self._due_s - SAME_S or self._due_s < self._world.now_s:
-            self._due_s = time_s
-            self._world.at(time_s, self._turn, time_s)
-
-    def _turn(self, due_s: float) -> bool:
-        if not self.is_alive or self.loop.is_held or due_s != self._due_s:
+    def turn(self) -> bool:
+        """Do all that is to be done now; return whether anything was."""
+        self._is_ready = False
+        if not self.is_alive or self.loop.is_held:
             return False
-        self._due_s = float("inf")
         ran, when_boot_s = self.loop.turn()
         if when_boot_s is not None:
-            self._wake_at(self._clock.true_s(when_boot_s))
+            time_s = self._clock.true_s(when_boot_s)
+            if time_s < self._timer_s:  # else an earlier one is set, and this one then
+                self._timer_s = time_s
+                self._world.at(time_s, self._timer, time_s)
         return ran
+
+    def _be_ready(self) -> None:
+        if not self._is_ready:
+            self._is_ready = True
+            self._world.ready.append(self)
+
+    def _timer(self, time_s: float) -> bool:
+        if time_s == self._timer_s:
+            self._timer_s = float("inf")
+            self._be_ready()
+        return False

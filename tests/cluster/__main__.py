@@ -1,0 +1,41 @@
+"""Replay one seed, or try many: `python -m tests.cluster --seed 17 --verbose`."""
+
+import argparse
+import sys
+from collections import Counter
+
+from tests.cluster.rack import run
+from tests.cluster.scenario import scenario
+
+
+def main() -> int:
+    """Run seeds; exit 1 if anything was violated."""
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="the first seed (default 0)")
+    parser.add_argument("--count", type=int, default=1, help="how many, from that one on (default 1)")
+    parser.add_argument("--verbose", action="store_true", help="print every event")
+    options = parser.parse_args()
+    steps, violated = 0, 0
+    faults: Counter[str] = Counter()
+    for seed in range(options.seed, options.seed + options.count):
+        result = run(scenario(seed), show=options.verbose)
+        steps += result.steps
+        faults += result.faults
+        if result.violation:
+            violated += 1
+            say(str(result))
+        elif options.count == 1:
+            say(f"seed {seed}: everything held, digest {result.digest}")
+    say(f"{options.count} seeds, {steps} steps, {violated} violated, {faults.total()} faults:")
+    for kind, count in sorted(faults.items()):
+        say(f"  {kind:<48}{count:>8}")
+    return 1 if violated else 0
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    sys.stdout.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
