@@ -298,7 +298,7 @@ async def told(events: list[tuple[Callable[[Story], None], bool]], directory: Pa
 
 
 @given(st.lists(st.tuples(EVENTS | FAULTS, st.booleans()), max_size=20))
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None, derandomize=True)
 def test_whatever_happens_messages_leave_in_order_and_each_with_its_promises_on_disk(
     events: list[tuple[Callable[[Story], None], bool]],
 ) -> None:
