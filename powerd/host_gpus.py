@@ -75,8 +75,8 @@ class HostGpus:
 
     @property
     def keeps_plans(self) -> bool:
-        """Return whether a guard that starts again would know the plan in force."""
-        return self.report is None or self.report.keeps_plans
+        """Return whether the guard answers, and if it started again would know the plan in force."""
+        return self.report is not None and self.report.keeps_plans
 
     async def sample(self) -> None:
         """Read all GPUs."""

@@ -17,9 +17,10 @@ def on_duty(rack: Rack, host: str, leases: Leases, rules: LeaseRules, boot_s: fl
         host: this one, which is live.
         leases: what this host has heard.
     """
-    for each in rack.hosts:
-        peer = leases.peers.get(each.name)
+
+    def is_live(name: str) -> bool:
+        peer = leases.peers.get(name)
         heard_boot_s = peer.received_boot_s if peer else leases.started_boot_s
-        if each.name == host or boot_s - heard_boot_s <= rules.silent_s:
-            return each.name
-    return host
+        return name == host or boot_s - heard_boot_s <= rules.silent_s
+
+    return next(each.name for each in rack.hosts if is_live(each.name))
