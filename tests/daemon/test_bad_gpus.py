@@ -106,8 +106,9 @@ def test_the_watts_of_a_gpu_that_refuses_are_taken_from_the_others_at_once(
         host.start_guard()
     host.wait_for(lambda: host.obeyed(CUT_WATTS), within_s=10, what="all of the budget in use")
     host.wait_for(lambda: host.limits_mw()[BAD] < 225_000, within_s=5, what="its own part of the cut")
-    lowest_mw = min(write.enforced_mw for write in host.write_log() if write.boot_ns / 1e9 >= published)
-    assert lowest_mw >= 209_000
+    # The refusing one itself may pass through its fallback: the guard goes on to lower it, not knowing why.
+    others = (write for write in host.write_log() if write.gpu != BAD and write.boot_ns / 1e9 >= published)
+    assert min(write.enforced_mw for write in others) >= 209_000
     assert list(excesses(host, begun_boot_s)) == []
 
 
