@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--cuts", type=int, default=512, help="cuts per reaction benchmark (default 512)")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the footprint benchmarks")
     parser.add_argument("--wakings", type=int, default=40, help="wakings of hosts (default 40)")
-    parser.add_argument("--rack-cuts", type=int, default=204, help="cuts of a rack, each way (default 204)")
+    parser.add_argument("--rack-cuts", type=int, default=216, help="cuts of a rack (default 216)")
     parser.add_argument("--kills", type=int, default=200, help="processes killed (default 200)")
     parser.add_argument("--seed", type=int, default=1, help="of the kills (default 1)")
     parser.add_argument("--json", type=Path, help="write the JSON here too")

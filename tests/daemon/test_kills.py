@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-from tests.daemon.kills import TIMES, Kills
+from tests.daemon.kills import TABLES, TIMES, Kills
 from tests.daemon.rack import Rack
 from tests.daemon.rack_observer import borrowing, violations
 
 SEED = 20261121
-KILLS = 18
+KILLS = 15
 
 
 def test_no_kill_lets_the_rack_draw_more_than_its_budget(library: Path, tmp_path: Path) -> None:
     """`python -m benchmarks kills` does the same for as long as you like."""
-    with Rack(tmp_path, library, times=TIMES) as rack:
+    with Rack(tmp_path, library, times=TIMES, tables=TABLES) as rack:
         rack.calm(watts=6400)
         kills = Kills(rack, SEED)
         kills.run(KILLS)

@@ -205,6 +205,22 @@ def test_memory_that_is_lost_costs_the_host_its_watts_for_a_while_and_nobody_els
         assert first_raise_boot_s(rack, name, begun_boot_s) >= begun_boot_s + waited_s
 
 
+def test_a_guard_that_cannot_write_down_its_plan_keeps_its_host_out_of_all_dealings(rack: Rack) -> None:
+    """A guard that starts again would not know when borrowed watts end, nor that others were lent."""
+    host = rack.hosts[N4]
+    host.daemon.terminate()
+    host.guard.terminate()
+    rack.configure(host, {"guard": {"state_dir": "/proc"}})
+    rack.start()
+    rack.busy(N1, N4)
+    rises(rack, N1, N2)
+    rack.wait_for(lambda: rack.is_at(N4, OWN_MW), what="what is its own")
+    assert not takes_part(rack, N4)
+    assert N4 not in partners(rack, N1)
+    host.end_processes()
+    rack.configure(host)
+
+
 def takes_part(rack: Rack, name: str) -> bool:
     return bool(rack.hosts[name].status()["lending"]["taking_part"])
 
