@@ -18,7 +18,8 @@ help:                ## list the targets
 setup: $(VENV)/.test $(VENV)/.system  ## everything that tests and benchmarks need
 
 test: setup lint     ## lint, types, and the whole suite; every branch of the core
-	$(BIN)/pytest --cov --cov-fail-under=100
+	@# Half of the time real processes are waited for, so two files of tests go side by side.
+	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-fail-under=100
 
 demo: $(VENV)/.demo  ## a whole rack on this machine; options in ARGS, e.g. ARGS="--hosts 8 --json"
 	@$(BIN)/powerd demo $(ARGS)
