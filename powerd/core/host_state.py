@@ -101,8 +101,14 @@ class HostState:
 
     def lent_to(self, host: str) -> Lend | None:
         """Return the lease to one host; None if none is spoken of."""
-        return next((lend for lend in self.lends if lend.to == host), None)
+        for lend in self.lends:
+            if lend.to == host:
+                return lend
+        return None
 
     def held_from(self, host: str) -> Hold | None:
         """Return the acknowledgement to one host; None if none is spoken of."""
-        return next((hold for hold in self.holds if hold.donor == host), None)
+        for hold in self.holds:
+            if hold.donor == host:
+                return hold
+        return None

@@ -147,7 +147,8 @@ def hear(leases: Leases, states: Iterable[HostState], host: str) -> Leases:
         if known is not None and state.key <= known.key:
             continue
         peers[state.host] = state
-        promises = tuple(promise for promise in promises if not is_superseded(promise, state, host))
+        if promises:
+            promises = tuple(promise for promise in promises if not is_superseded(promise, state, host))
         own_epoch = max(own_epoch, _credible(own_epoch_in(state, host)))
     # An own epoch that this run does not know: the clock was set back, or the name is used twice.
     foreign_epoch = own_epoch if own_epoch > leases.epoch else 0
