@@ -31,6 +31,7 @@ _CONTROL = {"period_s": _PERIOD_S, "hold_s": 5.0, "idle_after_s": 1.0, "warmup_s
 # Lower by twelve watts per GPU each time, and never so low that there is nothing to lend.
 _CUTS_WATTS = range(8800, 6400, -200)
 _MEASURED_S = 30.0
+_PACE_S = 0.1
 
 
 @contextmanager
@@ -122,7 +123,10 @@ def _is_in_use(rack: Rack, watts: float, *, lending: bool) -> bool:
 
 
 def _cut_ms(rack: Rack, watts: float) -> float:
-    grant = rack.obey(watts)
+    grant = rack.facility.grant(watts, 120)
+    # Asking for the status would compete with what is measured: wait until it is over.
+    time.sleep(_PACE_S)
+    rack.wait_for(lambda: all(map(rack.follows, rack.hosts.values())), what="the cut everywhere")
     own_mw = entitlement_mw(watts)
     moments = history(rack, grant.published_boot_s)
     within = next(

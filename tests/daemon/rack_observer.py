@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from tests.daemon.facility import Grant
-from tests.daemon.host import OVERHEAD_WATTS, Host
+from tests.daemon.host import GPU_MAX_WATTS, GPU_MIN_WATTS, OVERHEAD_WATTS, Host
 from tests.daemon.rack import FAILSAFE_WATTS, Rack, entitlement_mw
 from tests.daemon.waiting import boot_s
 
@@ -49,13 +49,24 @@ def _changes(host: Host) -> list[tuple[float, str, int]]:
 
 
 def violations(rack: Rack, since_boot_s: float) -> Iterator[str]:
-    """Yield every time at which the hosts might have drawn more together than any budget allowed."""
+    """Yield every time at which hosts might have drawn more together than any budget allowed.
+
+    And every limit that was outside what its GPU can be set to.
+    """
+    for host in rack.hosts.values():
+        yield from _out_of_range(host)
     bounds = Bounds(rack)
     for moment in _with_looks(history(rack, since_boot_s), [*bounds.lapses_boot_s, boot_s()]):
         allowed_mw = bounds.allowed_mw(moment.boot_s)
         if moment.sum_mw > allowed_mw:
             each = ", ".join(f"{name} {mw / 1000:g}" for name, mw in moment.worst_mw.items())
             yield f"{moment.boot_s:.3f}: {moment.sum_mw / 1000:g} W of {allowed_mw / 1000:g} W ({each})"
+
+
+def _out_of_range(host: Host) -> Iterator[str]:
+    for write in host.write_log():
+        if not GPU_MIN_WATTS <= write.enforced_mw / 1000 <= GPU_MAX_WATTS:
+            yield f"{write.boot_ns / 1e9:.3f}: {host.name} has {write.enforced_mw / 1000:g} W on a GPU"
 
 
 def _with_looks(moments: list[Moment], times_boot_s: list[float]) -> Iterator[Moment]:

@@ -7,7 +7,7 @@ from tests.daemon.rack import Rack
 from tests.daemon.rack_observer import borrowing, violations
 
 SEED = 20261121
-KILLS = 15
+KILLS = 12
 
 
 def test_no_kill_lets_the_rack_draw_more_than_its_budget(library: Path, tmp_path: Path) -> None:

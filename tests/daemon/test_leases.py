@@ -81,6 +81,14 @@ def test_what_a_killed_borrower_had_comes_back_to_its_owners(rack: Rack) -> None
     assert not rack.hosts[N2].status()["leases"]
 
 
+def test_a_borrower_that_stands_still_is_brought_down_by_its_guard_and_borrows_again(rack: Rack) -> None:
+    borrow(rack, N1)
+    rack.hosts[N1].daemon.freeze()
+    rack.wait_for(lambda: rack.worst_mw(N1) <= OWN_MW, what="the guard's fallback")
+    rack.hosts[N1].daemon.thaw()
+    borrow(rack, N1)
+
+
 def test_when_a_donor_is_killed_the_borrower_steps_down_by_itself(rack: Rack) -> None:
     donor, borrower = rack.hosts[N2], rack.hosts[N1]
     rack.busy(N3, N4)
