@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.allocator import measure_allocator, measure_decision
+from benchmarks.cluster import SEEDS, measure_efficiency, measure_hostile, measure_hour
+from benchmarks.cluster import measure_waking as measure_virtual_waking
 from benchmarks.explorer import measure_explorer
 from benchmarks.footprint import measure_footprint
 from benchmarks.parser import measure_parser
@@ -29,6 +31,7 @@ def main() -> int:
     parser.add_argument("--rack-cuts", type=int, default=216, help="cuts of a rack (default 216)")
     parser.add_argument("--kills", type=int, default=200, help="processes killed (default 200)")
     parser.add_argument("--seed", type=int, default=1, help="of the kills (default 1)")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"hostile days of racks (default {SEEDS})")
     parser.add_argument("--json", type=Path, help="write the JSON here too")
     options = parser.parse_args()
     available: dict[str, Callable[[], Table]] = {
@@ -40,6 +43,10 @@ def main() -> int:
         "peers": partial(measure_peers, options.seconds),
         "reaction": partial(measure_reaction, options.cuts),
         "slow-driver": partial(measure_reaction, options.cuts, SLOW_SET_MS),
+        "cluster": partial(measure_hostile, options.seeds),
+        "cluster-waking": partial(measure_virtual_waking, options.wakings),
+        "cluster-sharing": measure_efficiency,
+        "cluster-hour": partial(measure_hour, 600.0),
         "rack-waking": partial(measure_waking, options.wakings),
         "rack-cuts": partial(measure_cuts, options.rack_cuts),
         "rack-messages": measure_messages,
