@@ -26,8 +26,10 @@ def is_news(before: HostState, after: HostState) -> bool:
     return (
         _is_of_another_mind(before, after)
         or _changes_the_exchange(before, after)
-        or {lend.to: lend.mw for lend in before.lends} != {lend.to: lend.mw for lend in after.lends}
-        or {hold.donor: hold.mw for hold in before.holds} != {hold.donor: hold.mw for hold in after.holds}
+        or len(before.lends) != len(after.lends)
+        or len(before.holds) != len(after.holds)
+        or any(_differs(before.lent_to(lend.to), lend) for lend in after.lends)
+        or any(_differs(before.held_from(hold.donor), hold) for hold in after.holds)
     )
 
 
@@ -37,12 +39,11 @@ def concerns(before: HostState, after: HostState, host: str, *, lends: bool) -> 
     Args:
         lends: the host has watts to spare.
     """
-    lent, held = (before.lent_to(host), after.lent_to(host)), (before.held_from(host), after.held_from(host))
     return (
         _is_of_another_mind(before, after)
         or (lends and _changes_the_exchange(before, after))
-        or _mw(lent[0]) != _mw(lent[1])
-        or _mw(held[0]) != _mw(held[1])
+        or _differs(before.lent_to(host), after.lent_to(host))
+        or _differs(before.held_from(host), after.held_from(host))
     )
 
 
@@ -60,8 +61,10 @@ def _changes_the_exchange(before: HostState, after: HostState) -> bool:
     return is_much(_missing_mw(before), _missing_mw(after)) or is_much(before.spare_mw, after.spare_mw)
 
 
-def _mw(entry: Lend | Hold | None) -> MilliWatts:
-    return 0 if entry is None else entry.mw
+def _differs(before: Lend | Hold | None, after: Lend | Hold | None) -> bool:
+    """Say whether a lease begins, ends, or becomes another; a few watts more or less can wait."""
+    before_mw, after_mw = before.mw if before else 0, after.mw if after else 0
+    return bool(before_mw) != bool(after_mw) or is_much(before_mw, after_mw)
 
 
 def _missing_mw(state: HostState) -> MilliWatts:

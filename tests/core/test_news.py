@@ -53,9 +53,11 @@ SAID = says("h1", 3, epoch=EPOCH, lends=(lend("h2", 100),), holds=(hold(50, 4, d
         {"rack_cap_mw": 8999 * W},
         {"roster": "another"},
         {"is_leasing": False},
-        {"lends": (lend("h2", 99),)},
+        {"lends": (lend("h2", 80),)},
+        {"lends": (lend("h2", 0),)},
         {"lends": ()},
-        {"holds": (hold(49, 5, donor="h3"),)},
+        {"holds": (hold(30, 5, donor="h3"),)},
+        {"holds": (hold(0, 5, donor="h3"),)},
         {"holds": ()},
         {"want_mw": 3000 * W + NEWS_MW + 1},
         {"spare_mw": NEWS_MW + 1},
@@ -66,6 +68,18 @@ SAID = says("h1", 3, epoch=EPOCH, lends=(lend("h2", 100),), holds=(hold(50, 4, d
 def test_what_peers_act_on_does_not_wait_for_the_period(change: dict[str, object]) -> None:
     assert is_news(SAID, replace(SAID, **change))  # type: ignore[arg-type] # names of the class
     assert is_news(replace(SAID, **change), SAID)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"lends": (lend("h2", 99),)}, {"holds": (hold(49, 5, donor="h3"),)}],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_few_watts_more_or_less_wait_for_the_period(change: dict[str, object]) -> None:
+    after = replace(SAID, **change)  # type: ignore[arg-type]
+    assert not is_news(SAID, after)
+    assert not concerns(SAID, after, "h2", lends=True)
+    assert not concerns(SAID, after, "h3", lends=True)
 
 
 @pytest.mark.parametrize(
