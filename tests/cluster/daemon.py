@@ -111,8 +111,8 @@ class Daemon:
 
     Attributes:
         controller: the real one.
-        pause_before_plan_s: the next plan waits for so long between being decided and being sent, with
-            everything else in the process.
+        pause_before_plan_s: the next plan that raises waits for so long between being decided and being
+            sent, with everything else in the process; 0 = it does not.
     """
 
     def __init__(
@@ -186,10 +186,10 @@ class Daemon:
     async def before_plan(self, plan: Plan) -> None:
         """Let a plan be noted, and perhaps have the process stand still before it is sent."""
         self._watcher.decided(self, plan)
-        pause_s, self.pause_before_plan_s = self.pause_before_plan_s, 0.0
-        if pause_s:
+        if plan.raises and self.pause_before_plan_s:
             self.process.pause()
-            self._world.after(pause_s, self.process.resume)
+            self._world.after(self.pause_before_plan_s, self.process.resume)
+            self.pause_before_plan_s = 0.0
             await asyncio.sleep(0)
 
     def plan_arrived(self, plan: Plan, *, accepted: bool) -> None:

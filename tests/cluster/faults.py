@@ -6,10 +6,12 @@ short against G, and a host that had such trouble is left alone with more of it 
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
+from powerd.core.topology import Rack
 from tests.cluster.host import RackHost
 from tests.cluster.plant import PlantGpu
 
@@ -39,6 +41,7 @@ class Adversary:
         self._bound_s = rack.scenario.rules.guard_bound_s
         self._random = Random(f"faults {rack.scenario.seed}")
         self._budget = 0
+        self._roster: Rack | None = None
         anywhere: list[tuple[int, Callable[[], None]]] = [
             (3, self._restart_broker),
             (6, self._change_budget),
@@ -56,6 +59,7 @@ class Adversary:
             (2, self._slow_disk),
             (2, self._set_wall_clock),
             (1, self._boot),
+            (1, self._change_roster),
         ]
         troubles: list[tuple[int, Callable[[RackHost], None]]] = [
             (4, self._kill_guard),
@@ -232,6 +236,24 @@ class Adversary:
     def _boot(self, host: RackHost) -> None:
         self._count("host booted", host)
         host.boot()
+
+    def _change_roster(self, _host: RackHost) -> None:
+        """Give all hosts other shares, one after the other: their daemons are started anew."""
+        if self._roster is not None:
+            return
+        random, rack = self._random, self._scenario.rack
+        hosts = tuple(replace(each, share=random.choice((0.5, 1.0, 2.0, 4.0))) for each in rack.hosts)
+        self._roster = replace(rack, hosts=hosts)
+        self._count("roster changed")
+        for host in self._rack.hosts:
+            self._world.after(random.uniform(0.0, random.choice((3.0, 30.0))), self._configure, host)
+
+    def _configure(self, host: RackHost) -> None:
+        assert self._roster is not None
+        host.kill_daemon()
+        self._count("daemon restarted with another roster", host)
+        host.configure(replace(host.config, rack=self._roster))
+        self._start_again(host)
 
     # Guards and GPUs
 

@@ -17,10 +17,7 @@ from powerd.guard.config import GuardConfig
 from powerd.guard.keeper import Keeper
 from powerd.guard.plans import RefusedError
 from tests.cluster.plant import DriverCalls, Plant
-from tests.cluster.world import HostClock, Process, World
-
-# How late the guard's timers are.
-TIMER_S = 1e-5
+from tests.cluster.world import LATE_S, HostClock, Process, World
 
 Reply = Callable[[dict[str, Any] | Exception], None]
 
@@ -69,15 +66,14 @@ class GuardProcess:
         due_boot_s = self.keeper.due_boot_s()
         if due_boot_s is None:
             return
-        # A moment later, as any timer: clocks are floats, and what is due to the last digit may not be yet.
-        due_s = max(self._world.now_s, self._clock.true_s(due_boot_s)) + TIMER_S
+        due_s = max(self._world.now_s, self._clock.true_s(due_boot_s)) + LATE_S
         if due_s < self._due_s:
             self._due_s = due_s
             self._world.at(due_s, self._timer, due_s)
 
     def go_on(self) -> None:
         """Run again, and take in what came meanwhile."""
-        if not self.calls.is_stalled:
+        if self.calls.is_dead or not self.calls.is_stalled:
             return
         self.calls.go_on()
         kept, self._kept = self._kept, []

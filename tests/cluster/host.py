@@ -16,7 +16,7 @@ from tests.cluster.daemon import Daemon, Disk, StateReader
 from tests.cluster.guard import GuardService
 from tests.cluster.network import Broker
 from tests.cluster.plant import Plant, PlantGpu
-from tests.cluster.theorem import InForce, Theorem
+from tests.cluster.theorem import InForce, Theorem, worth_mw
 from tests.cluster.world import HostClock, World
 
 
@@ -87,6 +87,7 @@ class RackHost:
         self._promises: tuple[Promise, ...] = ()
         self._is_lost = False
         self._in_force: dict[int, tuple[Plan, InForce]] = {}
+        self._worths_mw: dict[tuple[int, int], int] = {}
         self._heard_s: dict[int | None, float] = {}
         # How long a budget may be in force after it was heard, by any clock.
         self._lease_s = plan.budget_lease_s * 1.002 + 0.1
@@ -102,7 +103,7 @@ class RackHost:
         self.daemon = Daemon(
             self._world,
             plan.clock,
-            plan.config,
+            self.config,
             period_s=plan.period_s,
             disk=self.disk,
             guard=self.guard,
@@ -115,6 +116,10 @@ class RackHost:
         self._in_force.clear()
         self._remember(self.daemon)
         self.client.connect()
+
+    def configure(self, config: Config) -> None:
+        """Change the configuration: it counts from the next start of the daemon."""
+        self.config = config
 
     def kill_daemon(self) -> None:
         """Kill the daemon; its limits and what the guard has armed stay."""
@@ -172,7 +177,8 @@ class RackHost:
         )
         self._in_force[id(plan)] = (plan, in_force)
         self._remember(daemon)
-        self._theorem.decided(self.watch, in_force, decision.rack_cap_mw, self._may_follow_mw())
+        cap_mw = decision.rack_cap_mw
+        self._theorem.decided(self.watch, in_force, self._worth_mw(cap_mw), cap_mw, self._may_follow_mw())
 
     def arrived(self, daemon: Daemon, plan: Plan, *, accepted: bool) -> None:
         """Take in that a plan has come to the guard."""
@@ -213,6 +219,14 @@ class RackHost:
         now_s = self.clock.boot_s
         counted = [p.mw for p in self._promises if p.to == borrower and p.end_boot_s >= now_s]
         return max(counted, default=0)
+
+    def _worth_mw(self, cap_mw: int) -> int:
+        """Return what the host's share of a rack cap is worth, worked out anew."""
+        rack = self.config.rack
+        key = (id(rack), cap_mw)
+        if key not in self._worths_mw:
+            self._worths_mw[key] = worth_mw(rack, self.name, cap_mw)
+        return self._worths_mw[key]
 
     def _remember(self, daemon: Daemon) -> None:
         leases = daemon.leases

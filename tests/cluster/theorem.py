@@ -12,6 +12,7 @@ budget was one the host may follow is checked too.
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from powerd.core.leases import CLOCK_RATE_ERROR, LeaseRules
 from powerd.core.topology import Rack
@@ -45,6 +46,15 @@ class InForce:
     end_s: float = float("inf")
     used_mw: Mapping[str, int] = field(default_factory=dict)
     arrived: bool = False
+
+
+def worth_mw(rack: Rack, name: str, cap_mw: int) -> int:
+    """Return what a host's share of a rack cap is worth: by definition, not by the code under test."""
+    usable = Fraction(cap_mw - rack.overhead_mw) - cap_mw * Fraction(str(rack.guard_band_pct)) / 100
+    floors_mw = sum(host.floor_mw for host in rack.hosts)
+    shares = {host.name: Fraction(str(host.share)) for host in rack.hosts}
+    part = shares[name] / sum(shares.values())
+    return rack.host(name).floor_mw + int(max(Fraction(0), usable - floors_mw) * part)
 
 
 def at_floor(mw: int) -> InForce:
@@ -147,16 +157,24 @@ class Theorem:
         """Take in that the facility has issued a budget."""
         self._newest_mw = self._rack.usable_mw(max(cap_mw, self._rack.least_mw))
 
-    def decided(self, watch: HostWatch, plan: InForce, cap_mw: int, may_follow_mw: int) -> None:
+    def decided(
+        self, watch: HostWatch, plan: InForce, worth_mw: int, cap_mw: int, may_follow_mw: int
+    ) -> None:
         """Take in a plan that is about to be sent to a guard.
 
         Args:
+            worth_mw: what the host's share of that cap is worth.
             cap_mw: the rack cap that it was made for.
             may_follow_mw: the largest budget that the host may follow now.
         """
         if cap_mw > may_follow_mw:
             text = f"{cap_mw / 1000:g} W, none above {may_follow_mw / 1000:g} W is in force"
             self._fail(f"B: {watch.name} follows a budget of {text}")
+        counted_mw = [watch.counts_mw(name) or 0 for name in self.hosts]
+        most_mw = max(watch.floor_mw, worth_mw + sum(plan.used_mw.values()) - sum(counted_mw))
+        if plan.entitlement_mw > worth_mw or plan.limit_mw > most_mw:
+            text = f"{plan.limit_mw / 1000:g} W, entitled to {most_mw / 1000:g} W"
+            self._fail(f"H: {watch.name} goes to {text}")
         watch.live.append(plan)
         self._renew(watch)
         self._check_used(watch, plan)

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-# Two moments this close are one: clocks are floats.
-SAME_S = 1e-7
+# Timers fire this late: else one that is set for a moment might find, by rounding, that it has not come yet.
+LATE_S = 1e-6
+# More than any process does at one moment.
+_BUSY = 10_000
 
 
 class World:
@@ -160,8 +162,10 @@ class ProcessLoop(asyncio.BaseEventLoop):
         before = events._get_running_loop()
         events._set_running_loop(self)
         try:
-            now_s = self.time() + SAME_S  # nothing takes time
-            while not self.is_held:
+            now_s = self.time()  # nothing takes time
+            for _ in range(_BUSY):
+                if self.is_held:
+                    break
                 while inbox:
                     ran = True
                     call, args = inbox.popleft()
@@ -178,6 +182,8 @@ class ProcessLoop(asyncio.BaseEventLoop):
                     handle = ready.popleft()
                     if not handle._cancelled:
                         handle._run()
+            else:
+                raise AssertionError("a process does one thing after the other without ever waiting")
         finally:
             events._set_running_loop(before)
         return ran, timers[0]._when if timers else None
@@ -226,7 +232,7 @@ class Process:
             return False
         ran, when_boot_s = self.loop.turn()
         if when_boot_s is not None:
-            time_s = self._clock.true_s(when_boot_s)
+            time_s = max(self._world.now_s, self._clock.true_s(when_boot_s)) + LATE_S
             if time_s < self._timer_s:  # else an earlier one is set, and this one then
                 self._timer_s = time_s
                 self._world.at(time_s, self._timer, time_s)
