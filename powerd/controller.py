@@ -297,6 +297,9 @@ class Controller:
         if error := self._gpus.guard_status.error:
             text = f"{error}; GPUs keep their limits, and fall back by themselves if the guard still runs"
             unusable = [Notice("guard_unusable", Severity.CRITICAL, text)]
+        elif self._config.has_peers and not self._gpus.keeps_plans:
+            text = "the guard cannot write its plan into guard.state_dir: no leases with other hosts"
+            unusable = [Notice("guard_cannot_remember", Severity.WARNING, text)]
         waiting, self._notices = self._notices, []
         all_notices = [*done.decision.notices, *failed, *unusable, *waiting]
         due = self._problems.take(all_notices, now.boot_s, now.wall_s)

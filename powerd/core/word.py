@@ -128,6 +128,8 @@ def _with_said(leases: Leases, state: HostState, rules: LeaseRules, boot_s: floa
     before = {lend.to: lend.mw for lend in leases.said.lends} if leases.said else {}
     now_mw = {lend.to: lend.mw for lend in state.lends}
     cut = {name: boot_s for name, mw in before.items() if now_mw.get(name, 0) < mw}
+    if leases.said and state.rack_cap_mw < leases.said.rack_cap_mw:
+        cut = {}  # recalled for a lower budget: nobody wants less, so it is lent again once others follow
     return replace(
         leases,
         seq=state.key.seq,

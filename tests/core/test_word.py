@@ -243,6 +243,18 @@ def test_when_a_lease_was_made_smaller_is_remembered(before: int | None, after: 
     assert known.cut_boot_s == ({"h2": NOW_S} if is_cut else {})
 
 
+def test_what_a_lower_budget_recalls_may_be_lent_again_at_once() -> None:
+    """Nobody has changed their mind: hosts that are cut would else throttle beside idle ones for seconds."""
+    last = says("h1", 9, cap=9000, lends=(lend("h2", 400),))
+    lower = place(want=1000, cap=6000)
+    message, known = spoken(
+        lower, leases(says("h2", 8, want=3600), said=last, promises=(promise("h2", 400, 9),))
+    )
+    assert message is not None
+    assert in_a_word(message) == ({"h2": 0}, {})
+    assert known.cut_boot_s == {}
+
+
 def test_a_lease_that_is_not_spoken_of_any_more_was_made_smaller_too() -> None:
     last = says("h1", 3, lends=(lend("h3", 500),))
     assert spoken(BUSY, leases(said=last), 3000)[1].cut_boot_s == {"h3": NOW_S}
