@@ -217,7 +217,7 @@ def test_a_guard_that_cannot_write_down_its_plan_keeps_its_host_out_of_all_deali
     rack.wait_for(lambda: rack.is_at(N4, OWN_MW), what="what is its own")
     assert not takes_part(rack, N4)
     assert "guard.state_dir" in told(rack, N4, "guard_cannot_remember")
-    assert N4 not in partners(rack, N1)
+    rack.wait_for(lambda: N4 not in partners(rack, N1), what="what was lent before it was noticed to be back")
     host.end_processes()
     rack.configure(host)
 
