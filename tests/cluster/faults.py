@@ -42,6 +42,7 @@ class Adversary:
         self._random = Random(f"faults {rack.scenario.seed}")
         self._budget = 0
         self._roster: Rack | None = None
+        self._read_only: set[str] = set()
         anywhere: list[tuple[int, Callable[[], None]]] = [
             (3, self._restart_broker),
             (6, self._change_budget),
@@ -57,6 +58,7 @@ class Adversary:
             (3, self._disconnect),
             (2, self._break_disk),
             (2, self._slow_disk),
+            (2, self._break_guard_disk),
             (2, self._set_wall_clock),
             (1, self._boot),
             (1, self._change_roster),
@@ -221,6 +223,17 @@ class Adversary:
             self._world.after(
                 self._random.uniform(2.0, 20.0), lambda: setattr(host.disk, "is_read_only", False)
             )
+
+    def _break_guard_disk(self, host: RackHost) -> None:
+        if host.name not in self._read_only:
+            self._count("guard's directory read-only", host)
+            self._read_only.add(host.name)
+            host.protect_guard_files(is_read_only=True)
+            self._world.after(self._random.uniform(2.0, 20.0), self._mend_guard_disk, host)
+
+    def _mend_guard_disk(self, host: RackHost) -> None:
+        self._read_only.discard(host.name)
+        host.protect_guard_files(is_read_only=False)
 
     def _slow_disk(self, host: RackHost) -> None:
         self._count("disk slow", host)

@@ -282,6 +282,7 @@ class SimGuard:
             answer["writes_forbidden"],
             answer["fallback_count"],
             {},
+            keeps_plans=answer["keeps_plans"],
         )
 
     async def plan(self, plan: Plan) -> PlanReport:

@@ -12,6 +12,7 @@ from powerd.core.model import Plan
 from powerd.core.place import entitlement_mw
 from powerd.core.state import Config
 from powerd.guard.client import PlanReport
+from powerd.guard.keeper import PLAN_FILE
 from tests.cluster.daemon import Daemon, Disk, StateReader
 from tests.cluster.guard import GuardService
 from tests.cluster.network import Broker
@@ -63,6 +64,7 @@ class RackHost:
         self.plant = Plant(world, plan.gpus, plan.config.overhead_mw or 0, self._applied)
         self.watch = theorem.watch(self.name, self.plant.applied_mw)
         self.watch.counts_mw = self.counts_mw
+        self.watch.lent_mw = self.lent_mw
         self.disk = Disk(plan.directory / "daemon")
         self.guard_directory = plan.directory / "guard"
         for directory in (self.disk.directory, self.guard_directory):
@@ -137,6 +139,15 @@ class RackHost:
             path.write_text(text[: len(text) // 2], encoding="utf-8")
         else:
             path.unlink(missing_ok=True)
+
+    def protect_guard_files(self, *, is_read_only: bool) -> None:
+        """Let the guard's files be read, but not written: what it writes first is in the way."""
+        obstacle = self.guard_directory / f"{PLAN_FILE}.new"
+        if is_read_only:
+            obstacle.unlink(missing_ok=True)
+            obstacle.mkdir()
+        elif obstacle.is_dir():  # else the host has booted meanwhile
+            obstacle.rmdir()
 
     def boot(self) -> None:
         """Start the host again: GPUs at their floor, the boot clock near zero, the guard's files gone."""
@@ -216,9 +227,19 @@ class RackHost:
             self._remember(self.daemon)
         if self._is_lost:
             return None
+        return self._counted_mw().get(borrower, 0)
+
+    def lent_mw(self) -> int:
+        """Return what it counts as lent to all others."""
+        return sum(self._counted_mw().values())
+
+    def _counted_mw(self) -> dict[str, int]:
         now_s = self.clock.boot_s
-        counted = [p.mw for p in self._promises if p.to == borrower and p.end_boot_s >= now_s]
-        return max(counted, default=0)
+        counted_mw: dict[str, int] = {}
+        for promise in self._promises:
+            if promise.end_boot_s >= now_s and promise.mw > counted_mw.get(promise.to, 0):
+                counted_mw[promise.to] = promise.mw
+        return counted_mw
 
     def _worth_mw(self, cap_mw: int) -> int:
         """Return what the host's share of a rack cap is worth, worked out anew."""
