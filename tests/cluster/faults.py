@@ -41,7 +41,7 @@ class Adversary:
         self._bound_s = rack.scenario.rules.guard_bound_s
         self._random = Random(f"faults {rack.scenario.seed}")
         self._budget = 0
-        self._roster: Rack | None = None
+        self._has_changed_roster = False
         self._read_only: set[str] = set()
         anywhere: list[tuple[int, Callable[[], None]]] = [
             (3, self._restart_broker),
@@ -251,21 +251,29 @@ class Adversary:
         host.boot()
 
     def _change_roster(self, _host: RackHost) -> None:
-        """Give all hosts other shares, one after the other: their daemons are started anew."""
-        if self._roster is not None:
+        """Give all hosts other shares, and perhaps change one's mind."""
+        if self._has_changed_roster:
             return
+        self._has_changed_roster = True
         random, rack = self._random, self._scenario.rack
         hosts = tuple(replace(each, share=random.choice((0.5, 1.0, 2.0, 4.0))) for each in rack.hosts)
-        self._roster = replace(rack, hosts=hosts)
         self._count("roster changed")
-        for host in self._rack.hosts:
-            self._world.after(random.uniform(0.0, random.choice((3.0, 30.0))), self._configure, host)
+        self._roll_out(replace(rack, hosts=hosts))
+        if random.random() < 0.4:
+            self._count("roster changed back")
+            self._world.after(random.uniform(1.0, 30.0), self._roll_out, rack)
 
-    def _configure(self, host: RackHost) -> None:
-        assert self._roster is not None
+    def _roll_out(self, roster: Rack) -> None:
+        """Start the daemons of all hosts with another roster, one after the other."""
+        random = self._random
+        within_s = random.choice((3.0, 30.0))
+        for host in self._rack.hosts:
+            self._world.after(random.uniform(0.0, within_s), self._configure, host, roster)
+
+    def _configure(self, host: RackHost, roster: Rack) -> None:
         host.kill_daemon()
         self._count("daemon restarted with another roster", host)
-        host.configure(replace(host.config, rack=self._roster))
+        host.configure(replace(host.config, rack=roster))
         self._start_again(host)
 
     # Guards and GPUs

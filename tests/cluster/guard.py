@@ -122,6 +122,8 @@ class GuardService:
         self._attach_s = attach_s
         self._fell_back = fell_back
         self._fired = 0
+        self._boots = 0
+        self._action: GuardProcess | None = None
         self.process: GuardProcess | None = None
         self.connections: list[GuardConnection] = []
 
@@ -147,7 +149,15 @@ class GuardService:
         connections, self.connections = self.connections, []
         for connection in connections:
             connection.end("the guard closed the connection")
-        self._world.at(gone_s + stop_after_s, self._stop_action, start_after_s)
+        self._world.at(gone_s + stop_after_s, self._stop_action, start_after_s, self._boots)
+
+    def power_off(self) -> None:
+        """End at once, as the whole host does: no call takes effect any more, and no stop action runs."""
+        self._boots += 1
+        for process in (self.process, self._action):
+            if process is not None:
+                process.calls.die(writes_land=False)
+        self.process = self._action = None
 
     def stall(self, seconds: float) -> None:
         """Let the guard stand still for a while."""
@@ -175,13 +185,16 @@ class GuardService:
                 self._world.history.note(self._name, "guard has fallen back")
                 self._fell_back()
 
-    def _stop_action(self, start_after_s: float) -> None:
+    def _stop_action(self, start_after_s: float, boots: int) -> None:
+        if boots != self._boots:
+            return
         self._world.history.note(self._name, "stop action")
         self._fired = 0
-        action = self._run()
+        action = self._action = self._run()
 
         def ended(_reply: dict[str, Any]) -> None:
             action.calls.is_dead = True
+            self._action = None
             self._world.after(start_after_s, self.start)
 
         action.request(partial(action.keeper.fall_back, "the guard was stopped", ended))

@@ -59,7 +59,6 @@ class RackHost:
         self.daemon: Daemon | None = None
         self.iterations = 0
         self.trouble_until_s = 0.0
-        self.broken: list[str] = []
         self.on_report: Callable[[RackHost, Report], None] | None = None
         self.plant = Plant(world, plan.gpus, plan.config.overhead_mw or 0, self._applied)
         self.watch = theorem.watch(self.name, self.plant.applied_mw)
@@ -152,9 +151,7 @@ class RackHost:
     def boot(self) -> None:
         """Start the host again: GPUs at their floor, the boot clock near zero, the guard's files gone."""
         self.kill_daemon()
-        if self.guard.process is not None:
-            self.guard.process.calls.die(writes_land=False)
-            self.guard.process = None
+        self.guard.power_off()
         self._boots += 1
         self._note("host boots")
         shutil.rmtree(self.guard_directory)

@@ -27,11 +27,13 @@ class Scenario:
 
     Attributes:
         never_falls: the facility only ever raises the budget.
-        budgets_mw: what the facility says, one after the other.
-        gpus: of each host.
-        overheads_mw: of each host.
-        knows_past: the hosts have run before: their runtime files are there.
-        rates: of the hosts' boot clocks.
+        budgets_mw: what the facility says, one after the other; None = no limit.
+        budget_every_s, budget_lease_s: it repeats itself so often, and grants a budget for so long.
+        max_budget_lease_s: hosts take no budget for longer, and wait so long for one they do not know.
+        failsafe_hold_s, dwell_s, ramp_mw_per_s: how failsafe is held and left, and how the cap climbs.
+        gpus, overheads_mw, rates: of each host; the last of its boot clock.
+        period_s, hold_s: of the control loop, and of a plan.
+        idle_after_s, warmup_s: how demand is judged.
         load_every_s, fault_every_s: mean time between changes of a GPU's load, and between faults; 0 = none.
     """
 

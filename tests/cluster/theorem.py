@@ -5,8 +5,8 @@
     L   what one host uses of another's watts <= what that one counts as lent to it
     H   each host's worst case <= the limit of a plan that is in force there
 
-Worst cases are read from the plant. What a plan allows is taken from the decision that made it; that its
-budget was one the host may follow is checked too.
+Worst cases are read from the plant. What a plan rests on is taken from the decision that made it, and is
+checked: the host may follow that budget, its share is worth so much, and what it has lent is subtracted.
 """
 
 from collections import deque
@@ -119,13 +119,12 @@ class Theorem:
 
     Attributes:
         steps: how often everything was checked.
-        least_slack_mw: how close the sum ever came to its bound.
+        above_newest: in how many of these the sum was above the newest budget, as B allows for a while.
     """
 
     def __init__(self, world: World, rack: Rack, rules: LeaseRules, *, never_falls: bool) -> None:
         self.steps = 0
         self.hosts: dict[str, HostWatch] = {}
-        self.least_slack_mw = 10**12
         self.above_newest = 0
         self._world = world
         self._rack = rack
@@ -232,9 +231,7 @@ class Theorem:
         if not self._changed:
             return
         self._changed = False
-        slack_mw = self._bound_mw - self._sum_mw
-        self.least_slack_mw = min(self.least_slack_mw, slack_mw)
-        if slack_mw < 0:
+        if self._sum_mw > self._bound_mw:
             self._fail(f"B: the rack may draw {self._sum_mw / 1000:g} W of {self._bound_mw / 1000:g} W")
         if self._sum_mw > self._newest_mw:
             self.above_newest += 1
