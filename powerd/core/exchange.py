@@ -23,7 +23,7 @@ class Trader(NamedTuple):
 
 
 def row(host: str, traders: Mapping[str, Trader]) -> dict[str, MilliWatts]:
-    """Return what `host` should lend to each of the others; in whole watts, zeros left out."""
+    """Return what `host` should lend to each of the others, by name; in whole watts, zeros left out."""
     spare_mw = sum(trader.spare_mw for trader in traders.values())
     own_mw = traders[host].spare_mw
     if own_mw <= 0:

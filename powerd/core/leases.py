@@ -137,19 +137,26 @@ def hear(leases: Leases, states: Iterable[HostState], host: str) -> Leases:
 
     Only what is newer than all before of the same host counts; keys are kept for ever.
     """
-    peers, promises = dict(leases.peers), leases.promises
+    peers = dict(leases.peers)
+    news: dict[str, list[HostState]] = {}
     own_epoch = max(leases.epoch, leases.foreign_epoch)
     for state in states:
         if state.host == host:
-            own_epoch = max(own_epoch, _credible(state.key.epoch))
-            continue
-        known = peers.get(state.host)
-        if known is not None and state.key <= known.key:
-            continue
-        peers[state.host] = state
-        if promises:
-            promises = tuple(promise for promise in promises if not is_superseded(promise, state, host))
-        own_epoch = max(own_epoch, _credible(own_epoch_in(state, host)))
+            epoch = state.key.epoch
+        else:
+            known = peers.get(state.host)
+            if known is not None and state.key <= known.key:
+                continue
+            peers[state.host] = state
+            news.setdefault(state.host, []).append(state)
+            epoch = own_epoch_in(state, host)
+        if own_epoch < epoch <= LARGEST_EPOCH:
+            own_epoch = epoch
+    promises = tuple(
+        promise
+        for promise in leases.promises
+        if not any(is_superseded(promise, state, host) for state in news.get(promise.to, ()))
+    )
     # An own epoch that this run does not know: the clock was set back, or the name is used twice.
     foreign_epoch = own_epoch if own_epoch > leases.epoch else 0
     return replace(leases, peers=peers, promises=promises, foreign_epoch=foreign_epoch)
@@ -159,10 +166,6 @@ def own_epoch_in(state: HostState, host: str) -> int:
     """Return the epoch of `host` that a peer speaks of; 0 if it speaks of none."""
     lend, hold = state.lent_to(host), state.held_from(host)
     return max(lend.answers.epoch if lend else 0, hold.key.epoch if hold else 0)
-
-
-def _credible(epoch: int) -> int:
-    return epoch if epoch <= LARGEST_EPOCH else 0
 
 
 def is_superseded(promise: Promise, state: HostState, host: str) -> bool:

@@ -42,9 +42,9 @@ def lends(
     wishes = row(place.host, {**traders, place.host: trader})
     left_mw = trader.spare_mw - sum(counted.values())
     chosen = []
-    for name in sorted(partners):
+    for name, wish_mw in wishes.items():
         before_mw = counted.get(name, 0)
-        mw = min(_steadied(wishes.get(name, 0), name, leases, rules, boot_s), before_mw + max(0, left_mw))
+        mw = min(_steadied(wish_mw, name, leases, rules, boot_s), before_mw + max(0, left_mw))
         left_mw -= max(0, mw - before_mw)
         if mw:
             chosen.append(Lend(name, mw, partners[name].key))
@@ -68,8 +68,6 @@ def _steadied(
     wish_mw: MilliWatts, borrower: str, leases: Leases, rules: LeaseRules, boot_s: float
 ) -> MilliWatts:
     """Leave a lease as it is for a small change, and for a while after it was made smaller."""
-    if wish_mw == 0:
-        return 0
     lend = leases.said.lent_to(borrower) if leases.said else None
     said_mw = lend.mw if lend else 0
     if said_mw and _can_wait(wish_mw, said_mw, leases, rules, boot_s):

@@ -18,7 +18,9 @@ def beat_is_due(leases: Leases, period_s: float, boot_s: float) -> bool:
 
 def is_much(before_mw: MilliWatts, after_mw: MilliWatts) -> bool:
     """Say whether a change is news."""
-    return abs(after_mw - before_mw) > max(NEWS_MW, max(before_mw, after_mw) * NEWS_PCT // 100)
+    change_mw = abs(after_mw - before_mw)
+    # Mostly little or nothing has changed, and this is asked about every message of every host.
+    return change_mw > NEWS_MW and change_mw > max(before_mw, after_mw) * NEWS_PCT // 100
 
 
 def is_news(before: HostState, after: HostState) -> bool:
@@ -63,6 +65,8 @@ def _changes_the_exchange(before: HostState, after: HostState) -> bool:
 
 def _differs(before: Lend | Hold | None, after: Lend | Hold | None) -> bool:
     """Say whether a lease begins, ends, or becomes another; a few watts more or less can wait."""
+    if before is None and after is None:
+        return False
     before_mw, after_mw = before.mw if before else 0, after.mw if after else 0
     return bool(before_mw) != bool(after_mw) or is_much(before_mw, after_mw)
 
