@@ -4,7 +4,8 @@ The rules are those of JSON Schema 2020-12, since the schemas in `schemas/` are 
 a boolean is no number, and 3.0 is an integer.
 """
 
-from typing import NoReturn, cast
+from enum import StrEnum
+from typing import NoReturn, TypeVar, cast
 
 from powerd.core.units import MW_PER_W, MilliWatts, milliwatts
 from powerd.errors import SignalRejectedError
@@ -16,9 +17,13 @@ from powerd.signals.strict_json import JsonObject
 MAX_INTEGER = 2**63 - 1
 # Largest value of a watts field: 10 MW is more than a rack can be.
 MAX_WATTS = 10_000_000
+# Largest value of one that is about a whole site, or a feed of many racks: 10 GW is more than any site.
+MAX_SITE_WATTS = 10_000_000_000
 MAX_SOURCE_CHARACTERS = 64
 # Above this multiple of the hard limit the sender mistook its unit (docs/signals.md, Verdicts).
 UNIT_ERROR_FACTOR = 10
+
+Choice = TypeVar("Choice", bound=StrEnum)
 
 
 class Fields:
@@ -85,6 +90,33 @@ class Fields:
             )
         return printable(value)
 
+    def texts(self, name: str, most: int, max_characters: int, *, least: int = 1) -> tuple[str, ...]:
+        """Return an array of `least` to `most` strings of 1 to `max_characters`, each of them once.
+
+        Raises:
+            SignalRejectedError: it is missing, not an array, too short or too long, or holds other things.
+        """
+        items = self._array(name, least, most)
+        each = (Fields({name: item}, self.source, self._at) for item in items)
+        return tuple(dict.fromkeys(one.text(name, max_characters, min_characters=1) for one in each))
+
+    def choice(self, name: str, of: type[Choice], reason: Reason) -> Choice:
+        """Return the member of an enumeration.
+
+        Args:
+            reason: of the refusal of a string that is none of them.
+
+        Raises:
+            SignalRejectedError: it is missing, not a string, or none of them.
+        """
+        value = self._required(name)
+        if not isinstance(value, str):
+            self.refuse(Reason.TYPE, f"{name} is {_shown(value)}, not a string")
+        try:
+            return of(value)
+        except ValueError:
+            self.refuse(reason, f"{name} is {_shown(value)}, not one of {', '.join(of)}")
+
     def integer(self, name: str) -> int:
         """Return an integer from 0 to `MAX_INTEGER`.
 
@@ -110,10 +142,14 @@ class Fields:
         """
         return milliwatts(self._power_watts(name, hard_limit_mw))
 
-    def nearest_mw(self, name: str, hard_limit_mw: MilliWatts) -> MilliWatts:
+    def nearest_mw(self, name: str, hard_limit_mw: MilliWatts | None) -> MilliWatts:
         """Return a number of watts in milliwatts, as `power_mw`, but rounded to the nearest.
 
         So milliwatts that were written as watts come back exactly: 1.001 W is a little less as a double.
+
+        Args:
+            name: the field.
+            hard_limit_mw: None = it is about more than a rack, so that only `MAX_SITE_WATTS` bounds it.
 
         Raises:
             SignalRejectedError: it is missing, not a number, negative or in the wrong unit.
@@ -126,9 +162,17 @@ class Fields:
         Raises:
             SignalRejectedError: it is missing, not a number, or out of range.
         """
+        return self.number(name, 0, longest_s)
+
+    def number(self, name: str, least: float, most: float) -> float:
+        """Return a number from `least` to `most`.
+
+        Raises:
+            SignalRejectedError: it is missing, not a number, or out of range.
+        """
         value = self._number(name)
-        if not 0 <= value <= longest_s:
-            self.refuse(Reason.RANGE, f"{name} is {_shown(value)}, not between 0 and {longest_s:g}")
+        if not least <= value <= most:
+            self.refuse(Reason.RANGE, f"{name} is {_shown(value)}, not between {least:g} and {most:g}")
         return float(value)
 
     def boolean(self, name: str) -> bool:
@@ -148,21 +192,17 @@ class Fields:
         Raises:
             SignalRejectedError: it is missing, or not an object.
         """
-        return self._inner(name, self._required(name), f"{name}.")
+        return self._inner(name, self._required(name), f"{self._at}{name}.")
 
-    def each(self, name: str, most: int) -> list["Fields"]:
+    def each(self, name: str, most: int, *, least: int = 0) -> list["Fields"]:
         """Return an array of objects.
 
         Raises:
-            SignalRejectedError: it is missing, not an array, has more than `most` items, or other ones.
+            SignalRejectedError: it is missing, not an array, has less than `least` or more than `most` items,
+                or other ones.
         """
-        items = self._required(name)
-        if not isinstance(items, list):
-            self.refuse(Reason.TYPE, f"{name} is {_shown(items)}, not an array")
-        if len(items) > most:
-            self.refuse(Reason.LENGTH, f"{name} has {len(items)} items, more than {most}")
-        at = f"{name}."
-        return [self._inner(name, item, at) for item in items]
+        at = f"{self._at}{name}."
+        return [self._inner(name, item, at) for item in self._array(name, least, most)]
 
     def unix_s(self, name: str) -> float:
         """Return a time stamp in Unix seconds.
@@ -183,10 +223,25 @@ class Fields:
             self.refuse(Reason.TYPE, f"{name} holds {_shown(value)}, not an object")
         return Fields(value, self.source, at)
 
-    def _power_watts(self, name: str, hard_limit_mw: MilliWatts) -> int | float:
+    def _array(self, name: str, least: int, most: int) -> list[object]:
+        items = self._required(name)
+        if not isinstance(items, list):
+            self.refuse(Reason.TYPE, f"{name} is {_shown(items)}, not an array")
+        if len(items) > most:
+            self.refuse(Reason.LENGTH, f"{name} has {len(items)} items, more than {most}")
+        if len(items) < least:
+            self.refuse(Reason.LENGTH, f"{name} has {len(items)} items, less than {least}")
+        return items
+
+    def _power_watts(self, name: str, hard_limit_mw: MilliWatts | None) -> int | float:
         watts = self._number(name)
         if watts < 0:
             self.refuse(Reason.NEGATIVE, f"{name} is {_shown(watts)}; power cannot be negative")
+        if hard_limit_mw is None:
+            if watts > MAX_SITE_WATTS:
+                text = f"{name} is {_shown(watts)}, more than {MAX_SITE_WATTS}: is it in watts?"
+                self.refuse(Reason.UNIT_ERROR, text)
+            return watts
         if watts > MAX_WATTS or watts * MW_PER_W >= UNIT_ERROR_FACTOR * hard_limit_mw + 1:
             self.refuse(
                 Reason.UNIT_ERROR,

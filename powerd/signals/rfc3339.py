@@ -12,6 +12,8 @@ PATTERN = (
     r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 )
 _STAMP = re.compile(PATTERN)
+# The first and the last moment that a stamp in UTC can name; an offset from it reaches a day further.
+_FIRST_S, _LAST_S = -62135596800.0, 253402300799.999
 
 
 def parse(text: str) -> float:
@@ -26,5 +28,9 @@ def parse(text: str) -> float:
 
 
 def utc(wall_s: float) -> str:
-    """Format Unix seconds the way powerd publishes them: `2026-11-21T17:00:00.000Z`."""
+    """Format Unix seconds the way powerd publishes them: `2026-11-21T17:00:00.000Z`.
+
+    What is before the year 1 or after 9999 in UTC becomes the nearest moment that is not.
+    """
+    wall_s = min(max(wall_s, _FIRST_S), _LAST_S)
     return datetime.fromtimestamp(wall_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
