@@ -1,7 +1,7 @@
 """Budget arithmetic: from everything that limits the rack down to what its hosts may draw together.
 
     rack_cap = max(what the floors need, min(hard limit, every cap that holds))
-    usable   = rack_cap - rack overhead - guard band
+    usable   = rack_cap - rack overhead - guard band - meter trim
 
 What a host makes of it: `standing`.
 
@@ -64,18 +64,22 @@ class Usable:
     steps: tuple[Step, ...]
 
 
-def usable(rack: Rack, cap_mw: MilliWatts, asked_mw: MilliWatts) -> Usable:
+def usable(rack: Rack, cap_mw: MilliWatts, asked_mw: MilliWatts, trim_mw: MilliWatts = 0) -> Usable:
     """Take off what is not for the hosts to share.
 
     Args:
         cap_mw: the rack cap in effect.
         asked_mw: the cap that was asked for, as `RackCap.asked_mw`.
+        trim_mw: what the rack's meter shows beyond what its hosts account for.
     """
     after_overhead = cap_mw - rack.overhead_mw
     mw = rack.usable_mw(cap_mw)
     band_note = f"{rack.guard_band_pct:g} % for the error of the sensors"
-    steps = (
+    steps: tuple[Step, ...] = (
         Step("rack_overhead", after_overhead, "rack.overhead_watts"),
         Step("guard_band", mw, "rack.guard_band_pct", band_note),
     )
+    if trim_mw:
+        mw -= trim_mw
+        steps += (Step("meter_trim", mw, "meter", "drawn beyond what the hosts account for"),)
     return Usable(mw, max(0, rack.floors_mw - rack.usable_mw(asked_mw)), steps)

@@ -10,27 +10,27 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from powerd.core import failsafe, overhead
-from powerd.core.admission import admit, adopt
+from powerd.core import meter, overhead
 from powerd.core.demand import assess
+from powerd.core.draw import RackDraw, rack_draw, remember
+from powerd.core.event_caps import EventStatus
+from powerd.core.event_notices import about_events
 from powerd.core.failsafe import Phase
+from powerd.core.hearing import STEP_DOWN_LEAD_S, expire, hear
 from powerd.core.host_share import host_share
-from powerd.core.leases import Leases, hear
+from powerd.core.leases import Leases
 from powerd.core.model import EventReason, GpuReading, Notice, Now, Plan, Step
 from powerd.core.notices import about_budget, about_gpus, about_messages, about_peers, about_phase
 from powerd.core.observed import Observed, learn_from_outcome, learn_from_reading
 from powerd.core.place import Place
 from powerd.core.plan import writes
-from powerd.core.rack_view import rack_view
+from powerd.core.rack_view import RackView, rack_view
+from powerd.core.schedule import Schedule
 from powerd.core.standing import Standing
 from powerd.core.state import Config, Inputs, State
 from powerd.core.targets import GpuTarget, gpu_range, may_draw_mw, settle
-from powerd.core.timeline import Statement, Timeline, Verdict, VerdictKind, lapse
+from powerd.core.timeline import Statement, Verdict
 from powerd.core.units import MilliWatts
-
-# The guard falls back by itself when a lease ends: powerd steps down this much earlier, so that the guard
-# need not.
-STEP_DOWN_LEAD_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,10 @@ class Decision:
         failsafe_cause: why the failsafe budget holds; empty when it does not.
         place, standing: how this host stands with the others of its rack.
         leases: what has been lent, and what peers said.
+        events: the grid events that have a say in the rack cap.
+        schedule: all that are held.
+        draw: what the whole rack draws.
+        meter: what the rack's meters say.
         wake_boot_s: when the next decision falls due without any news; None = not before a period is over.
     """
 
@@ -67,6 +71,10 @@ class Decision:
     place: Place
     standing: Standing
     leases: Leases
+    events: tuple[EventStatus, ...]
+    schedule: Schedule
+    draw: RackDraw
+    meter: meter.Meter
     verdicts: tuple[Verdict, ...] = ()
     notices: tuple[Notice, ...] = ()
     wake_boot_s: float | None = None
@@ -74,10 +82,10 @@ class Decision:
 
 def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Decision, State]:
     """Decide what every GPU of this host may draw now, and what to write to get there."""
-    before = state.failsafe.phase
-    state = _expire(state, now, config)
-    state, verdicts = _hear(inputs, state, now, config)
+    before, agenda = state.failsafe.phase, state.agenda
+    state, verdicts = hear(inputs, expire(state, now, config), now, config)
     state, learned = _look(inputs, state, now, config)
+    draw, state = _weigh(inputs, state, now, config)
     view, state = rack_view(inputs, state, now, config)
     share, state = host_share(inputs, view, state, now, config)
     current = {r.uuid: may_draw_mw(r) for r in inputs.readings if r.uuid in share.sharing.ranges}
@@ -92,6 +100,7 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
         *about_gpus(inputs.readings, share.sharing.fixed),
         *about_budget(share.infeasible_mw, braking=now.boot_s < state.brake_until_boot_s),
         *about_peers(share.place, share.standing, state.leases, config.leases, now.boot_s),
+        *about_events(agenda, view.events, state.schedule, config.events),
     )
     decision = Decision(
         phase=state.failsafe.phase,
@@ -112,9 +121,13 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
         place=share.place,
         standing=share.standing,
         leases=state.leases,
+        events=view.events,
+        schedule=state.schedule,
+        draw=draw,
+        meter=state.meter,
         verdicts=verdicts,
         notices=told,
-        wake_boot_s=_wake_boot_s(state.timeline, share.standing),
+        wake_boot_s=_wake_boot_s(state, view, share.standing),
     )
     return decision, state
 
@@ -124,44 +137,6 @@ def fits(readings: Sequence[GpuReading], gpu_budget_mw: MilliWatts) -> bool:
     worst_cases = [reading.worst_case_mw for reading in readings]
     known = [mw for mw in worst_cases if mw is not None]
     return bool(known) and len(known) == len(worst_cases) and sum(known) <= gpu_budget_mw
-
-
-def _expire(state: State, now: Now, config: Config) -> State:
-    """Let what ended while nobody decided end, at the time at which it did.
-
-    So a loop that was away past the end of a lease finds itself in failsafe, as the guard does, and what it
-    hears then is judged as heard in failsafe.
-    """
-    end_boot_s = max((s.end_boot_s for s in state.timeline.statements.values()), default=now.boot_s)
-    if end_boot_s > now.boot_s:
-        return state
-    timeline = lapse(state.timeline, now.boot_s, config.failsafe.hold_s)
-    ended = replace(now, boot_s=end_boot_s)
-    phase = failsafe.step(state.failsafe, None, state.ramp.cap_mw, ended, config.failsafe)
-    return replace(state, timeline=timeline, failsafe=phase)
-
-
-def _hear(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State, tuple[Verdict, ...]]:
-    """Take in the messages, then drop what is over."""
-    timeline = state.timeline
-    verdicts = []
-    for message in inputs.messages:
-        timeline, verdict = admit(timeline, message, config.admission, state.failsafe.since_boot_s)
-        verdicts.append(verdict)
-    heard = state.heard.union(verdict.source for verdict in verdicts if _is_newest(verdict, timeline))
-    timeline = lapse(timeline, now.boot_s + STEP_DOWN_LEAD_S, config.failsafe.hold_s)
-    leases = hear(state.leases, inputs.states, config.host) if inputs.states else state.leases
-    for peer in inputs.states:
-        if peer.budget is not None and peer.roster == config.roster and peer.host != config.host:
-            timeline = adopt(timeline, peer.budget, config.admission, now.boot_s)
-    return replace(state, timeline=timeline, heard=heard, leases=leases), tuple(verdicts)
-
-
-def _is_newest(verdict: Verdict, timeline: Timeline) -> bool:
-    """Say whether a message, or its repetition, is the last word of its source."""
-    seen = timeline.seen.get(verdict.source)
-    is_seen = seen is not None and (seen.epoch, seen.seq) == (verdict.epoch, verdict.seq)
-    return is_seen and verdict.kind is not VerdictKind.REJECTED
 
 
 def _look(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State, tuple[Notice, ...]]:
@@ -192,16 +167,36 @@ def _look(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State
     return updated, tuple(told)
 
 
+def _weigh(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[RackDraw, State]:
+    """Find out what the whole rack draws, and how far that is from what its hosts account for."""
+    draw = rack_draw(
+        config.rack,
+        inputs.readings,
+        overhead.overhead_step(state.overhead, config.overhead_mw, now.boot_s).mw,
+        state.leases.peers.values(),
+        state.meter,
+        config.meter,
+        silent_s=config.leases.silent_s,
+        boot_s=now.boot_s,
+    )
+    trimmed = state.meter
+    if config.meter.parts:
+        known = (draw.metered_mw, draw.accounted_mw)
+        trimmed = meter.trim(trimmed, config.meter, *known, config.rack.hard_limit_mw, now.boot_s)
+    return draw, replace(state, meter=trimmed, draws=remember(state.draws, draw.mw, now.boot_s))
+
+
 def _end_boot_s(statement: Statement | None, standing: Standing, now: Now, config: Config) -> float:
     """Return how long a plan may hold: never longer than any lease it rests on."""
     end = min(now.boot_s + config.hold_s, standing.end_boot_s)
     return end if statement is None else min(end, statement.end_boot_s)
 
 
-def _wake_boot_s(timeline: Timeline, standing: Standing) -> float | None:
-    ends = [statement.end_boot_s - STEP_DOWN_LEAD_S for statement in timeline.statements.values()]
-    wake_boot_s = min(ends, default=math.inf)
-    wake_boot_s = min(wake_boot_s, standing.step_down_boot_s)
+def _wake_boot_s(state: State, view: RackView, standing: Standing) -> float | None:
+    ends = [statement.end_boot_s - STEP_DOWN_LEAD_S for statement in state.timeline.statements.values()]
+    if view.wake_boot_s is not None:
+        ends.append(view.wake_boot_s)
+    wake_boot_s = min((standing.step_down_boot_s, *ends))
     return wake_boot_s if math.isfinite(wake_boot_s) else None
 
 

@@ -1,7 +1,7 @@
 """What a grid or a facility asks for, over time: a grid event as it was received, checked for form only.
 
-Format and meaning: docs/grid-events.md. Whether an event counts is decided in `schedule`, what it makes of the
-rack cap in `event_caps`. Times are Unix seconds of the sender's wall clock, since schedules are.
+Format and meaning: docs/grid-events.md. Whether an event counts is decided in `event_admission`, what it
+makes of the rack cap in `event_caps`. Times are Unix seconds of the sender's wall clock, as schedules are.
 """
 
 from dataclasses import dataclass

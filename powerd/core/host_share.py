@@ -44,7 +44,7 @@ def host_share(
     """Share the host's part among its GPUs, and work out what the guard falls back to."""
     over = overhead.overhead_step(state.overhead, config.overhead_mw, now.boot_s)
     sharing = sort_out(inputs.readings, config.policies, state.demands, state.observed, now.boot_s)
-    place = _place(inputs, view, sharing, over.mw, now, config)
+    place = _place(inputs, view, sharing, over.mw, state.meter.trim_mw, now, config)
     leases = tend(
         state.leases,
         config.rack,
@@ -73,7 +73,13 @@ def host_share(
 
 
 def _place(
-    inputs: Inputs, view: RackView, sharing: Sharing, overhead_mw: MilliWatts, now: Now, config: Config
+    inputs: Inputs,
+    view: RackView,
+    sharing: Sharing,
+    overhead_mw: MilliWatts,
+    trim_mw: MilliWatts,
+    now: Now,
+    config: Config,
 ) -> Place:
     return Place(
         rack=config.rack,
@@ -88,6 +94,7 @@ def _place(
         cap_mw=view.cap_mw,
         least_mw=sharing.floors_mw + overhead_mw,
         want_mw=sharing.wants_mw + overhead_mw,
+        trim_mw=trim_mw,
     )
 
 

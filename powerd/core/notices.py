@@ -35,7 +35,7 @@ def about_phase(before: Phase, after: Phase, cap_mw: MilliWatts) -> Iterator[Not
 def about_messages(verdicts: Iterable[Verdict], conflict: tuple[str, ...]) -> Iterator[Notice]:
     """Tell what became of messages that were not simply accepted."""
     for verdict in verdicts:
-        said = f"budget from {verdict.source}: {verdict.text}"
+        said = f"{verdict.about} from {verdict.source}: {verdict.text}"
         if verdict.kind is VerdictKind.REJECTED:
             yield Notice("signal_rejected", Severity.WARNING, said, f"{verdict.source}:{verdict.reason}")
         elif verdict.kind is VerdictKind.LOWER_ONLY:

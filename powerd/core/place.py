@@ -22,6 +22,7 @@ class Place:
         cap_mw: the rack cap in effect here.
         least_mw: the least that this host can be limited to, overhead included.
         want_mw: what it would use if it could.
+        trim_mw: what the rack's meter shows beyond what its hosts account for.
     """
 
     rack: Rack
@@ -35,6 +36,7 @@ class Place:
     cap_mw: MilliWatts
     least_mw: MilliWatts
     want_mw: MilliWatts
+    trim_mw: MilliWatts = 0
 
     @property
     def floor_mw(self) -> MilliWatts:
@@ -44,11 +46,13 @@ class Place:
 
 def entitlement_mw(place: Place, leases: Leases, cap_mw: MilliWatts) -> MilliWatts:
     """Return what the host's share of a rack cap is worth; the least of all while the roster changes."""
-    mw = place.rack.entitlement_mw(place.host, place.rack.usable_mw(cap_mw))
+    mw = place.rack.entitlement_mw(place.host, place.rack.usable_mw(cap_mw) - place.trim_mw)
     for former in leases.formers:
         is_in_it = any(host.name == place.host for host in former.hosts)
         former_mw = (
-            former.entitlement_mw(place.host, former.usable_mw(cap_mw)) if is_in_it else place.floor_mw
+            former.entitlement_mw(place.host, former.usable_mw(cap_mw) - place.trim_mw)
+            if is_in_it
+            else place.floor_mw
         )
         mw = min(mw, former_mw)
     return mw

@@ -34,6 +34,7 @@ class Ramp:
             restart, or no end (None) on the first start.
         started: whether that first raise is spent.
         base_mw, climbing_from_boot_s: the climb under way; None when there is none.
+        arrived_boot_s: when the last climb reached its target, which may be on a climb itself.
     """
 
     cap_mw: MilliWatts | None = None
@@ -41,6 +42,11 @@ class Ramp:
     started: bool = False
     base_mw: MilliWatts = 0
     climbing_from_boot_s: float | None = None
+    arrived_boot_s: float | None = None
+
+
+# A target that rises again this soon goes on rising: the same climb, without a jitter of its own.
+SAME_CLIMB_S = 2.5
 
 
 def follow(
@@ -64,11 +70,19 @@ def follow(
         cap, climbing_from = max(cap or 0, free), None
     ramp = replace(ramp, started=ramp.started or controlled)
     if target_mw <= cap:
-        return replace(ramp, cap_mw=target_mw, climbing_from_boot_s=None)
+        arrived = ramp.arrived_boot_s if target_mw == cap else None
+        return replace(ramp, cap_mw=target_mw, climbing_from_boot_s=None, arrived_boot_s=arrived)
     if climbing_from is None or climbing_from < not_before_boot_s:
-        climbing_from = max(now.boot_s, not_before_boot_s) + rules.jitter_s
+        climbing_from = _start_boot_s(ramp, now.boot_s, rules, not_before_boot_s)
         ramp = replace(ramp, base_mw=cap, climbing_from_boot_s=climbing_from)
     height = ramp.base_mw + int(max(0.0, now.boot_s - climbing_from) * rules.mw_per_s)
     if height >= target_mw:
-        return replace(ramp, cap_mw=target_mw, climbing_from_boot_s=None)
+        return replace(ramp, cap_mw=target_mw, climbing_from_boot_s=None, arrived_boot_s=now.boot_s)
     return replace(ramp, cap_mw=max(cap, height))
+
+
+def _start_boot_s(ramp: Ramp, boot_s: float, rules: RampRules, not_before_boot_s: float) -> float:
+    arrived_boot_s = ramp.arrived_boot_s
+    if arrived_boot_s is not None and boot_s <= arrived_boot_s + SAME_CLIMB_S:
+        return max(arrived_boot_s, not_before_boot_s)
+    return max(boot_s, not_before_boot_s) + rules.jitter_s

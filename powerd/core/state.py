@@ -5,15 +5,20 @@ from functools import cached_property
 
 from powerd.core.admission import AdmissionRules
 from powerd.core.demand import DemandRules, GpuDemand
+from powerd.core.draw import DrawHistory
+from powerd.core.event_turns import Agenda
 from powerd.core.failsafe import Failsafe, FailsafeRules, Phase
+from powerd.core.grid_event import GridEvent
 from powerd.core.host_state import HostState
 from powerd.core.leases import LeaseRules, Leases
 from powerd.core.memory import has_peers, roster_digest
+from powerd.core.meter import Meter, MeterAlive, MeterReading, MeterRules
 from powerd.core.model import GpuReading, Now, Outcome
 from powerd.core.observed import Observed, ObservedRules
 from powerd.core.overhead import Overhead, OverheadSample
 from powerd.core.plan import DeadBand
 from powerd.core.ramp import Ramp, RampRules
+from powerd.core.schedule import EventRules, Schedule
 from powerd.core.timeline import BudgetMessage, Timeline
 from powerd.core.topology import GpuPolicies, Rack
 from powerd.core.units import MilliWatts
@@ -40,6 +45,8 @@ class Config:
     observed: ObservedRules = field(default_factory=ObservedRules)
     dead_band: DeadBand = field(default_factory=DeadBand)
     leases: LeaseRules = field(default_factory=LeaseRules)
+    events: EventRules = field(default_factory=EventRules)
+    meter: MeterRules = field(default_factory=MeterRules)
     hold_s: float = 5.0
     brake_hold_s: float = 300.0
 
@@ -64,6 +71,8 @@ class Inputs:
         operator_cap_mw: an operator's cap on the rack; None = none.
         states: of this rack's hosts, this one's own included, in the order of arrival.
         may_lease: limits are written, and what is lent can be remembered.
+        events: versions of grid events, in the order of arrival.
+        meters: readings of the rack's meters, and signs of life of those who send them.
     """
 
     readings: tuple[GpuReading, ...]
@@ -73,6 +82,8 @@ class Inputs:
     operator_cap_mw: MilliWatts | None = None
     states: tuple[HostState, ...] = ()
     may_lease: bool = False
+    events: tuple[GridEvent, ...] = ()
+    meters: tuple[MeterReading | MeterAlive, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +96,8 @@ class State:
         heard: sources whose newest message came, or came again, since the start; what is only remembered
             of the others may have been lowered meanwhile.
         asked_mw, asked_since_boot_s: what the whole rack is asked for, before any ramp, and since when.
+        schedule, agenda: the grid events that are held, and whose turn it is.
+        draws: what the rack has drawn of late.
     """
 
     timeline: Timeline
@@ -99,6 +112,10 @@ class State:
     asked_mw: MilliWatts | None = None
     asked_since_boot_s: float = 0.0
     leases: Leases = field(default_factory=Leases)
+    schedule: Schedule = field(default_factory=Schedule)
+    agenda: Agenda | None = None
+    meter: Meter = field(default_factory=Meter)
+    draws: DrawHistory = field(default_factory=DrawHistory)
 
     @property
     def known_cap_mw(self) -> MilliWatts | None:
@@ -118,6 +135,7 @@ def initial_state(
     timeline: Timeline | None = None,
     cap_mw: MilliWatts | None = None,
     leases: Leases | None = None,
+    schedule: Schedule | None = None,
 ) -> State:
     """Return the state at the start of the daemon.
 
@@ -125,10 +143,12 @@ def initial_state(
         timeline: what was remembered: keys of any time, leases only of this boot.
         cap_mw: the rack cap in effect when it was written; None if nothing was remembered.
         leases: as `memory.recall` returns them.
+        schedule: the grid events that were held, of any time.
     """
     return State(
         timeline or Timeline(),
         Failsafe(Phase.INIT, now, held_mw=cap_mw),
         Ramp(free_mw=cap_mw),
         leases=leases or Leases(),
+        schedule=schedule or Schedule(),
     )

@@ -55,6 +55,7 @@ class Verdict:
     Attributes:
         reason: stable slug, the `reason` label of `powerd_signal_rejected_total`; empty if accepted.
         text: one line for the log, notices and status.
+        about: what kind of message, for the same.
     """
 
     kind: VerdictKind
@@ -63,6 +64,7 @@ class Verdict:
     seq: int
     reason: str = ""
     text: str = ""
+    about: str = "budget"
 
 
 @dataclass(frozen=True, slots=True)

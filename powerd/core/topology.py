@@ -154,6 +154,17 @@ class Rack:
         above_floors = max(0, usable_mw - self.floors_mw)
         return host.floor_mw + above_floors * host.share_units // self._shares_units
 
+    def cap_for_mw(self, name: str, mw: MilliWatts) -> MilliWatts:
+        """Return the largest rack cap under which a host's share is worth at most `mw`.
+
+        Below the host's floor, where no cap is low enough, as far below as `mw` is.
+        """
+        host = self.host(name)
+        above_mw = mw - host.floor_mw
+        if above_mw > 0:
+            above_mw = above_mw * self._shares_units // host.share_units
+        return max(0, (self.floors_mw + above_mw + self.overhead_mw) * PPM // (PPM - self._guard_band_ppm))
+
     def entitlements_mw(self, usable_mw: MilliWatts) -> dict[str, MilliWatts]:
         """Return what every host's share is worth, by name."""
         above_floors, units = max(0, usable_mw - self.floors_mw), self._shares_units

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.ramp import Ramp, RampRules, follow
+from powerd.core.ramp import SAME_CLIMB_S, Ramp, RampRules, follow
 from tests.core.make import W, at
 
 RULES = RampRules(mw_per_s=10 * W, jitter_s=5.0)
@@ -73,7 +73,14 @@ def test_a_climb_that_has_arrived_gives_the_next_one_no_start() -> None:
     """Else the time since would be added to the height of a later raise at once."""
     arrived = after(after(at_work(3000), 3100, 100.0), 3100, 500.0)
     assert cap_watts(arrived) == 3100
-    assert cap_watts(after(arrived, 6000, 501.0)) == 3100
+    assert cap_watts(after(arrived, 6000, 500.0 + 2 * SAME_CLIMB_S)) == 3100
+
+
+def test_a_target_that_climbs_itself_is_followed_in_one_climb_without_a_new_jitter_at_each_step() -> None:
+    ramp = after(at_work(3000), 3001, 100.0)
+    for second in range(60):
+        ramp = after(ramp, 3001 + second, 115.0 + second)
+    assert cap_watts(ramp) == 3060
 
 
 def test_the_first_budget_after_the_first_start_holds_at_once() -> None:

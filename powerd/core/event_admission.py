@@ -1,0 +1,139 @@
+"""Which grid events count: replays and clocks judged (docs/grid-events.md).
+
+Invariant: a refused event changes nothing; a doubtful one can only lower.
+"""
+
+from dataclasses import replace
+
+from powerd.core.grid_event import ActionKind, GridEvent
+from powerd.core.schedule import EventRules, Held, Schedule, key_of
+from powerd.core.timeline import Verdict, VerdictKind
+
+DAY_S = 86400.0
+# Contents remembered of one source.
+MAX_CONTENTS = 256
+
+
+def admit_event(schedule: Schedule, event: GridEvent, rules: EventRules) -> tuple[Schedule, Verdict]:
+    """Judge one version of an event, at the moment it was received."""
+    schedule = _swept(schedule, event.received.wall_s)
+    refusal = _refusal(schedule, event, rules)
+    if refusal is not None:
+        return schedule, refusal
+    doubt = _doubt(schedule, event, rules)
+    if doubt is None:
+        return _accept(schedule, event), _verdict(VerdictKind.ACCEPTED, event)
+    reason, why = doubt
+    if event.is_cancelled or any(i.action.kind is ActionKind.RELEASE for i in event.intervals):
+        return schedule, _verdict(VerdictKind.REJECTED, event, reason, f"{why}: it may not raise")
+    key = f"{key_of(event)}?{event.epoch}.{event.seq}"
+    if key in schedule.held:
+        return schedule, _verdict(VerdictKind.DUPLICATE, event, "duplicate")
+    held = {**schedule.held, key: Held(event, is_doubtful=True)}
+    return replace(schedule, held=held), _verdict(
+        VerdictKind.LOWER_ONLY, event, reason, f"{why}: it may only lower"
+    )
+
+
+def _verdict(kind: VerdictKind, event: GridEvent, reason: str = "", text: str = "") -> Verdict:
+    return Verdict(kind, event.source, event.epoch, event.seq, reason, text, f"event {event.event_id}")
+
+
+def _swept(schedule: Schedule, wall_s: float) -> Schedule:
+    """Forget what has been over for a day."""
+    old = {key for key, held in schedule.held.items() if held.is_over(wall_s - DAY_S)}
+    if not old:
+        return schedule
+    return replace(schedule, held={key: held for key, held in schedule.held.items() if key not in old})
+
+
+def _refusal(schedule: Schedule, event: GridEvent, rules: EventRules) -> Verdict | None:
+    """Refuse repeats, replays, and what would fill the memory."""
+    known = schedule.held.get(key_of(event))
+    if known is not None:
+        return _stale(known.event, event, rules)
+    if event.keeps_order and event.issued_at_s < schedule.latest_s.get(event.source, event.issued_at_s):
+        text = "it was issued before the newest message of its source: delivered again, or replayed"
+        return _verdict(VerdictKind.REJECTED, event, "replayed", text)
+    sources = {held.event.source for held in schedule.held.values()} | {event.source}
+    count = sum(1 for held in schedule.held.values() if held.event.source == event.source)
+    if len(sources) > rules.max_sources or count >= rules.max_events:
+        text = f"{count} events of {event.source} and {len(sources) - 1} sources are held already"
+        return _verdict(VerdictKind.REJECTED, event, "too_many_events", text)
+    return None
+
+
+def _stale(old: GridEvent, event: GridEvent, rules: EventRules) -> Verdict | None:
+    """Refuse what is not newer than the version that is known."""
+    new_key, old_key = (event.epoch, event.seq), (old.epoch, old.seq)
+    if new_key == old_key and event.digest == old.digest:
+        return _verdict(VerdictKind.DUPLICATE, event, "duplicate")
+    if new_key == old_key:
+        text = f"epoch {event.epoch} seq {event.seq} came before with other content"
+        return _verdict(VerdictKind.REJECTED, event, "key_reused", text)
+    if new_key < old_key:
+        reason = "old_epoch" if event.epoch < old.epoch else "old_seq"
+        text = f"epoch {event.epoch} seq {event.seq} is older than {old.epoch} seq {old.seq}"
+        return _verdict(VerdictKind.REJECTED, event, reason, text)
+    if event.epoch > old.epoch and event.issued_at_s < old.issued_at_s - rules.max_skew_s:
+        text = "a new epoch was issued before the last message of the old one"
+        return _verdict(VerdictKind.REJECTED, event, "backdated_epoch", text)
+    return None
+
+
+def _doubt(schedule: Schedule, event: GridEvent, rules: EventRules) -> tuple[str, str] | None:
+    """Return why the event may only lower, as (slug, text); None if it may do all.
+
+    Its age alone is no reason while a broker kept it: schedules are made ahead.
+    """
+    epoch = schedule.contents.get(event.source, {}).get(event.digest, event.epoch)
+    if event.keeps_order and epoch != event.epoch:
+        return "replayed", "its content came before in another message"
+    received = event.received
+    if not received.wall_synced:
+        if event.retained:
+            return "unsynced_retained", "its age is unknown: retained, and our clock is not synchronised"
+        return None
+    age_s = received.wall_s - event.issued_at_s
+    if age_s < -rules.max_skew_s or (age_s > rules.max_skew_s and not event.retained):
+        return "clock_skew", f"its sender's clock differs by {-age_s:+.0f} s"
+    return None
+
+
+def _accept(schedule: Schedule, event: GridEvent) -> Schedule:
+    key = key_of(event)
+    before = schedule.held.get(key) or Held(event)
+    if event.is_cancelled:
+        # It goes back up from where it was: what was obeyed counts, not what the cancellation repeats.
+        cancelled = replace(event, intervals=before.event.intervals, ramp=before.event.ramp)
+        cancelled_s = event.received.wall_s if before.cancelled_s is None else before.cancelled_s
+        held = replace(before, event=cancelled, cancelled_s=cancelled_s)
+    else:
+        held = replace(before, event=event, cancelled_s=None)
+    kept = {k: v for k, v in schedule.held.items() if not _replaces(event, k, v)}
+    schedule = replace(schedule, held={**kept, key: held})
+    return _noted(schedule, event) if event.keeps_order else schedule
+
+
+def _replaces(event: GridEvent, key: str, held: Held) -> bool:
+    """Say whether an accepted event makes another one void: doubtful versions of it, or what it covers."""
+    old = held.event
+    if held.is_doubtful:
+        return key_of(old) == key_of(event) and (old.epoch, old.seq) <= (event.epoch, event.seq)
+    if not event.keeps_order or (old.source, old.program) != (event.source, event.program):
+        return False
+    starts_no_later = event.start_s <= max(old.start_s, event.received.wall_s)
+    ends_no_earlier = event.end_s is None or (old.end_s is not None and old.end_s <= event.end_s)
+    return starts_no_later and ends_no_earlier and key != key_of(event)
+
+
+def _noted(schedule: Schedule, event: GridEvent) -> Schedule:
+    """Remember what a source that keeps order has said last."""
+    contents = {**schedule.contents.get(event.source, {}), event.digest: event.epoch}
+    while len(contents) > MAX_CONTENTS:
+        contents.pop(next(iter(contents)))
+    return replace(
+        schedule,
+        latest_s={**schedule.latest_s, event.source: event.issued_at_s},
+        contents={**schedule.contents, event.source: contents},
+    )

@@ -1,0 +1,71 @@
+"""What a person should hear about grid events: that one begins or ends, and what stands in its way."""
+
+from collections.abc import Iterable, Iterator
+
+from powerd.core.event_caps import EventStatus
+from powerd.core.event_target import is_unsplit
+from powerd.core.event_turns import Agenda, EventPhase
+from powerd.core.grid_event import Baseline
+from powerd.core.model import Notice, Severity
+from powerd.core.schedule import EventRules, Schedule
+from powerd.core.units import MilliWatts, watts
+
+# Below this part of the nameplate somebody probably wrote kilowatts where watts are meant.
+SUSPECT_PPM = 20_000
+PPM = 1_000_000
+
+
+def about_events(
+    before: Agenda | None, now: Iterable[EventStatus], schedule: Schedule, rules: EventRules
+) -> Iterator[Notice]:
+    """Tell which events have begun or ended since the last decision, and which cannot be followed exactly."""
+    statuses = {status.key: status for status in now}
+    had = {turn.key: turn.phase for turn in before.turns} if before else {}
+    for key, status in statuses.items():
+        if had.get(key) is not status.phase:
+            yield _about_phase(status)
+        if status.phase is EventPhase.ACTIVE:
+            yield from _about_odds(status, schedule, rules)
+    for key in had.keys() - statuses.keys():
+        yield Notice("event_ended", Severity.INFO, f"event {key} has no say in the rack cap any more", key)
+
+
+def about_suspect_watts(
+    asked_mw: MilliWatts, hard_limit_mw: MilliWatts, source: str, *, is_emergency: bool
+) -> Iterator[Notice]:
+    """Tell when what is asked for is so little that its unit may be wrong; it is obeyed all the same."""
+    if not is_emergency and 0 < asked_mw * PPM < hard_limit_mw * SUSPECT_PPM:
+        text = (
+            f"{source} asks for {watts(asked_mw):g} W, less than {SUSPECT_PPM * 100 / PPM:g} % of "
+            "rack.hard_limit_watts: is it in kilowatts? It is obeyed"
+        )
+        yield Notice("suspect_unit", Severity.WARNING, text, source)
+
+
+def _about_phase(status: EventStatus) -> Notice:
+    event = status.event
+    if status.phase is EventPhase.RESTORING:
+        text = f"event {event.event_id} of {event.source} is over: back up to {watts(status.before_mw):g} W"
+        return Notice("event_restoring", Severity.INFO, text, status.key)
+    asked = "releases the rack" if status.target_mw is None else f"asks for {watts(status.target_mw):g} W"
+    text = f"event {event.event_id} of {event.source} ({event.event_class}) {asked}"
+    return Notice("event_started", Severity.INFO, text, status.key)
+
+
+def _about_odds(status: EventStatus, schedule: Schedule, rules: EventRules) -> Iterator[Notice]:
+    event = status.event
+    if is_unsplit(event, rules):
+        key = "rack.site_fraction" if event.level == "site" else "rack.feeds"
+        text = (
+            f"event {event.event_id} of {event.source} is for the whole {event.level}, and {key} is not set: "
+            "the failsafe budget holds as long as it does"
+        )
+        yield Notice("event_unsplit", Severity.WARNING, text, status.key)
+    is_measured = any(interval.action.baseline is Baseline.MEASURED for interval in event.intervals)
+    held = schedule.held.get(status.key)
+    if is_measured and held is not None and held.measured_mw is None:
+        text = (
+            f"event {event.event_id} of {event.source} counts from the measured draw, which was not known at "
+            "its start: it counts from the budget"
+        )
+        yield Notice("event_baseline_unknown", Severity.WARNING, text, status.key)

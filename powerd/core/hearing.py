@@ -1,0 +1,75 @@
+"""What comes in is taken in: messages, peers, events, meters; and what has ended, ends."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from powerd.core import failsafe, meter
+from powerd.core.admission import admit, adopt
+from powerd.core.event_admission import admit_event
+from powerd.core.grid_event import GridEvent
+from powerd.core.leases import hear as hear_peers
+from powerd.core.model import Now
+from powerd.core.schedule import EventRules, Schedule
+from powerd.core.state import Config, Inputs, State
+from powerd.core.timeline import Timeline, Verdict, VerdictKind, lapse
+
+# The guard falls back by itself when a lease ends: powerd steps down this much earlier, so that the guard
+# need not.
+STEP_DOWN_LEAD_S = 0.25
+
+
+def expire(state: State, now: Now, config: Config) -> State:
+    """Let what ended while nobody decided end, at the time at which it did.
+
+    So a loop that was away past the end of a lease finds itself in failsafe, as the guard does, and what it
+    hears then is judged as heard in failsafe.
+    """
+    end_boot_s = max((s.end_boot_s for s in state.timeline.statements.values()), default=now.boot_s)
+    if end_boot_s > now.boot_s:
+        return state
+    timeline = lapse(state.timeline, now.boot_s, config.failsafe.hold_s)
+    ended = replace(now, boot_s=end_boot_s)
+    phase = failsafe.step(state.failsafe, None, state.ramp.cap_mw, ended, config.failsafe)
+    return replace(state, timeline=timeline, failsafe=phase)
+
+
+def hear(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State, tuple[Verdict, ...]]:
+    """Take in the messages, then drop what is over."""
+    timeline = state.timeline
+    verdicts = []
+    for message in inputs.messages:
+        timeline, verdict = admit(timeline, message, config.admission, state.failsafe.since_boot_s)
+        verdicts.append(verdict)
+    heard = state.heard.union(verdict.source for verdict in verdicts if _is_newest(verdict, timeline))
+    timeline = lapse(timeline, now.boot_s + STEP_DOWN_LEAD_S, config.failsafe.hold_s)
+    leases = hear_peers(state.leases, inputs.states, config.host) if inputs.states else state.leases
+    for peer in inputs.states:
+        if peer.budget is not None and peer.roster == config.roster and peer.host != config.host:
+            timeline = adopt(timeline, peer.budget, config.admission, now.boot_s)
+    schedule, about_events = _hear_events(state.schedule, inputs.events, config.events)
+    updated = replace(
+        state,
+        timeline=timeline,
+        heard=heard,
+        leases=leases,
+        schedule=schedule,
+        meter=meter.hear(state.meter, inputs.meters, config.meter) if inputs.meters else state.meter,
+    )
+    return updated, (*verdicts, *about_events)
+
+
+def _is_newest(verdict: Verdict, timeline: Timeline) -> bool:
+    """Say whether a message, or its repetition, is the last word of its source."""
+    seen = timeline.seen.get(verdict.source)
+    is_seen = seen is not None and (seen.epoch, seen.seq) == (verdict.epoch, verdict.seq)
+    return is_seen and verdict.kind is not VerdictKind.REJECTED
+
+
+def _hear_events(
+    schedule: Schedule, events: Iterable[GridEvent], rules: EventRules
+) -> tuple[Schedule, list[Verdict]]:
+    verdicts = []
+    for event in events:
+        schedule, verdict = admit_event(schedule, event, rules)
+        verdicts.append(verdict)
+    return schedule, verdicts
