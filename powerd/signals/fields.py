@@ -90,6 +90,14 @@ class Fields:
             )
         return printable(value)
 
+    def optional_text(self, name: str, max_characters: int) -> str:
+        """Return a string of limited length, as `text`; empty if it is missing.
+
+        Raises:
+            SignalRejectedError: it is not a string, or too long.
+        """
+        return self.text(name, max_characters) if name in self._data else ""
+
     def texts(self, name: str, most: int, max_characters: int, *, least: int = 1) -> tuple[str, ...]:
         """Return an array of `least` to `most` strings of 1 to `max_characters`, each of them once.
 

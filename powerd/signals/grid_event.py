@@ -68,7 +68,7 @@ def parse_event(
     fields.version(VERSION)
     source = fields.text("source", MAX_SOURCE_CHARACTERS, min_characters=1)
     _check_event_id(fields, event_id)
-    optional_label(fields, "reason")  # for people who read the topic
+    fields.optional_text("reason", MAX_LABEL_CHARACTERS)  # for people who read the topic
     level, targets = _scope(fields.inner("scope"))
     return GridEvent(
         source=source,
@@ -84,9 +84,9 @@ def parse_event(
         is_cancelled=_is_cancelled(fields),
         ramp=_ramp(fields.inner("ramp")) if fields.has("ramp") else EventRamp(),
         priority=_priority(fields),
-        program=optional_label(fields, "program", MAX_PROGRAM_CHARACTERS),
+        program=fields.optional_text("program", MAX_PROGRAM_CHARACTERS),
         origin=_origin(fields.inner("raw")) if fields.has("raw") else "",
-        correlation_id=optional_label(fields, "correlation_id"),
+        correlation_id=fields.optional_text("correlation_id", MAX_LABEL_CHARACTERS),
         retained=retained,
         digest=hashlib.blake2b(payload, digest_size=8).hexdigest(),
     )
@@ -137,11 +137,6 @@ def event_fields(event: GridEvent, reason: str = "") -> JsonObject:
     return {name: value for name, value in fields.items() if value not in ("", None, {})}
 
 
-def optional_label(fields: Fields, name: str, max_characters: int = MAX_LABEL_CHARACTERS) -> str:
-    """Return a text that may be missing; empty then."""
-    return fields.text(name, max_characters) if fields.has(name) else ""
-
-
 def _check_event_id(fields: Fields, event_id: str) -> None:
     # A bridge that mixes up its events would otherwise change one in the name of another.
     named = fields.text("event_id", MAX_EVENT_ID_CHARACTERS, min_characters=1)
@@ -175,7 +170,8 @@ def _ramp(ramp: Fields) -> EventRamp:
 
 
 def _origin(raw: Fields) -> str:
-    return " ".join(filter(None, (optional_label(raw, name) for name in ("standard", "event", "type"))))
+    parts = (raw.optional_text(name, MAX_LABEL_CHARACTERS) for name in ("standard", "event", "type"))
+    return " ".join(filter(None, parts))
 
 
 def _raw(origin: str) -> JsonObject:

@@ -56,8 +56,8 @@ def parse_budget(
         priority=fields.integer("priority") if fields.has("priority") else DEFAULT_PRIORITY,
         default_mw=_optional_power_mw(fields, "default_watts", hard_limit_mw),
         failsafe_mw=_optional_power_mw(fields, "failsafe_watts", hard_limit_mw),
-        reason=_optional_label(fields, "reason"),
-        correlation_id=_optional_label(fields, "correlation_id"),
+        reason=fields.optional_text("reason", MAX_LABEL_CHARACTERS),
+        correlation_id=fields.optional_text("correlation_id", MAX_LABEL_CHARACTERS),
         digest=hashlib.blake2b(payload, digest_size=8).hexdigest(),
     )
 
@@ -78,7 +78,3 @@ def _validity(fields: Fields) -> tuple[float, float]:
 
 def _optional_power_mw(fields: Fields, name: str, hard_limit_mw: MilliWatts) -> MilliWatts | None:
     return fields.power_mw(name, hard_limit_mw) if fields.has(name) else None
-
-
-def _optional_label(fields: Fields, name: str) -> str:
-    return fields.text(name, MAX_LABEL_CHARACTERS) if fields.has(name) else ""
