@@ -36,14 +36,16 @@ def is_news(before: HostState, after: HostState) -> bool:
 
 
 def concerns(before: HostState, after: HostState, host: str, *, lends: bool) -> bool:
-    """Say whether a host should decide anew at once because of a peer's message.
+    """Say whether a host should decide anew at once because of a message: a peer's, or its own come back.
 
     Args:
         lends: the host has watts to spare.
     """
+    if after.host == host:
+        return before.key.epoch != after.key.epoch
     return (
         _is_of_another_mind(before, after)
-        or (lends and _changes_the_exchange(before, after))
+        or (lends and _leaves_others_short(before, after))
         or _differs(before.lent_to(host), after.lent_to(host))
         or _differs(before.held_from(host), after.held_from(host))
     )
@@ -61,6 +63,14 @@ def _is_of_another_mind(before: HostState, after: HostState) -> bool:
 
 def _changes_the_exchange(before: HostState, after: HostState) -> bool:
     return is_much(_missing_mw(before), _missing_mw(after)) or is_much(before.spare_mw, after.spare_mw)
+
+
+def _leaves_others_short(before: HostState, after: HostState) -> bool:
+    """Say whether a donor should lend differently at once; for a peer that has more to spare nobody waits."""
+    has_less = before.spare_mw > after.spare_mw
+    return is_much(_missing_mw(before), _missing_mw(after)) or (
+        has_less and is_much(before.spare_mw, after.spare_mw)
+    )
 
 
 def _differs(before: Lend | Hold | None, after: Lend | Hold | None) -> bool:

@@ -110,7 +110,6 @@ def test_trifles_wait(change: dict[str, object]) -> None:
         ({"is_leasing": False}, True, True),
         ({"over_mw": NEWS_MW + 1}, True, True),
         ({"want_mw": 3000 * W + NEWS_MW + 1}, False, True),
-        ({"spare_mw": NEWS_MW + 1}, False, True),
         ({"lends": (lent_to_us(100),)}, True, True),
         ({"lends": (lend("h3", 100),)}, False, False),
         ({"lends": (lent_to_us(0),)}, False, False),
@@ -126,3 +125,16 @@ def test_a_message_is_decided_on_at_once_by_those_whom_it_concerns(
     after = replace(before, **change)  # type: ignore[arg-type]
     assert concerns(before, after, "h1", lends=False) == anybody
     assert concerns(before, after, "h1", lends=True) == with_spare
+
+
+def test_for_a_peer_with_more_to_spare_no_donor_decides_at_once() -> None:
+    """Whoever uses watts has them; a peer that has fewer may leave somebody short of them."""
+    less, more = says("h2", 3), says("h2", 4, spare=500)
+    assert not concerns(less, more, "h1", lends=True)
+    assert concerns(more, less, "h1", lends=True)
+
+
+def test_a_host_decides_nothing_anew_because_its_own_message_comes_back() -> None:
+    before = says("h1", 3, epoch=EPOCH)
+    assert not concerns(before, replace(before, want_mw=9000 * W, spare_mw=900 * W), "h1", lends=True)
+    assert concerns(before, replace(before, key=Key(EPOCH + 1, 1)), "h1", lends=True)
