@@ -6,6 +6,7 @@ short, changed by hand or made to do harm is refused as a whole.
 
 import json
 from dataclasses import fields, is_dataclass
+from enum import StrEnum
 from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -37,8 +38,8 @@ def loads(text: str) -> dict[str, object]:
 def read(kind: type[Record], data: object, where: str) -> Record:
     """Return `data`, as `loads` gives it, as the record that it is the JSON of.
 
-    Fields may be records, `str`, `bool`, `int` (from 0), `float` (finite), `X | None`, `dict[str, X]` and
-    `tuple[X, ...]`.
+    Fields may be records, `str`, `bool`, `StrEnum`, `int` (from 0), `float` (finite), `X | None`,
+    `dict[str, X]` and `tuple[X, ...]`.
 
     Args:
         where: names the place in errors.
@@ -59,11 +60,17 @@ def _read(kind: object, data: object, where: str) -> object:
     if origin is tuple:
         entries = cast("list[object]", _exactly(list, data, where))
         return tuple(_read(args[0], entry, f"{where}[{i}]") for i, entry in enumerate(entries))
+    return _read_plain(cast("type", kind), data, where)
+
+
+def _read_plain(kind: type, data: object, where: str) -> object:
     if kind in (int, float):
-        return _number(cast("type[float]", kind), data, where)
+        return _number(kind, data, where)
     if kind in (str, bool):
-        return _exactly(cast("type", kind), data, where)
-    return _read_record(cast("type", kind), data, where)
+        return _exactly(kind, data, where)
+    if issubclass(kind, StrEnum):
+        return _member(kind, data, where)
+    return _read_record(kind, data, where)
 
 
 def _read_record(kind: type, data: object, where: str) -> object:
@@ -91,6 +98,14 @@ def _exactly(kind: type, data: object, where: str) -> object:
     if type(data) is not kind:
         raise ValueError(f"{where} is {_shown(data)}: {kind.__name__} expected")
     return data
+
+
+def _member(kind: type[StrEnum], data: object, where: str) -> StrEnum:
+    text = cast("str", _exactly(str, data, where))
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{where} is {_shown(text)}: not a {kind.__name__}") from None
 
 
 def _number(kind: type[float], data: object, where: str) -> float:

@@ -6,8 +6,6 @@ that it could not remember, and says so.
 """
 
 import asyncio
-import contextlib
-import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +15,12 @@ from powerd.core.leases import Promise
 from powerd.core.memory import LeaseMemory
 from powerd.core.timeline import Ceiling, Seen, Statement, Timeline
 from powerd.core.units import MilliWatts
+from powerd.latest_file import LatestFile, replace_file
 
 VERSION = 2
 # Knew nothing of leases.
 VERSION_1 = 1
 FILE_NAME = "runtime.json"
-# What could not be written is tried again this often, so that a directory that has healed is noticed.
-RETRY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,25 +99,12 @@ def encode(remembered: Remembered, boot_id: str) -> str:
 
 
 def save(directory: Path, remembered: Remembered, boot_id: str) -> None:
-    """Replace the file as a whole. Readable by its owner only: it decides what a start may draw.
-
-    It is not synced: only a crash of the whole host can lose what the kernel has taken, and after that the
-    boot is another one, in which leases of before count for nothing.
+    """Replace the file. What a crash of the whole host loses counts for nothing in the boot after it.
 
     Raises:
         OSError: it cannot be written.
     """
-    path = f"{directory}/{FILE_NAME}"
-    fresh = f"{path}.new"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-    try:
-        with open(os.open(fresh, flags, 0o600), "wb") as file:  # noqa: PTH123 - a descriptor
-            file.write(encode(remembered, boot_id).encode())
-        os.replace(fresh, path)  # noqa: PTH105 - at 1 Hz the plain call costs a third
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(fresh)  # noqa: PTH108
-        raise
+    replace_file(directory / FILE_NAME, encode(remembered, boot_id))
 
 
 class Keeper:
@@ -142,13 +126,11 @@ class Keeper:
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._directory = directory
-        self._boot_id = boot_id
         self._on_error = on_error
-        self._sleep = sleep
+        self._file = LatestFile[Remembered](
+            lambda remembered: save(directory, remembered, boot_id), self._on_done, sleep=sleep
+        )
         self._works = False
-        self._latest: Remembered | None = None
-        self._changed = asyncio.Event()
         self._in_file: frozenset[Promise] = frozenset()
         self._waiting: _Waiting | None = None
         # Promises of messages that never left: nobody can rely on them, so no message waits for them.
@@ -161,9 +143,7 @@ class Keeper:
 
     def keep(self, remembered: Remembered) -> None:
         """Take note of what is in force; writes nothing itself."""
-        if remembered != self._latest:
-            self._latest = remembered
-            self._changed.set()
+        self._file.keep(remembered)
 
     def say(self, remembered: Remembered, send: Callable[[], None]) -> None:
         """Call `send` once every promise in `remembered` is in the file: now, if it is.
@@ -182,21 +162,14 @@ class Keeper:
 
     async def run(self) -> None:
         """Write every change, the latest only; what failed is tried again by itself."""
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            if self._latest is not None and not await self._save(self._latest):
-                await self._sleep(RETRY_S)
-                self._changed.set()
+        await self._file.run()
 
-    async def _save(self, remembered: Remembered) -> bool:
-        try:
-            await asyncio.to_thread(save, self._directory, remembered, self._boot_id)
-        except OSError as error:
+    def _on_done(self, remembered: Remembered, error: OSError | None) -> None:
+        if error is not None:
             self._works = False
             self._drop()
             self._on_error(error)
-            return False
+            return
         if not self._works:
             self._works = True
             self._on_error(None)
@@ -205,7 +178,6 @@ class Keeper:
         if waiting is not None and waiting.missing <= self._in_file:
             self._waiting = None
             waiting.send()
-        return True
 
     def _drop(self) -> None:
         if self._waiting is not None:

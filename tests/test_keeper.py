@@ -18,7 +18,8 @@ from powerd.core.leases import Promise
 from powerd.core.memory import LeaseMemory
 from powerd.core.timeline import Timeline
 from powerd.core.topology import Host, Rack
-from powerd.runtime_file import FILE_NAME, NOTHING, RETRY_S, Keeper, Remembered, load
+from powerd.latest_file import RETRY_S
+from powerd.runtime_file import FILE_NAME, NOTHING, Keeper, Remembered, load
 from tests.signals.stubs import until
 
 BOOT = "this boot"

@@ -1,0 +1,81 @@
+"""A file that always holds the latest of something: written away from the event loop, replaced as a whole."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+Content = TypeVar("Content")
+
+# What could not be written is tried again this often, so that a directory that has healed is noticed.
+RETRY_S = 5.0
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Replace a file as a whole. Readable by its owner only: it decides what a start may draw.
+
+    It is not synced: only a crash of the whole host can lose what the kernel has taken.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    fresh = f"{path}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    try:
+        with open(os.open(fresh, flags, 0o600), "wb") as file:  # noqa: PTH123 - a descriptor
+            file.write(text.encode())
+        os.replace(fresh, path)  # noqa: PTH105 - at 1 Hz the plain call costs a third
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(fresh)  # noqa: PTH108
+        raise
+
+
+class LatestFile(Generic[Content]):
+    """Writes what is kept, the latest only: a stalled disk stalls nothing but itself.
+
+    Args:
+        write: called in a thread; raises OSError where it fails.
+        on_done: called in the event loop after every attempt, with what was to be written, and the error or
+            None.
+        sleep: for tests.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Content], None],
+        on_done: Callable[[Content, OSError | None], None],
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._write = write
+        self._on_done = on_done
+        self._sleep = sleep
+        self._latest: Content | None = None
+        self._changed = asyncio.Event()
+
+    def keep(self, content: Content) -> None:
+        """Take note of what is to be in the file; writes nothing itself."""
+        if content is not self._latest and content != self._latest:
+            self._latest = content
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Write every change; what failed is tried again by itself."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            if self._latest is not None and not await self._save(self._latest):
+                await self._sleep(RETRY_S)
+                self._changed.set()
+
+    async def _save(self, content: Content) -> bool:
+        try:
+            await asyncio.to_thread(self._write, content)
+        except OSError as error:
+            self._on_done(content, error)
+            return False
+        self._on_done(content, None)
+        return True
