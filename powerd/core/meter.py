@@ -4,10 +4,12 @@ A rack's power is the sum of all its parts (feeds, or taps of a distribution uni
 makes the sum unknown, never smaller.
 """
 
+import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import NamedTuple
 
-from powerd.core.units import MilliWatts
+from powerd.core.units import MW_PER_W, MilliWatts
 
 
 class Quality(StrEnum):
@@ -24,7 +26,7 @@ class MeterReading:
 
     Attributes:
         part: as in `MeterRules.parts`.
-        mw: None if the meter gives no number, or one that is not `GOOD`.
+        mw: None if the meter gives no number; one below zero counts as none.
         taken_boot_s: when it was taken, as far as that is known: never later than when it arrived.
     """
 
@@ -55,7 +57,8 @@ class MeterRules:
         parts: their sum is the rack's power; empty = the rack has no meter.
         fresh_s: a reading counts this long by itself.
         alive_s, value_s: of a publisher that speaks on change only, a reading counts up to `value_s` long
-            while its last sign of life is not older than `alive_s`.
+            while its last sign of life is not older than `alive_s`. After a longer pause it has to say its
+            values again: what changed meanwhile was not heard.
         max_trim_pct: the budget is trimmed by this much of the hard limit at most.
     """
 
@@ -66,21 +69,35 @@ class MeterRules:
     max_trim_pct: float = 20.0
 
 
+class SignsOfLife(NamedTuple):
+    """When a publisher was heard, without a pause of more than `alive_s` between."""
+
+    first_boot_s: float
+    last_boot_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class Meter:
     """What is known of the rack's meters.
 
     Attributes:
         readings: the last one of each part.
-        alive_boot_s: the last sign of life of each part's publisher.
-        trim_mw: what the rack draws beyond what its hosts account for, smoothed; never negative.
-        trimmed_boot_s: when `trim_mw` was worked out last.
+        alive: signs of life of each part's publisher.
+        excess_mw: what the meter shows beyond what hosts account for, smoothed; negative if it shows less.
+        held_mw: what of that is taken off the budget.
+        trimmed_boot_s: when these were worked out last.
     """
 
     readings: dict[str, MeterReading] = field(default_factory=dict)
-    alive_boot_s: dict[str, float] = field(default_factory=dict)
-    trim_mw: MilliWatts = 0
+    alive: dict[str, SignsOfLife] = field(default_factory=dict)
+    excess_mw: float = 0.0
+    held_mw: float = 0.0
     trimmed_boot_s: float | None = None
+
+    @property
+    def trim_mw(self) -> MilliWatts:
+        """Return what is taken off the budget: never negative, and whole watts, so that it rarely changes."""
+        return int(self.held_mw) // MW_PER_W * MW_PER_W
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +114,25 @@ class RackDraw:
     source: str
 
 
-# How fast the trim follows what the meter shows: up soon, down slowly.
-TRIM_UP_S = 10.0
+# Meter and hosts are not read at the same moment, so a load that swings makes their difference swing. What
+# counts is its mean over this long, of both signs; only then is what lies below zero cut off. The other way
+# round, or up faster than down, half of every swing would add to the trim.
+EXCESS_S = 30.0
+# A trim that goes away raises what hosts may draw, so it does that slowly.
 TRIM_DOWN_S = 120.0
 
 
 def hear(meter: Meter, heard: tuple[MeterReading | MeterAlive, ...], rules: MeterRules) -> Meter:
     """Take in what meters say, in the order of arrival."""
-    readings, alive = dict(meter.readings), dict(meter.alive_boot_s)
+    readings, alive = dict(meter.readings), dict(meter.alive)
     for each in heard:
         if isinstance(each, MeterAlive):
-            alive.update((part, each.boot_s) for part in each.parts if part in rules.parts)
+            for part in each.parts:
+                if part in rules.parts:
+                    alive[part] = _again(alive.get(part), each.boot_s, rules)
         elif each.part in rules.parts:
             readings[each.part] = each
-    return replace(meter, readings=readings, alive_boot_s=alive)
+    return replace(meter, readings=readings, alive=alive)
 
 
 def stale(meter: Meter, rules: MeterRules, boot_s: float) -> tuple[str, ...]:
@@ -135,8 +157,9 @@ def trim(
 ) -> Meter:
     """Follow what the meter shows beyond what is accounted for.
 
-    First-order: the distance shrinks by 1/e in `TRIM_UP_S` upwards, `TRIM_DOWN_S` downwards. While either is
-    not known the trim stays: lack of news never raises what hosts may draw.
+    First-order, however often this is called: the distance to the mean excess shrinks by 1/e in `EXCESS_S`,
+    that of the trim to a lower excess in `TRIM_DOWN_S`. While either side is not known the trim stays: lack
+    of news never raises what hosts may draw.
 
     Args:
         accounted_mw: what the hosts say that they draw, and the rack's configured overhead.
@@ -145,19 +168,36 @@ def trim(
     meter = replace(meter, trimmed_boot_s=boot_s)
     if metered_mw is None or accounted_mw is None:
         return meter
+    elapsed_s = max(0.0, boot_s - before_boot_s)
     most_mw = int(hard_limit_mw * rules.max_trim_pct / 100)
-    aim_mw = min(max(0, metered_mw - accounted_mw), most_mw)
-    constant_s = TRIM_UP_S if aim_mw > meter.trim_mw else TRIM_DOWN_S
-    part = min(1.0, max(0.0, boot_s - before_boot_s) / constant_s)
-    return replace(meter, trim_mw=meter.trim_mw + round((aim_mw - meter.trim_mw) * part))
+    shown_mw = min(max(-most_mw, metered_mw - accounted_mw), most_mw)
+    excess_mw = _towards(shown_mw, meter.excess_mw, elapsed_s, EXCESS_S)
+    aim_mw = max(0.0, excess_mw)
+    held_mw = max(aim_mw, _towards(aim_mw, meter.held_mw, elapsed_s, TRIM_DOWN_S))
+    return replace(meter, excess_mw=excess_mw, held_mw=held_mw)
+
+
+def _towards(aim: float, value: float, elapsed_s: float, constant_s: float) -> float:
+    return aim + (value - aim) * math.exp(-elapsed_s / constant_s)
+
+
+def _again(before: SignsOfLife | None, boot_s: float, rules: MeterRules) -> SignsOfLife:
+    if before is None or boot_s - before.last_boot_s > rules.alive_s:
+        return SignsOfLife(boot_s, boot_s)
+    return SignsOfLife(before.first_boot_s, max(before.last_boot_s, boot_s))
 
 
 def _counts(meter: Meter, part: str, rules: MeterRules, boot_s: float) -> bool:
     reading = meter.readings.get(part)
-    if reading is None or reading.mw is None or reading.quality is not Quality.GOOD:
+    if reading is None or reading.quality is not Quality.GOOD or reading.mw is None or reading.mw < 0:
         return False
     age_s = boot_s - reading.taken_boot_s
-    if age_s <= rules.fresh_s:
-        return True
-    alive_boot_s = meter.alive_boot_s.get(part)
-    return age_s <= rules.value_s and alive_boot_s is not None and boot_s - alive_boot_s <= rules.alive_s
+    return age_s <= rules.fresh_s or (age_s <= rules.value_s and _holds(reading, meter, rules, boot_s))
+
+
+def _holds(reading: MeterReading, meter: Meter, rules: MeterRules, boot_s: float) -> bool:
+    """Return whether its publisher was heard ever since, so that it would have told of a change."""
+    alive = meter.alive.get(reading.part)
+    if alive is None or boot_s - alive.last_boot_s > rules.alive_s:
+        return False
+    return alive.first_boot_s - reading.taken_boot_s <= rules.alive_s
