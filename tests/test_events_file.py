@@ -1,5 +1,6 @@
 """Events that were heard are known after a restart, exactly as they were; a damaged file is told, not obeyed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def an_event(event_id: str, *, keeps_order: bool = False) -> GridEvent:
 
 def a_schedule() -> Schedule:
     schedule = Schedule()
-    for event in (an_event("one"), an_event("two", keeps_order=True)):
+    for event in (an_event("one"), replace(an_event("two", keeps_order=True), source="dsx:acme")):
         schedule, _ = admit_event(schedule, event, EventRules())
     return schedule
 
@@ -48,7 +49,7 @@ def test_what_was_held_is_held_again(tmp_path: Path) -> None:
     events_file.save(tmp_path, schedule)
     assert events_file.load(tmp_path) == schedule
     assert len(schedule.held) == 2
-    assert schedule.latest_s == {"vtn1": NOW.wall_s}
+    assert schedule.latest_s == {"dsx:acme": NOW.wall_s}
 
 
 def test_without_a_file_nothing_is_held(tmp_path: Path) -> None:
