@@ -158,15 +158,15 @@ class Daemon:
     def _make_inbound(self) -> Inbound:
         count = self._metrics.signal_rejected
         budgets = BudgetListener(
-            rack=self._rack.name,
+            topics=self._topics,
             hard_limit_mw=self._rack.hard_limit_mw,
             sources=self._settings.signals.native.sources,
             clock=self._clock,
             hooks=Hooks(self._submit, self._notice, count),
         )
         hooks = Hooks(self._submit_state, self._notice, count)
-        peers = PeerListener(rack=self._rack, clock=self._clock, hooks=hooks)
-        return Inbound(self._topics, budgets, peers if self._config.has_peers else None)
+        peers = PeerListener(topics=self._topics, rack=self._rack, clock=self._clock, hooks=hooks)
+        return Inbound(budgets, *([peers] if self._config.has_peers else []))
 
     def _make_bus(self) -> Bus:
         presence = Presence(

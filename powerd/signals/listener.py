@@ -1,21 +1,32 @@
 """From a topic to the controller: well-formed, allowed messages go on, all else is counted and told."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from powerd.clock import Clock
+from powerd.core.advisory import AdvisorySignal
+from powerd.core.grid_event import GridEvent
 from powerd.core.host_state import HostState
 from powerd.core.model import Notice, Severity
 from powerd.core.timeline import BudgetMessage
 from powerd.core.topology import Rack
 from powerd.core.units import MilliWatts
 from powerd.errors import SignalRejectedError
+from powerd.signals.advisory import parse_signal
 from powerd.signals.fields import printable
+from powerd.signals.grid_event import parse_event
 from powerd.signals.host_state import parse_host_state
+from powerd.signals.mqtt import OnMessage, matches
 from powerd.signals.native import parse_budget
 from powerd.signals.reasons import Reason
-from powerd.signals.topics import RackTopics, host_of
+from powerd.signals.topics import (
+    RackTopics,
+    event_id_of,
+    has_wildcard,
+    host_of,
+    signal_and_zone_of,
+)
 
 # Of a topic that somebody made up, people are shown so much.
 MAX_TOPIC_CHARACTERS = 128
@@ -68,19 +79,23 @@ class BudgetListener(Listener[BudgetMessage]):
 
     Args:
         sources: senders that are listened to; empty = all that the broker lets through.
+
+    Attributes:
+        filters: what to listen to, and at which QoS.
     """
 
     def __init__(
         self,
         *,
-        rack: str,
+        topics: RackTopics,
         hard_limit_mw: MilliWatts,
         sources: Collection[str],
         clock: Clock,
         hooks: Hooks[BudgetMessage],
     ) -> None:
         super().__init__(hooks)
-        self._rack = rack
+        self.filters = {topics.budget: 1}
+        self._rack = topics.rack
         self._hard_limit_mw = hard_limit_mw
         self._sources = frozenset(sources)
         self._clock = clock
@@ -97,9 +112,7 @@ class BudgetListener(Listener[BudgetMessage]):
             retained=retained,
             received=self._clock.now(),
         )
-        if self._sources and message.source not in self._sources:
-            text = f'source "{message.source}" is not in signals.native.sources'
-            raise SignalRejectedError(Reason.SOURCE, text, message.source)
+        _check_source(message.source, self._sources, "signals.native.sources")
         return message
 
 
@@ -108,16 +121,21 @@ class PeerListener(Listener[HostState]):
 
     Refusals are counted by host, and as of "unknown" where the roster has no such host, so that nobody can
     fill memory with names.
+
+    Attributes:
+        filters: what to listen to, and at which QoS. States are said again every second, each of them
+            complete, so the broker is not told that one has arrived.
     """
 
-    def __init__(self, *, rack: Rack, clock: Clock, hooks: Hooks[HostState]) -> None:
+    def __init__(self, *, topics: RackTopics, rack: Rack, clock: Clock, hooks: Hooks[HostState]) -> None:
         super().__init__(hooks)
+        self.filters = {topics.states: 0}
         self._rack = rack.name
         self._hard_limit_mw = rack.hard_limit_mw
         self._hosts = frozenset(host.name for host in rack.hosts)
         self._clock = clock
 
-    def on_message(self, topic: str, payload: bytes) -> None:
+    def on_message(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: ARG002
         """Take one message from the bus; what the broker had in store counts as heard now."""
         self._take(topic, lambda: self._read(topic, payload))
 
@@ -132,33 +150,129 @@ class PeerListener(Listener[HostState]):
         )
 
 
-class Inbound:
-    """Hands every message to the listener of its topic.
+class EventListener(Listener[GridEvent]):
+    """Reads the grid events of a site, those of other racks too: which are its own is for the core to judge.
 
     Args:
-        peers: None where hosts do not lend each other watts.
+        hard_limit_mw: of this rack, to tell a wrong unit.
+        sources: senders that are listened to; empty = all that the broker lets through.
 
     Attributes:
-        filters: what to listen to, and at which QoS. States are said again every second, each of them
-            complete, so the broker is not told that one has arrived.
+        filters: what to listen to, and at which QoS.
     """
 
     def __init__(
-        self, topics: RackTopics, budgets: BudgetListener, peers: PeerListener | None = None
+        self,
+        *,
+        topics: RackTopics,
+        hard_limit_mw: MilliWatts,
+        sources: Collection[str],
+        clock: Clock,
+        hooks: Hooks[GridEvent],
     ) -> None:
-        self.filters = {topics.budget: 1, **({topics.states: 0} if peers else {})}
-        self._budget_topic = topics.budget
-        self._budgets = budgets
-        self._peers = peers
+        super().__init__(hooks)
+        self.filters = {topics.grid_events: 1}
+        self._hard_limit_mw = hard_limit_mw
+        self._sources = frozenset(sources)
+        self._clock = clock
 
     def on_message(self, topic: str, payload: bytes, retained: bool) -> None:
         """Take one message from the bus."""
-        if topic == self._budget_topic or self._peers is None:
-            self._budgets.on_message(topic, payload, retained)
-        else:
-            self._peers.on_message(topic, payload)
+        self._take(topic, lambda: self._read(topic, payload, retained=retained))
+
+    def _read(self, topic: str, payload: bytes, *, retained: bool) -> GridEvent:
+        event = parse_event(
+            payload,
+            event_id=event_id_of(topic),
+            hard_limit_mw=self._hard_limit_mw,
+            retained=retained,
+            received=self._clock.now(),
+        )
+        _check_source(event.source, self._sources, "signals.events.sources")
+        return event
+
+
+class AdvisoryListener(Listener[AdvisorySignal]):
+    """Reads prices and emissions, of all zones.
+
+    Args:
+        sources: senders that are listened to; empty = all that the broker lets through.
+
+    Attributes:
+        filters: what to listen to, and at which QoS.
+    """
+
+    def __init__(self, *, topics: RackTopics, sources: Collection[str], hooks: Hooks[AdvisorySignal]) -> None:
+        super().__init__(hooks)
+        self.filters = {topics.signals: 1}
+        self._sources = frozenset(sources)
+
+    def on_message(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: ARG002
+        """Take one message from the bus; how old it is, its own stamps say."""
+        self._take(topic, lambda: self._read(topic, payload))
+
+    def _read(self, topic: str, payload: bytes) -> AdvisorySignal:
+        signal, zone = signal_and_zone_of(topic)
+        heard = parse_signal(payload, signal=signal, zone=zone)
+        _check_source(heard.source, self._sources, "signals.advisory.sources")
+        return heard
+
+
+def _check_source(source: str, allowed: Collection[str], key: str) -> None:
+    if allowed and source not in allowed:
+        raise SignalRejectedError(Reason.SOURCE, f'source "{source}" is not in {key}', source)
+
+
+class Ear(Protocol):
+    """What listens to some topics."""
+
+    @property
+    def filters(self) -> Mapping[str, int]:
+        """Return what it listens to, and at which QoS."""
+
+    @property
+    def rejected(self) -> int:
+        """Return how many messages it could not use."""
+
+    def on_message(self, topic: str, payload: bytes, retained: bool) -> None:
+        """Take one message from the bus."""
+
+
+class Inbound:
+    """Hands every message to the one that listens to its topic.
+
+    Args:
+        ears: where filters of several take in a topic, one without wildcards gets the message, else the first
+            in this order. So the busiest come first.
+
+    Attributes:
+        filters: what to listen to, and at which QoS.
+    """
+
+    def __init__(self, *ears: Ear) -> None:
+        self._ears = ears
+        self.filters: dict[str, int] = {}
+        self._by_topic: dict[str, OnMessage] = {}
+        self._by_filter: dict[str, OnMessage] = {}
+        for ear in ears:
+            for topic_filter, qos in ear.filters.items():
+                self.filters[topic_filter] = max(qos, self.filters.get(topic_filter, 0))
+                table = self._by_filter if has_wildcard(topic_filter) else self._by_topic
+                table.setdefault(topic_filter, ear.on_message)
+
+    def on_message(self, topic: str, payload: bytes, retained: bool) -> None:
+        """Take one message from the bus."""
+        take = self._by_topic.get(topic) or self._matching(topic)
+        if take is not None:
+            take(topic, payload, retained)
 
     @property
     def rejected(self) -> int:
         """Return how many messages could not be used."""
-        return self._budgets.rejected + (self._peers.rejected if self._peers else 0)
+        return sum(ear.rejected for ear in self._ears)
+
+    def _matching(self, topic: str) -> OnMessage | None:
+        for topic_filter, take in self._by_filter.items():
+            if matches(topic_filter, topic):
+                return take
+        return None

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import aiomqtt
 from paho.mqtt.client import Client as PahoClient
-from paho.mqtt.client import DisconnectFlags
+from paho.mqtt.client import DisconnectFlags, topic_matches_sub
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -36,6 +36,11 @@ _UNSUPPORTED_PROTOCOL_VERSION = 0x84
 _UNSPECIFIED_ERROR = 0x80
 # Without it a state that follows an acknowledgement waits for the broker's delayed TCP ACK, up to 40 ms.
 _SOCKET_OPTIONS = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
+
+
+def matches(topic_filter: str, topic: str) -> bool:
+    """Say whether a filter with wildcards takes in a topic (MQTT 3.1.1, section 4.7)."""
+    return topic_matches_sub(topic_filter, topic)
 
 
 class Session:

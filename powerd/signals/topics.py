@@ -32,6 +32,22 @@ def host_of(topic: str) -> str:
     return topic.rsplit("/", 2)[-2]
 
 
+def event_id_of(topic: str) -> str:
+    """Return the event that a topic below `grid/event/` belongs to."""
+    return topic.rpartition("/")[2]
+
+
+def signal_and_zone_of(topic: str) -> tuple[str, str]:
+    """Return what a topic below `signal/` is about, and of which zone."""
+    _, signal, zone = topic.rsplit("/", 2)
+    return signal, zone
+
+
+def has_wildcard(topic_filter: str) -> bool:
+    """Say whether a filter takes in more than one topic."""
+    return "+" in topic_filter or "#" in topic_filter
+
+
 @dataclass(frozen=True, slots=True)
 class RackTopics:
     """Topics of one rack, as a facility, a bridge or a host of it uses them.
@@ -98,6 +114,11 @@ class RackTopics:
     def bridge_online(self, name: str) -> str:
         """Return where a bridge says that it is alive (retained, last will)."""
         return f"{self.base}/bridge/{checked_segment('bridge', name)}/online"
+
+    @property
+    def signals(self) -> str:
+        """Return the filter for the advisory signals of all zones."""
+        return f"{self.base}/signal/+/+"
 
     def signal(self, kind: str, zone: str) -> str:
         """Return where advisory signals of a zone are published; `kind` is `ghg` or `price`."""

@@ -29,15 +29,15 @@ class Ears:
         self.refusals: list[tuple[str, str]] = []
         clock = SystemClock()
         budgets = BudgetListener(
-            rack=RACK.name,
+            topics=TOPICS,
             hard_limit_mw=HARD_LIMIT_MW,
             sources=["facility-a"],
             clock=clock,
             hooks=Hooks(self.budgets.append, self.notices.append, self._rejected),
         )
         hooks = Hooks(self.states.append, self.notices.append, self._rejected)
-        peers = PeerListener(rack=RACK, clock=clock, hooks=hooks) if has_peers else None
-        self.inbound = Inbound(TOPICS, budgets, peers)
+        peers = [PeerListener(topics=TOPICS, rack=RACK, clock=clock, hooks=hooks)] if has_peers else []
+        self.inbound = Inbound(budgets, *peers)
 
     def _rejected(self, source: str, reason: str) -> None:
         self.refusals.append((source, reason))
