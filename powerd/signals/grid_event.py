@@ -5,6 +5,7 @@ holds this rack, the clocks) is the core's business.
 """
 
 import hashlib
+from collections.abc import Collection
 
 from powerd.core.grid_event import (
     Action,
@@ -47,7 +48,13 @@ _OF_MANY_RACKS = frozenset({Level.SITE, Level.FEED})
 
 
 def parse_event(
-    payload: bytes, *, event_id: str, hard_limit_mw: MilliWatts, retained: bool, received: Now
+    payload: bytes,
+    *,
+    event_id: str,
+    hard_limit_mw: MilliWatts,
+    retained: bool,
+    received: Now,
+    own: Collection[str] | None = None,
 ) -> GridEvent:
     """Read one version of an event.
 
@@ -57,6 +64,8 @@ def parse_event(
         hard_limit_mw: of this rack, to tell a wrong unit where the scope is no more than a rack.
         retained: delivered from the broker's store.
         received: when it arrived.
+        own: names of this rack and its hosts. The unit of an event about other racks or hosts is not judged,
+            since their limits are not known here; None = it always is.
 
     Raises:
         SignalRejectedError: the form is wrong; see `Reason`. An empty payload is refused too: it clears the
@@ -70,6 +79,7 @@ def parse_event(
     _check_event_id(fields, event_id)
     fields.optional_text("reason", MAX_LABEL_CHARACTERS)  # for people who read the topic
     level, targets = _scope(fields.inner("scope"))
+    is_judged = level not in _OF_MANY_RACKS and (own is None or not set(own).isdisjoint(targets))
     return GridEvent(
         source=source,
         event_id=event_id,
@@ -79,7 +89,7 @@ def parse_event(
         event_class=fields.choice("class", EventClass, Reason.CLASS),
         level=level,
         targets=targets,
-        intervals=_intervals(fields, None if level in _OF_MANY_RACKS else hard_limit_mw),
+        intervals=_intervals(fields, hard_limit_mw if is_judged else None),
         received=received,
         is_cancelled=_is_cancelled(fields),
         ramp=_ramp(fields.inner("ramp")) if fields.has("ramp") else EventRamp(),

@@ -22,6 +22,8 @@ from powerd.signals.native import parse_budget
 from powerd.signals.reasons import Reason
 from powerd.signals.topics import (
     RackTopics,
+    SiteTopics,
+    Topics,
     event_id_of,
     has_wildcard,
     host_of,
@@ -164,7 +166,7 @@ class EventListener(Listener[GridEvent]):
     def __init__(
         self,
         *,
-        topics: RackTopics,
+        topics: Topics,
         hard_limit_mw: MilliWatts,
         sources: Collection[str],
         clock: Clock,
@@ -172,6 +174,7 @@ class EventListener(Listener[GridEvent]):
     ) -> None:
         super().__init__(hooks)
         self.filters = {topics.grid_events: 1}
+        self._own = (topics.rack, topics.host)
         self._hard_limit_mw = hard_limit_mw
         self._sources = frozenset(sources)
         self._clock = clock
@@ -187,6 +190,7 @@ class EventListener(Listener[GridEvent]):
             hard_limit_mw=self._hard_limit_mw,
             retained=retained,
             received=self._clock.now(),
+            own=self._own,
         )
         _check_source(event.source, self._sources, "signals.events.sources")
         return event
@@ -202,7 +206,7 @@ class AdvisoryListener(Listener[AdvisorySignal]):
         filters: what to listen to, and at which QoS.
     """
 
-    def __init__(self, *, topics: RackTopics, sources: Collection[str], hooks: Hooks[AdvisorySignal]) -> None:
+    def __init__(self, *, topics: SiteTopics, sources: Collection[str], hooks: Hooks[AdvisorySignal]) -> None:
         super().__init__(hooks)
         self.filters = {topics.signals: 1}
         self._sources = frozenset(sources)

@@ -49,8 +49,8 @@ def has_wildcard(topic_filter: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class RackTopics:
-    """Topics of one rack, as a facility, a bridge or a host of it uses them.
+class SiteTopics:
+    """Topics of a site, as a grid bridge uses them.
 
     Attributes:
         prefix: one or more levels above the site, without a slash at either end.
@@ -61,18 +61,53 @@ class RackTopics:
 
     prefix: str
     site: str
-    rack: str
 
     def __post_init__(self) -> None:
         for level in self.prefix.split("/"):
             checked_segment("prefix", level)
         checked_segment("site", self.site)
-        checked_segment("rack", self.rack)
 
     @property
     def base(self) -> str:
         """Return what all topics of the site start with."""
         return f"{self.prefix}/{self.site}"
+
+    @property
+    def grid_events(self) -> str:
+        """Return the filter for all grid events of the site."""
+        return f"{self.base}/grid/event/+"
+
+    def grid_event(self, event_id: str) -> str:
+        """Return where a grid bridge publishes one event (retained)."""
+        return f"{self.base}/grid/event/{checked_segment('event id', event_id)}"
+
+    def bridge_online(self, name: str) -> str:
+        """Return where a bridge says that it is alive (retained, last will)."""
+        return f"{self.base}/bridge/{checked_segment('bridge', name)}/online"
+
+    @property
+    def signals(self) -> str:
+        """Return the filter for the advisory signals of all zones."""
+        return f"{self.base}/signal/+/+"
+
+    def signal(self, kind: str, zone: str) -> str:
+        """Return where advisory signals of a zone are published; `kind` is `ghg` or `price`."""
+        return f"{self.base}/signal/{checked_segment('signal', kind)}/{checked_segment('zone', zone)}"
+
+
+@dataclass(frozen=True, slots=True)
+class RackTopics(SiteTopics):
+    """Topics of one rack, as a facility, a bridge or a host of it uses them.
+
+    Raises:
+        ValueError: a part cannot be in a topic.
+    """
+
+    rack: str
+
+    def __post_init__(self) -> None:
+        SiteTopics.__post_init__(self)
+        checked_segment("rack", self.rack)
 
     @property
     def budget(self) -> str:
@@ -94,15 +129,6 @@ class RackTopics:
         return f"{self.base}/rack/{self.rack}/summary"
 
     @property
-    def grid_events(self) -> str:
-        """Return the filter for all grid events of the site."""
-        return f"{self.base}/grid/event/+"
-
-    def grid_event(self, event_id: str) -> str:
-        """Return where a grid bridge publishes one event (retained)."""
-        return f"{self.base}/grid/event/{checked_segment('event id', event_id)}"
-
-    @property
     def meters(self) -> str:
         """Return the filter for the meters of all feeds of the rack."""
         return f"{self.base}/rack/{self.rack}/meter/+"
@@ -110,19 +136,6 @@ class RackTopics:
     def meter(self, feed: str) -> str:
         """Return where a meter bridge publishes the readings of one feed; `total` for the whole rack."""
         return f"{self.base}/rack/{self.rack}/meter/{checked_segment('feed', feed)}"
-
-    def bridge_online(self, name: str) -> str:
-        """Return where a bridge says that it is alive (retained, last will)."""
-        return f"{self.base}/bridge/{checked_segment('bridge', name)}/online"
-
-    @property
-    def signals(self) -> str:
-        """Return the filter for the advisory signals of all zones."""
-        return f"{self.base}/signal/+/+"
-
-    def signal(self, kind: str, zone: str) -> str:
-        """Return where advisory signals of a zone are published; `kind` is `ghg` or `price`."""
-        return f"{self.base}/signal/{checked_segment('signal', kind)}/{checked_segment('zone', zone)}"
 
 
 @dataclass(frozen=True, slots=True)

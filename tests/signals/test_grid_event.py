@@ -120,6 +120,21 @@ def test_watts_of_a_whole_site_may_be_far_beyond_one_rack(level: str) -> None:
     assert refusal(encoded(beyond | {"scope": {"level": level, "targets": ["hel1"]}})).reason == "unit_error"
 
 
+def test_the_unit_is_judged_where_the_event_is_about_this_rack() -> None:
+    """The limits of other racks are not known here; a rack ten times as large must not cause an alarm."""
+    payload = encoded(changed("intervals.action", {"limit_watts": 500_000}))
+    known: dict[str, Any] = {
+        "event_id": EVENT_ID,
+        "hard_limit_mw": HARD_LIMIT_MW,
+        "retained": False,
+        "received": NOW,
+    }
+    assert parse_event(payload, **known, own=("r99", "r99-n1")).intervals[0].action.mw == 500_000_000
+    with pytest.raises(SignalRejectedError) as caught:
+        parse_event(payload, **known, own=("r13", "r13-n1"))
+    assert caught.value.reason == "unit_error"
+
+
 def test_a_target_named_twice_counts_once() -> None:
     """A rack's part of a scope may be a sum over its targets."""
     assert parse(encoded(changed("scope.targets", ["a", "b", "a"]))).targets == ("a", "b")
