@@ -8,47 +8,45 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import Callable
-from hashlib import blake2b
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
-from powerd import runtime_file
+from powerd import events_file, runtime_file
 from powerd import settings as configuration
 from powerd.clock import SystemClock, boot_id
 from powerd.controller import Controller, Options, Report
 from powerd.core import memory
-from powerd.core.admission import AdmissionRules
-from powerd.core.demand import DemandRules
-from powerd.core.failsafe import FailsafeRules
-from powerd.core.host_state import HostState
 from powerd.core.model import Notice, Severity
-from powerd.core.observed import ObservedRules
 from powerd.core.overhead import OverheadSample
-from powerd.core.plan import DeadBand
-from powerd.core.ramp import RampRules
-from powerd.core.state import Config, State, initial_state
-from powerd.core.timeline import BudgetMessage
-from powerd.core.topology import Rack
-from powerd.core.units import milliwatts
+from powerd.core.schedule import Schedule
+from powerd.core.state import State, initial_state
+from powerd.core.timeline import STANDING, Timeline, only_from
+from powerd.core_config import core_config
+from powerd.ears import Sinks, ears
 from powerd.errors import ConfigError, innermost
 from powerd.guard.client import GuardClient
 from powerd.guard.spawn import spawn_guard
 from powerd.host_gpus import HostGpus
+from powerd.latest_file import LatestFile
 from powerd.metrics import Metrics
 from powerd.notify import notify
 from powerd.overhead_sensor import OverheadSampler, overhead_sensor
 from powerd.reporter import BusReporter, Reporter, remembered
-from powerd.runtime_file import Keeper, Remembered
+from powerd.runtime_file import Keeper
 from powerd.settings import Settings
 from powerd.signals.bus import Bus, Presence
 from powerd.signals.endpoint import BusOptions
-from powerd.signals.listener import BudgetListener, Hooks, Inbound, PeerListener
+from powerd.signals.listener import Inbound
 from powerd.signals.report import HostReport
 from powerd.signals.topics import Topics
 from powerd.snapshot import BusStatus
 from powerd.web.server import WebServer
+
+Record = TypeVar("Record")
 
 log = structlog.get_logger()
 
@@ -96,8 +94,11 @@ class Daemon:
         host = settings.host
         self._metrics = Metrics(host.rack, host.name, self._clock)
         self._topics = Topics(settings.mqtt.prefix, host.site, host.rack, host.name)
-        state, damage = self._first_state()
+        state, damages = self._first_state()
         self._host_report = HostReport(host=host.name, rack=host.rack, epoch=state.leases.epoch)
+        self._events_file = LatestFile[Schedule](
+            lambda schedule: events_file.save(Path(host.state_dir), schedule), self._on_events_file
+        )
         self._keeper = Keeper(Path(host.state_dir), boot_id(), self._on_runtime_file)
         # Before anything is said: a start after this one must not take an older file for the truth.
         self._keeper.keep(remembered(state, self._rack))
@@ -114,7 +115,7 @@ class Daemon:
         self._inbound = self._make_inbound()
         self._bus = self._make_bus() if settings.signals.native.enabled else None
         self._reporter = Reporter(self._listeners(), self._keeper, self._rack)
-        self._controller = self._make_controller(state, damage)
+        self._controller = self._make_controller(state, damages)
         self.web = WebServer(
             lambda: self._reporter.latest,
             self._clock,
@@ -131,7 +132,7 @@ class Daemon:
         Raises:
             ConfigError: `enforce` must not start.
         """
-        parts = [self._controller.run(), self._keeper.run()]
+        parts = [self._controller.run(), self._keeper.run(), self._events_file.run()]
         parts += [part.run() for part in (self._bus, self._sampler) if part is not None]
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -156,17 +157,16 @@ class Daemon:
         return OverheadSampler(read, gpu_draw_mw, on_error, self._settings.control.period_s)
 
     def _make_inbound(self) -> Inbound:
-        count = self._metrics.signal_rejected
-        budgets = BudgetListener(
-            topics=self._topics,
-            hard_limit_mw=self._rack.hard_limit_mw,
-            sources=self._settings.signals.native.sources,
-            clock=self._clock,
-            hooks=Hooks(self._submit, self._notice, count),
+        # The controller is made after what listens for it.
+        sinks = Sinks(
+            budget=lambda message: self._controller.submit(message),  # noqa: PLW0108
+            event=lambda event: self._controller.submit_event(event),  # noqa: PLW0108
+            state=lambda state: self._controller.submit_state(state),  # noqa: PLW0108
+            meter=lambda heard: self._controller.submit_meter(heard),  # noqa: PLW0108
+            notice=self._notice,
+            rejected=self._metrics.signal_rejected,
         )
-        hooks = Hooks(self._submit_state, self._notice, count)
-        peers = PeerListener(topics=self._topics, rack=self._rack, clock=self._clock, hooks=hooks)
-        return Inbound(budgets, *([peers] if self._config.has_peers else []))
+        return Inbound(*ears(self._settings, self._config, self._topics, self._clock, sinks))
 
     def _make_bus(self) -> Bus:
         presence = Presence(
@@ -188,19 +188,35 @@ class Daemon:
         def publish(report: Report) -> None:
             self.web.publish(report.snapshot)
 
-        if self._bus is None:
-            return [observe, publish]
-        to_bus = BusReporter(self._bus, self._topics, self._host_report, self._keeper, self._config)
-        return [observe, publish, to_bus]
+        def keep_events(report: Report) -> None:
+            self._events_file.keep(report.state.schedule)
 
-    def _first_state(self) -> tuple[State, str]:
+        if self._bus is None:
+            return [observe, publish, keep_events]
+        to_bus = BusReporter(self._bus, self._topics, self._host_report, self._keeper, self._config)
+        return [observe, publish, keep_events, to_bus]
+
+    def _first_state(self) -> tuple[State, tuple[str, ...]]:
         """Return what is known at the start, and why no more is."""
-        known, damage = _remembered(Path(self._settings.host.state_dir))
+        directory = Path(self._settings.host.state_dir)
+        recall = partial(runtime_file.load, directory, boot_id())
+        known, damage = _loaded(directory / runtime_file.FILE_NAME, recall)
+        schedule, lost = _loaded(directory / events_file.FILE_NAME, partial(events_file.load, directory))
+        known, schedule = known or runtime_file.NOTHING, schedule or Schedule()
         now, of_this_boot = self._clock.now(), known.of_this_boot
         leases = memory.recall(known.leases, self._rack, self._config.leases, now, of_this_boot=of_this_boot)
-        return initial_state(now, known.timeline, known.cap_mw, leases), damage
+        timeline = self._listened_to(known.timeline)
+        state = initial_state(now, timeline, known.cap_mw, leases, schedule)
+        return state, tuple(text for text in (damage, lost) if text)
 
-    def _make_controller(self, state: State, damage: str) -> Controller:
+    def _listened_to(self, timeline: Timeline) -> Timeline:
+        """Drop what was said by senders that the configuration does not listen to any more."""
+        native = self._settings.signals.native
+        if native.enabled and native.budgets and not native.sources:
+            return only_from(timeline, timeline.seen.keys() - {STANDING})
+        return only_from(timeline, native.sources if native.enabled and native.budgets else ())
+
+    def _make_controller(self, state: State, damages: Iterable[str]) -> Controller:
         host, control = self._settings.host, self._settings.control
         controller = Controller(
             Options(
@@ -220,17 +236,11 @@ class Daemon:
             overhead=self._overhead,
             may_remember=lambda: self._keeper.works,
         )
-        if damage:
+        for damage in damages:
             controller.notice(Notice("runtime_file_unusable", Severity.WARNING, damage))
         return controller
 
     # The parts below are made before the controller that they report to.
-
-    def _submit(self, message: BudgetMessage) -> None:
-        self._controller.submit(message)
-
-    def _submit_state(self, state: HostState) -> None:
-        self._controller.submit_state(state)
 
     def _notice(self, notice: Notice) -> None:
         self._controller.notice(notice)
@@ -243,42 +253,15 @@ class Daemon:
     def _overhead(self) -> OverheadSample | None:
         return self._sampler.latest if self._sampler else None
 
+    def _on_events_file(self, _: Schedule, error: OSError | None) -> None:
+        if error is not None:
+            text = f"{error}: a restart will not know the grid events that are not sent again"
+            self._notice(Notice("events_file_not_written", Severity.WARNING, text))
+
     def _on_runtime_file(self, error: OSError | None) -> None:
         if error is not None:
             text = f"{error}: a restart will not know the budget in force, and nothing is lent meanwhile"
             self._notice(Notice("runtime_file_not_written", Severity.WARNING, text))
-
-
-def core_config(settings: Settings, rack: Rack) -> Config:
-    """Return the configuration as the core reads it."""
-    control, host = settings.control, settings.host
-    return Config(
-        rack=rack,
-        host=host.name,
-        admission=AdmissionRules(
-            hard_limit_mw=rack.hard_limit_mw,
-            max_skew_s=settings.signals.native.max_skew_s,
-            lower_only_hold_s=control.failsafe_hold_s,
-        ),
-        ramp=RampRules(
-            mw_per_s=rack.hard_limit_mw * control.raise_ramp_pct_per_min / 100 / 60,
-            jitter_s=control.raise_jitter_s * _own_fraction(host.name),
-        ),
-        policies=configuration.gpu_policies(settings),
-        overhead_mw=None if host.overhead_watts is None else milliwatts(host.overhead_watts),
-        failsafe=FailsafeRules(control.failsafe_hold_s, control.raise_dwell_s),
-        demand=DemandRules(control.idle_after_s, control.warmup_s),
-        observed=ObservedRules(ceiling_hold_s=control.other_writer_hold_s),
-        dead_band=DeadBand(milliwatts(control.deadband_watts), control.deadband_pct),
-        leases=configuration.lease_rules(settings),
-        hold_s=control.hold_s,
-        brake_hold_s=control.brake_hold_s,
-    )
-
-
-def _own_fraction(name: str) -> float:
-    """Return a number in 0..1 that is this host's own and always the same."""
-    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) / 2**64
 
 
 def _bus_options(settings: Settings) -> BusOptions:
@@ -299,10 +282,9 @@ def _bus_options(settings: Settings) -> BusOptions:
     )
 
 
-def _remembered(state_dir: Path) -> tuple[Remembered, str]:
+def _loaded(path: Path, load: Callable[[], Record]) -> tuple[Record | None, str]:
     """Return what was remembered, and why nothing could be; a damaged file never stops the start."""
     try:
-        return runtime_file.load(state_dir, boot_id()), ""
+        return load(), ""
     except (OSError, ValueError) as error:
-        path = state_dir / runtime_file.FILE_NAME
-        return runtime_file.NOTHING, f"{path}: {error}; starting as if for the first time"
+        return None, f"{path}: {error}; starting as if for the first time"

@@ -16,7 +16,9 @@ import structlog
 from powerd.clock import Clock
 from powerd.core.confirm import confirm
 from powerd.core.decide import Decision, decide, fits
+from powerd.core.grid_event import GridEvent
 from powerd.core.host_state import HostState
+from powerd.core.meter import MeterAlive, MeterReading
 from powerd.core.model import Notice, Now, Outcome, Plan, Result, Severity, Write
 from powerd.core.news import concerns
 from powerd.core.overhead import OverheadSample
@@ -115,6 +117,8 @@ class Controller:
         self._wake_boot_s: float | None = None
         self._sampled = False
         self._messages: list[BudgetMessage] = []
+        self._events: list[GridEvent] = []
+        self._meters: list[MeterReading | MeterAlive] = []
         self._states: list[HostState] = []
         self._peers: dict[str, HostState] = {}
         self._spare_mw = 0
@@ -130,6 +134,15 @@ class Controller:
         """Hand over a message; it is decided on at once."""
         self._messages = [*self._messages[-MAX_WAITING + 1 :], message]
         self._wake.set()
+
+    def submit_event(self, event: GridEvent) -> None:
+        """Hand over a version of a grid event; it is decided on at once."""
+        self._events = [*self._events[-MAX_WAITING + 1 :], event]
+        self._wake.set()
+
+    def submit_meter(self, heard: MeterReading | MeterAlive) -> None:
+        """Hand over what a meter says; it counts from the next iteration on."""
+        self._meters = [*self._meters[-MAX_WAITING + 1 :], heard]
 
     def submit_state(self, state: HostState) -> None:
         """Hand over what a host of the rack says; decided on soon if it concerns this one."""
@@ -207,10 +220,9 @@ class Controller:
         """Decide, enforce, report: once."""
         now = self._clock.now()
         sampled, self._sampled = self._sampled, False
-        messages, self._messages = tuple(self._messages), []
-        states, self._states = tuple(self._states), []
+        heard = self._take_heard()
         outcomes, self._outcomes = self._outcomes, ()
-        decision = self._decide(now, outcomes, messages, states)
+        decision = self._decide(now, outcomes, heard)
         done = _Enforced(decision, decision)
         if self._may_write:
             done = await self._enforce(decision)
@@ -224,19 +236,26 @@ class Controller:
         self._wake_boot_s = decision.wake_boot_s
         self._log_budget(done.decision.statement, now)
         notices = self._tell(done, now)
-        snapshot = self._snapshot(done, now, messages)
+        snapshot = self._snapshot(done, now, heard)
         self._report(Report(snapshot, self._state, notices, sampled, message))
 
-    def _decide(
-        self,
-        now: Now,
-        outcomes: tuple[Outcome, ...],
-        messages: tuple[BudgetMessage, ...] = (),
-        states: tuple[HostState, ...] = (),
-    ) -> Decision:
+    def _take_heard(self) -> "_Heard":
+        """Return, once, what came in since the last iteration."""
+        heard = _Heard(tuple(self._messages), tuple(self._states), tuple(self._events), tuple(self._meters))
+        self._messages, self._states, self._events, self._meters = [], [], [], []
+        return heard
+
+    def _decide(self, now: Now, outcomes: tuple[Outcome, ...], heard: "_Heard") -> Decision:
         may_lease = self._may_write and self._may_remember() and self._gpus.keeps_plans
         inputs = Inputs(
-            self._gpus.readings, messages, outcomes, self._overhead(), states=states, may_lease=may_lease
+            self._gpus.readings,
+            heard.messages,
+            outcomes,
+            self._overhead(),
+            states=heard.states,
+            may_lease=may_lease,
+            events=heard.events,
+            meters=heard.meters,
         )
         decision, self._state = decide(inputs, self._state, now, self._config)
         return decision
@@ -254,7 +273,7 @@ class Controller:
             if not any(outcome.result in (Result.FAILED, Result.SKIPPED) for outcome in report.outcomes):
                 self._outcomes = report.outcomes
                 break
-            again = self._decide(self._clock.now(), report.outcomes)
+            again = self._decide(self._clock.now(), report.outcomes, _Heard())
             decision = replace(again, verdicts=decision.verdicts, notices=_merged(decision, again))
         compliant = decision.infeasible_mw <= 0 and fits(self._gpus.readings, decision.gpu_budget_mw)
         return _Enforced(replace(decision, compliant=compliant), executed, outcomes, last_cut_boot_s)
@@ -308,10 +327,11 @@ class Controller:
             log.log(_LOG_LEVELS[notice.severity], notice.event, **subject, text=notice.text)
         return due
 
-    def _snapshot(self, done: "_Enforced", now: Now, messages: tuple[BudgetMessage, ...]) -> Snapshot:
+    def _snapshot(self, done: "_Enforced", now: Now, heard: "_Heard") -> Snapshot:
         options, gpus = self._options, self._gpus
-        if done.last_cut_boot_s is not None and messages:
-            received = min(message.received.boot_s for message in messages)
+        asking: tuple[BudgetMessage | GridEvent, ...] = (*heard.messages, *heard.events)
+        if done.last_cut_boot_s is not None and asking:
+            received = min(each.received.boot_s for each in asking)
             self._reaction = Reaction(received, done.last_cut_boot_s)
         return Snapshot(
             now=now,
@@ -331,6 +351,16 @@ class Controller:
             elapsed_s=self._clock.now().boot_s - now.boot_s,
             lease_rules=self._config.leases,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What came in since the last iteration."""
+
+    messages: tuple[BudgetMessage, ...] = ()
+    states: tuple[HostState, ...] = ()
+    events: tuple[GridEvent, ...] = ()
+    meters: tuple[MeterReading | MeterAlive, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from powerd.core.timeline import Ceiling, Seen, Statement, Timeline
 from powerd.core.units import MilliWatts
 from powerd.latest_file import LatestFile, replace_file
 
-VERSION = 2
-# Knew nothing of leases.
-VERSION_1 = 1
+VERSION = 3
+# Knew nothing of leases, or spoke of racks in another way: what was lent is not known.
+OLDER_VERSIONS = (1, 2)
 FILE_NAME = "runtime.json"
 
 
@@ -78,7 +78,7 @@ def load(directory: Path, boot_id: str) -> Remembered:
         return NOTHING
     data = records.loads(text)
     version = data.get("version")
-    if version == VERSION_1:
+    if version in OLDER_VERSIONS:
         data["leases"] = None
     elif version != VERSION:
         raise ValueError(f"version {version!r} is not {VERSION}")

@@ -8,6 +8,7 @@ environment. The `[gpu]` and `[guard]` tables are the guard's own dataclasses, s
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,12 +16,14 @@ from pydantic import ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from powerd.core.leases import LeaseRules
+from powerd.core.schedule import EventRules
 from powerd.core.topology import GpuPolicies, GpuPolicy, Host, Rack
 from powerd.core.units import milliwatts
 from powerd.errors import ConfigError
 from powerd.guard.config import GpuConfig, GuardConfig
 from powerd.layers import Key, merge, origin, read_layers
 from powerd.settings_errors import explain
+from powerd.settings_signals import SignalSettings
 from powerd.settings_tables import (
     ControlSettings,
     HostSettings,
@@ -28,7 +31,6 @@ from powerd.settings_tables import (
     LogSettings,
     MqttSettings,
     RackSettings,
-    SignalSettings,
 )
 
 # systemd makes these readable for the unit alone and shows their ACL as group bits (systemd.exec(5)).
@@ -68,6 +70,16 @@ class Settings(BaseSettings):
     def _someone_to_listen_to(self) -> Self:
         if self.signals.native.enabled and not self.mqtt.url:
             raise ValueError("mqtt.url is not set: name the broker, or set signals.native.enabled = false")
+        return self
+
+    @model_validator(mode="after")
+    def _one_standing_budget(self) -> Self:
+        native = self.signals.native
+        if self.rack.default_watts is not None and native.enabled and native.budgets:
+            raise ValueError(
+                "rack.default_watts is the budget where nobody publishes any: set signals.native.budgets = "
+                "false, or remove it"
+            )
         return self
 
     @property
@@ -199,12 +211,30 @@ def rack(settings: Settings) -> Rack:
             failsafe_mw=milliwatts(table.failsafe_watts),
             overhead_mw=milliwatts(table.overhead_watts),
             guard_band_pct=table.guard_band_pct,
-            feeds=table.feeds,
         )
         record.host(settings.host.name)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return record
+
+
+def event_rules(settings: Settings) -> EventRules:
+    """Return the core's record of what grid events mean to the rack."""
+    events, table = settings.signals.events, settings.rack
+    return EventRules(
+        site_fraction=table.site_fraction,
+        feeds=dict(table.feeds),
+        levels_pct=events.levels_pct,
+        obeys_voluntary=events.obey_voluntary,
+        own_fraction=own_fraction(settings.host.name),
+        max_skew_s=settings.signals.native.max_skew_s,
+        unsynced_s=events.unsynced_s,
+    )
+
+
+def own_fraction(name: str) -> float:
+    """Return a number in 0..1 that is this host's own and always the same."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) / 2**64
 
 
 def lease_rules(settings: Settings) -> LeaseRules:

@@ -28,6 +28,9 @@ def _prefix(value: str) -> str:
 Segment = Annotated[str, AfterValidator(_segment)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+# As its facility or grid calls it: feed tags of DSX Flex are free text.
+FeedName = Annotated[str, Field(min_length=1, max_length=64)]
 Percent = Annotated[float, Field(ge=0, lt=100)]
 
 # What a state message has room to speak of.
@@ -119,13 +122,21 @@ class LeaseSettings(Table):
 
 
 class RackSettings(Table):
-    """The `[rack]` table, the same on every host of the rack; see `powerd.core.topology.Rack`."""
+    """The `[rack]` table, the same on every host of the rack; see `powerd.core.topology.Rack`.
+
+    Attributes:
+        default_watts: the budget where nobody publishes any (`signals.native.budgets = false`).
+        site_fraction: the rack's part of watts that are asked of the whole site; None = not known.
+        feeds: the feeds that supply the rack, each with its part of watts asked of the whole feed.
+    """
 
     hard_limit_watts: Positive
     failsafe_watts: Positive
     overhead_watts: NotNegative = 0.0
     guard_band_pct: Percent = 2.0
-    feeds: tuple[Segment, ...] = ()
+    default_watts: Positive | None = None
+    site_fraction: Fraction | None = None
+    feeds: dict[FeedName, Fraction] = {}
     hosts: dict[Segment, RosterEntry] = Field(min_length=1, max_length=MAX_HOSTS)
     leases: LeaseSettings = LeaseSettings()
 
@@ -168,25 +179,6 @@ class ControlSettings(Table):
                 f"iteration would fire the guard's fallback; set at least {2 * self.period_s:g}"
             )
         return self
-
-
-class NativeSettings(Table):
-    """The `[signals.native]` table: budgets on the rack's own topic.
-
-    Attributes:
-        sources: senders whose budgets count; empty = any.
-        max_skew_s: a message whose stamps differ more from our synchronised clock may only lower.
-    """
-
-    enabled: bool = True
-    sources: tuple[str, ...] = ()
-    max_skew_s: NotNegative = 30.0
-
-
-class SignalSettings(Table):
-    """The `[signals]` tables."""
-
-    native: NativeSettings = NativeSettings()
 
 
 class MqttSettings(Table):

@@ -13,6 +13,8 @@ FILE = Path(__file__).parent.parent / "config" / "powerd.toml"
 # Shown with an example value, because there is no default to show.
 UNSET_BY_DEFAULT = {
     "host.overhead_watts",
+    "rack.default_watts",
+    "rack.site_fraction",
     "gpu.floor_watts",
     "gpu.ceiling_watts",
     "gpu.overrides.*.floor_watts",
@@ -29,7 +31,7 @@ def with_defaults_spelt_out() -> dict[str, Any]:
 
 def documented() -> dict[str, Any]:
     """Return the documented values by dotted key, names chosen by the operator written as `*`."""
-    anyone = re.compile(r"^(rack\.hosts|gpu\.overrides)\.[^.]+")
+    anyone = re.compile(r"^(rack\.hosts|rack\.feeds|gpu\.overrides)\.[^.]+")
     return {anyone.sub(r"\1.*", ".".join(key)): value for key, value in leaves(with_defaults_spelt_out())}
 
 
@@ -52,8 +54,9 @@ def test_every_documented_default_is_the_default() -> None:
     for key, shown in documented().items():
         if key in UNSET_BY_DEFAULT:
             assert (in_force | override)[key] is None, key
-        elif not key.startswith("rack.hosts."):
-            assert (in_force | override)[key] == shown, key
+        elif not key.startswith(("rack.hosts.", "rack.feeds.")):
+            default = (in_force | override)[key]
+            assert (list(default) if isinstance(default, tuple) else default) == shown, key
 
 
 def test_the_file_names_no_default_for_values_that_have_none() -> None:

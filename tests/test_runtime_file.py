@@ -24,9 +24,8 @@ RACK = Rack(
     failsafe_mw=20_000_000,
     overhead_mw=300_000,
     guard_band_pct=1.7,
-    feeds=("a", "b"),
 )
-FORMER = replace(RACK, hosts=(Host("n1", 1.0, 2_600_000),), feeds=())
+FORMER = replace(RACK, hosts=(Host("n1", 1.0, 2_600_000),))
 LEASES = LeaseMemory(
     epoch=1_763_690_000_123,
     promises=(
@@ -130,8 +129,8 @@ def test_a_file_that_is_no_text_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_file_of_a_newer_powerd_is_not_guessed_at(tmp_path: Path) -> None:
-    (tmp_path / FILE_NAME).write_text(encode(REMEMBERED, "this boot").replace('"version":2', '"version":3'))
-    with pytest.raises(ValueError, match=r"^version 3 is not 2$"):
+    (tmp_path / FILE_NAME).write_text(encode(REMEMBERED, "this boot").replace('"version":3', '"version":4'))
+    with pytest.raises(ValueError, match=r"^version 4 is not 3$"):
         load(tmp_path, "this boot")
 
 

@@ -36,11 +36,11 @@ from typing import Any
 import pytest
 
 from powerd import settings as configuration
-from powerd.app import core_config
 from powerd.core.decide import Decision
 from powerd.core.model import GpuState, Now, Step
 from powerd.core.state import initial_state
 from powerd.core.timeline import BudgetMessage
+from powerd.core_config import core_config
 from powerd.settings import Settings
 from tests.core.bench import Bench, BenchGpu
 from tests.core.make import W, at, budget

@@ -283,14 +283,14 @@ def test_later_sources_win_and_every_value_tells_where_it_came_from(write: Write
         (tmp_path / "conf.d" / name).write_text(f"[control]\n\nhold_s = {hold}\n", encoding="utf-8")
     environment = {
         "POWERD_CONTROL__RAISE_DWELL_S": "1.5",
-        "POWERD_RACK__FEEDS": '["a", "b"]',
+        "POWERD_RACK__FEEDS": '{"main a": 0.5}',
         "POWERD_RACK__HOSTS__R17-N1__SHARE": "3",
         "POWERD_HOST__MODE": "enforce",
     }
     loaded = load(path, {"host.mode": "monitor", "log.level": None}, environment)
     control, origins = loaded.settings.control, loaded.origins
     assert (control.warmup_s, control.hold_s, control.raise_dwell_s) == (7, 9, 1.5)
-    assert loaded.settings.rack.feeds == ("a", "b")
+    assert loaded.settings.rack.feeds == {"main a": 0.5}
     assert loaded.settings.rack.hosts["r17-n1"].model_dump() == {"share": 3, "floor_watts": 2600}
     assert loaded.settings.host.mode == "monitor"
     assert origins["control.warmup_s"] == f"{path}:15"

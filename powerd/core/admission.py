@@ -147,7 +147,12 @@ def _accept(timeline: Timeline, message: BudgetMessage, rules: AdmissionRules) -
     lease_s = _lease_s(message, rules)
     if message.retained:  # part of the lease passed while the broker kept it
         lease_s = min(lease_s, message.issued_at_s + lease_s - message.received.wall_s)
-    mw, text = message.mw, ""
+    before = timeline.seen.get(message.source)
+    failsafe_mw, default_mw = message.failsafe_mw, message.default_mw
+    if before is not None:  # a missing field is no statement
+        failsafe_mw = before.failsafe_mw if failsafe_mw is None else failsafe_mw
+        default_mw = before.default_mw if default_mw is None else default_mw
+    mw, text = message.mw if message.mw is not None else default_mw, ""
     if mw is not None and mw > rules.hard_limit_mw:
         mw, text = rules.hard_limit_mw, "above rack.hard_limit_watts: the hard limit holds"
     statement = Statement(
@@ -160,11 +165,7 @@ def _accept(timeline: Timeline, message: BudgetMessage, rules: AdmissionRules) -
         message.reason,
         message.correlation_id,
     )
-    before = timeline.seen.get(message.source)
-    failsafe_mw = message.failsafe_mw
-    if failsafe_mw is None and before is not None:
-        failsafe_mw = before.failsafe_mw  # a missing field is no statement
-    seen = Seen(message.epoch, message.seq, message.issued_at_s, message.digest, failsafe_mw)
+    seen = Seen(message.epoch, message.seq, message.issued_at_s, message.digest, failsafe_mw, default_mw)
     updated = Timeline(
         {**timeline.statements, message.source: statement},
         {k: v for k, v in timeline.ceilings.items() if not _lifts(message, k, v)},

@@ -11,7 +11,7 @@ from powerd.core.leases import hear as hear_peers
 from powerd.core.model import Now
 from powerd.core.schedule import EventRules, Schedule
 from powerd.core.state import Config, Inputs, State
-from powerd.core.timeline import Timeline, Verdict, VerdictKind, lapse
+from powerd.core.timeline import STANDING, Timeline, Verdict, VerdictKind, lapse, with_standing
 
 # The guard falls back by itself when a lease ends: powerd steps down this much earlier, so that the guard
 # need not.
@@ -35,12 +35,16 @@ def expire(state: State, now: Now, config: Config) -> State:
 
 def hear(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State, tuple[Verdict, ...]]:
     """Take in the messages, then drop what is over."""
-    timeline = state.timeline
+    timeline, heard = state.timeline, state.heard
+    if config.standing_mw is not None:
+        lease_s = config.admission.max_lease_s
+        timeline = with_standing(timeline, config.standing_mw, now.boot_s, lease_s)
+        heard |= {STANDING}
     verdicts = []
     for message in inputs.messages:
         timeline, verdict = admit(timeline, message, config.admission, state.failsafe.since_boot_s)
         verdicts.append(verdict)
-    heard = state.heard.union(verdict.source for verdict in verdicts if _is_newest(verdict, timeline))
+    heard = heard.union(verdict.source for verdict in verdicts if _is_newest(verdict, timeline))
     timeline = lapse(timeline, now.boot_s + STEP_DOWN_LEAD_S, config.failsafe.hold_s)
     leases = hear_peers(state.leases, inputs.states, config.host) if inputs.states else state.leases
     for peer in inputs.states:

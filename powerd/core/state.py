@@ -30,6 +30,7 @@ class Config:
 
     Attributes:
         overhead_mw: configured host overhead; None if it is only measured.
+        standing_mw: the operator's own budget, where nobody publishes any; None = budgets are published.
         hold_s: how long a plan holds without a newer one before the guard falls back.
         brake_hold_s: how long the failsafe budget holds after a hardware power brake was seen.
     """
@@ -40,6 +41,7 @@ class Config:
     ramp: RampRules
     policies: GpuPolicies = field(default_factory=GpuPolicies)
     overhead_mw: MilliWatts | None = None
+    standing_mw: MilliWatts | None = None
     failsafe: FailsafeRules = field(default_factory=FailsafeRules)
     demand: DemandRules = field(default_factory=DemandRules)
     observed: ObservedRules = field(default_factory=ObservedRules)

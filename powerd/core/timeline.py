@@ -3,6 +3,7 @@
 Precedence: docs/signals.md. What may enter is decided in `admission`.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -17,7 +18,8 @@ class BudgetMessage:
     Attributes:
         mw: total for the rack at the meter; None = the sender is in control and sets no limit.
         issued_at_s, valid_until_s: the publisher's wall clock, Unix seconds.
-        default_mw, failsafe_mw: a controller may lower the configured values, never raise them.
+        default_mw: what holds where `mw` sets no limit; kept until the source says another one.
+        failsafe_mw: a controller may lower the configured one, never raise it; kept likewise.
         retained: delivered from the broker's store, so its age is unknown to the boot clock.
         received: when it arrived.
         digest: of the payload, to tell a repeat from a different message under the same key.
@@ -73,6 +75,7 @@ class Seen:
 
     Attributes:
         failsafe_mw: the failsafe this source asked for; only ever used to lower the configured one.
+        default_mw: what holds where this source sets no limit; None = the hard limit.
     """
 
     epoch: int
@@ -80,6 +83,7 @@ class Seen:
     issued_at_s: float
     digest: str
     failsafe_mw: MilliWatts | None = None
+    default_mw: MilliWatts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,30 @@ class Timeline:
         """Return the lowest failsafe that a controller asked for; None if none did."""
         asked = [seen.failsafe_mw for seen in self.seen.values() if seen.failsafe_mw is not None]
         return min(asked, default=None)
+
+
+# The source of a budget that the operator has set for good.
+STANDING = "rack.default_watts"
+
+
+def with_standing(timeline: Timeline, mw: MilliWatts, boot_s: float, lease_s: float) -> Timeline:
+    """Renew the operator's own budget: where nobody else publishes any, it is in force while powerd runs."""
+    statement = Statement(STANDING, 0, 0, mw, 0, boot_s + lease_s)
+    seen = Seen(0, 0, 0.0, "")
+    return replace(
+        timeline,
+        statements={**timeline.statements, STANDING: statement},
+        seen={**timeline.seen, STANDING: seen},
+    )
+
+
+def only_from(timeline: Timeline, sources: Collection[str]) -> Timeline:
+    """Drop what was said by others than these sources; keys stay known."""
+    return replace(
+        timeline,
+        statements={k: v for k, v in timeline.statements.items() if k in sources},
+        ceilings={k: v for k, v in timeline.ceilings.items() if k in sources},
+    )
 
 
 def lapse(timeline: Timeline, boot_s: float, hold_s: float) -> Timeline:

@@ -71,7 +71,6 @@ class Rack:
         failsafe_mw: the budget when no controller is heard.
         overhead_mw: drawn by the rack and by no host: switches, shelves, fans.
         guard_band_pct: kept unused for the error of the boards' own sensors.
-        feeds: names of the feeds that supply the rack; their meters add up.
 
     Raises:
         ValueError: the tree is infeasible; the text names the key and the missing watts.
@@ -84,7 +83,6 @@ class Rack:
     failsafe_mw: MilliWatts
     overhead_mw: MilliWatts = 0
     guard_band_pct: float = 2.0
-    feeds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.hosts:

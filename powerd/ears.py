@@ -1,0 +1,61 @@
+"""All that the daemon listens to, by its configuration."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from powerd.clock import Clock
+from powerd.core.grid_event import GridEvent
+from powerd.core.host_state import HostState
+from powerd.core.meter import MeterAlive, MeterReading
+from powerd.core.model import Notice
+from powerd.core.state import Config
+from powerd.core.timeline import BudgetMessage
+from powerd.settings import Settings
+from powerd.signals.listener import BudgetListener, Ear, EventListener, Hooks, PeerListener
+from powerd.signals.topics import RackTopics
+
+
+@dataclass(frozen=True, slots=True)
+class Sinks:
+    """Where what was heard goes.
+
+    Attributes:
+        rejected: counts a refusal, by source and reason.
+    """
+
+    budget: Callable[[BudgetMessage], None]
+    event: Callable[[GridEvent], None]
+    state: Callable[[HostState], None]
+    meter: Callable[[MeterReading | MeterAlive], None]
+    notice: Callable[[Notice], None]
+    rejected: Callable[[str, str], None]
+
+
+def ears(settings: Settings, config: Config, topics: RackTopics, clock: Clock, sinks: Sinks) -> list[Ear]:
+    """Return what listens, the busiest first."""
+    signals, hard_limit_mw = settings.signals, config.rack.hard_limit_mw
+    found: list[Ear] = []
+    if signals.native.budgets:
+        found.append(
+            BudgetListener(
+                topics=topics,
+                hard_limit_mw=hard_limit_mw,
+                sources=signals.native.sources,
+                clock=clock,
+                hooks=Hooks(sinks.budget, sinks.notice, sinks.rejected),
+            )
+        )
+    if config.has_peers:
+        hooks = Hooks(sinks.state, sinks.notice, sinks.rejected)
+        found.append(PeerListener(topics=topics, rack=config.rack, clock=clock, hooks=hooks))
+    if signals.events.enabled:
+        found.append(
+            EventListener(
+                topics=topics,
+                hard_limit_mw=hard_limit_mw,
+                sources=signals.events.sources,
+                clock=clock,
+                hooks=Hooks(sinks.event, sinks.notice, sinks.rejected),
+            )
+        )
+    return found
