@@ -67,11 +67,15 @@ class LatestFile(Generic[Content]):
         while True:
             await self._changed.wait()
             self._changed.clear()
-            if self._latest is not None and not await self._save(self._latest):
+            if not await self.write():
                 await self._sleep(RETRY_S)
                 self._changed.set()
 
-    async def _save(self, content: Content) -> bool:
+    async def write(self) -> bool:
+        """Write the latest; say whether that worked."""
+        content = self._latest
+        if content is None:
+            return True
         try:
             await asyncio.to_thread(self._write, content)
         except OSError as error:

@@ -164,6 +164,10 @@ class Keeper:
         """Write every change, the latest only; what failed is tried again by itself."""
         await self._file.run()
 
+    async def write(self) -> bool:
+        """Write the latest now; say whether that worked."""
+        return await self._file.write()
+
     def _on_done(self, remembered: Remembered, error: OSError | None) -> None:
         if error is not None:
             self._works = False

@@ -252,8 +252,7 @@ class Host:
 
     def write_file(self) -> None:
         """Replace the runtime file by what is to be remembered."""
-        assert self.file._latest is not None, "nothing to be written"
-        asyncio.run(self.file._save(self.file._latest))
+        asyncio.run(self.file.write())
 
     def _wait_for(self, replies: list[dict[str, Any]]) -> None:
         self.settle()
