@@ -350,6 +350,7 @@ class Controller:
             reaction=self._reaction,
             elapsed_s=self._clock.now().boot_s - now.boot_s,
             lease_rules=self._config.leases,
+            meter_rules=self._config.meter,
         )
 
 

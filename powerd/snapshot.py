@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from powerd.core.decide import Decision
 from powerd.core.host_state import HostState
 from powerd.core.leases import LeaseRules, counting
+from powerd.core.meter import MeterRules
 from powerd.core.model import GpuReading, GpuState, Now, Outcome
 from powerd.core.units import MilliWatts
 
@@ -135,6 +136,7 @@ class Snapshot:
         reaction: the last time a message led to cuts, in this iteration or before; None if none did yet.
         elapsed_s: from `now`, the iteration's start, to its last read-back.
         lease_rules: what hosts go by when they lend each other watts.
+        meter_rules: which parts the rack's meter has.
     """
 
     now: Now
@@ -153,6 +155,7 @@ class Snapshot:
     reaction: Reaction | None = None
     elapsed_s: float = 0.0
     lease_rules: LeaseRules = field(default_factory=LeaseRules)
+    meter_rules: MeterRules = field(default_factory=MeterRules)
 
     @property
     def leases(self) -> tuple[Lease, ...]:

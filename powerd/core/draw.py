@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from powerd.core.host_state import HostState
 from powerd.core.meter import Meter, MeterRules, total_mw
@@ -29,7 +30,7 @@ class RackDraw:
     """
 
     mw: MilliWatts | None
-    source: str
+    source: Literal["meter", "hosts", ""]
     metered_mw: MilliWatts | None
     accounted_mw: MilliWatts | None
 

@@ -172,6 +172,47 @@ class ProblemView(Document):
     count: int = Field(description="Occurrences since `first`")
 
 
+class EventView(Document):
+    """A grid event that has a say in the rack cap now."""
+
+    id: str = Field(description="The sender's name of the event")
+    source: str = Field(description="Who sent it")
+    event_class: str = Field(description="emergency, mandatory or voluntary")
+    phase: Literal["active", "restoring"] = Field(description="restoring: over, the cap on its way back up")
+    scope: Literal["site", "feed", "rack", "host"] = Field(description="What it is about")
+    targets: list[str] = Field(description="Names of those; empty: all")
+    cap_watts: float = Field(description="What it lets the rack draw now, on its way to the target")
+    target_watts: float | None = Field(description="What its interval asks for; null when it asks nothing")
+    baseline_watts: float | None = Field(description="What reductions count from")
+    before_watts: float = Field(description="The rack cap before it started")
+    starts: str = Field(description="RFC 3339 time of its start")
+    ends: str | None = Field(description="RFC 3339 time of its end; null: until it is cancelled")
+    changes: str | None = Field(description="RFC 3339 time at which some event changes next; null: none does")
+    origin: str = Field(description="The standard and message it was made from; empty if native")
+
+
+class MeterPart(Document):
+    """One part of the rack that is metered: a feed, or a tap."""
+
+    name: str = Field(description="As configured")
+    usable: bool = Field(description="Fresh, of good quality, and a number")
+    watts: float | None = Field(description="The last reading; null if it was no number")
+    quality: str = Field(description="good, uncertain or bad, as the meter says; empty before the first")
+    age_s: float | None = Field(description="Seconds since it was taken; null before the first")
+
+
+class MeterView(Document):
+    """What the whole rack draws."""
+
+    watts: float | None = Field(description="All parts together; null if one is not known")
+    source: Literal["meter", "hosts", ""] = Field(
+        description="Who says so: the meter, or else the hosts with the rack's configured overhead"
+    )
+    accounted_watts: float | None = Field(description="What the hosts account for; null if one is silent")
+    trim_watts: float = Field(description="Taken off the budget, for what is drawn and not accounted for")
+    parts: list[MeterPart] = Field(description="As configured; empty without a meter")
+
+
 class GuardView(Document):
     """How the privileged process that writes the limits stands."""
 
@@ -234,7 +275,8 @@ class Status(Document):
     peers: list[PeerView] = Field(
         description="Every other host of the rack, in the order of the roster; empty where hosts do not lend"
     )
-    meter: None = Field(description="Rack meter; null: no meter is read")
+    events: list[EventView] = Field(description="Grid events with a say in the cap, the strictest first")
+    meter: MeterView | None = Field(description="What the rack draws; null: nobody tells")
     guard: GuardView = Field(description="The privileged process")
     bus: BusView = Field(description="The MQTT connection")
     errors: list[ProblemView] = Field(description="Problems, newest last")

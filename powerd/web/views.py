@@ -5,7 +5,6 @@ driver no longer answers. Every function is pure; `now` is an argument, because 
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from powerd import __version__
 from powerd.core.model import Capability, GpuReading, GpuState, Now, Step
@@ -13,7 +12,7 @@ from powerd.core.targets import GpuTarget
 from powerd.core.timeline import Statement
 from powerd.core.units import MilliWatts, watts
 from powerd.snapshot import STALE_PERIODS, Problem, Snapshot
-from powerd.web import rack_views
+from powerd.web import grid_views, rack_views
 from powerd.web.models import (
     BudgetView,
     BusView,
@@ -29,6 +28,7 @@ from powerd.web.models import (
     Scope,
     Status,
 )
+from powerd.web.times import rfc3339
 
 
 class UnknownGpuError(LookupError):
@@ -49,7 +49,7 @@ def status(snapshot: Snapshot, now: Now) -> Status:
         state=decision.phase.value,
         failsafe_cause=decision.failsafe_cause,
         iteration=snapshot.iteration,
-        at=_rfc3339(snapshot.now.wall_s),
+        at=rfc3339(snapshot.now.wall_s),
         age_s=age_s(snapshot, now),
         period_s=snapshot.period_s,
         stalled=stalled(snapshot, now),
@@ -61,7 +61,8 @@ def status(snapshot: Snapshot, now: Now) -> Status:
         lending=rack_views.lending(snapshot, now),
         leases=rack_views.leases(snapshot, now),
         peers=rack_views.peers(snapshot, now),
-        meter=None,
+        events=grid_views.events(snapshot),
+        meter=grid_views.meter(snapshot, now),
         guard=GuardView(
             usable=not snapshot.guard.error,
             error=snapshot.guard.error,
@@ -250,8 +251,8 @@ def _problem(problem: Problem) -> ProblemView:
         severity=problem.severity,
         subject=problem.subject,
         text=problem.text,
-        first=_rfc3339(problem.first_wall_s),
-        last=_rfc3339(problem.last_wall_s),
+        first=rfc3339(problem.first_wall_s),
+        last=rfc3339(problem.last_wall_s),
         count=problem.count,
     )
 
@@ -339,8 +340,4 @@ def _text(value_watts: float | None) -> str:
 
 def _wall(moment_boot_s: float, now: Now) -> str:
     """Return a moment of the boot clock as this host's wall clock would show it."""
-    return _rfc3339(now.wall_s + moment_boot_s - now.boot_s)
-
-
-def _rfc3339(wall_s: float) -> str:
-    return datetime.fromtimestamp(wall_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(now.wall_s + moment_boot_s - now.boot_s)

@@ -1,0 +1,63 @@
+"""What the grid asks for and what the rack's meters say, as shown in status."""
+
+from powerd.core.event_caps import EventStatus
+from powerd.core.meter import stale
+from powerd.core.model import Now
+from powerd.core.units import MilliWatts, watts
+from powerd.snapshot import Snapshot
+from powerd.web.models import EventView, MeterPart, MeterView
+from powerd.web.times import rfc3339
+
+
+def events(snapshot: Snapshot) -> list[EventView]:
+    """Return the events that have a say in the rack cap now, the strictest first."""
+    ordered = sorted(snapshot.decision.events, key=lambda status: (status.cap_mw, status.key))
+    return [_event(status) for status in ordered]
+
+
+def meter(snapshot: Snapshot, now: Now) -> MeterView | None:
+    """Return what the rack draws; None where it has no meter and the hosts do not tell either."""
+    rules, known, draw = snapshot.meter_rules, snapshot.decision.meter, snapshot.decision.draw
+    if not rules.parts and draw.mw is None:
+        return None
+    missing = stale(known, rules, now.boot_s)
+    return MeterView(
+        watts=_optional(draw.mw),
+        source=draw.source,
+        accounted_watts=_optional(draw.accounted_mw),
+        trim_watts=watts(known.trim_mw),
+        parts=[
+            MeterPart(
+                name=part,
+                usable=part not in missing,
+                watts=_optional(reading.mw) if (reading := known.readings.get(part)) else None,
+                quality=str(reading.quality) if reading else "",
+                age_s=max(0.0, now.boot_s - reading.taken_boot_s) if reading else None,
+            )
+            for part in rules.parts
+        ],
+    )
+
+
+def _event(status: EventStatus) -> EventView:
+    event, end_s = status.event, status.event.end_s
+    return EventView(
+        id=event.event_id,
+        source=event.source,
+        event_class=event.event_class.value,
+        phase=status.phase.value,
+        scope=event.level.value,
+        targets=list(event.targets),
+        cap_watts=watts(status.cap_mw),
+        target_watts=_optional(status.target_mw),
+        baseline_watts=_optional(status.baseline_mw),
+        before_watts=watts(status.before_mw),
+        starts=rfc3339(event.start_s),
+        ends=None if end_s is None else rfc3339(end_s),
+        changes=None if status.until_s is None else rfc3339(status.until_s),
+        origin=event.origin,
+    )
+
+
+def _optional(mw: MilliWatts | None) -> float | None:
+    return None if mw is None else watts(mw)
