@@ -36,7 +36,7 @@ class Reason(StrEnum):
     BASELINE = "baseline"  # unknown
     ZONE = "zone"  # not the one whose topic it came on
     KIND = "kind"  # of an advisory signal: unknown
-    UNIT = "unit"  # of an advisory signal: not the one of its kind
+    UNIT = "unit"  # not one that belongs there
     UNSIGNED = "unsigned"  # a signature is required
     UNKNOWN_KID = "unknown_kid"  # signed with a key that is not configured, or does not say with which
     BAD_SIGNATURE = "bad_signature"

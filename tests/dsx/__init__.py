@@ -1,0 +1,1 @@
+"""Tests of the DSX Flex agent, against the schema of DSX Flex itself."""
