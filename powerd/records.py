@@ -19,7 +19,7 @@ LARGEST = 2**63 - 1
 
 def dumps(record: object) -> str:
     """Return the JSON of a record: dataclasses as objects, named tuples as arrays."""
-    return json.dumps(record, default=_fields, separators=(",", ":"))
+    return _ENCODER.encode(record)
 
 
 def loads(text: str) -> dict[str, object]:
@@ -124,7 +124,8 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _fields(record: Any) -> dict[str, object]:  # noqa: ANN401 - whatever `json` does not know
-    return {name: getattr(record, name) for name in _names(type(record))}
+    kind: type = type(record)
+    return {name: getattr(record, name) for name in _names(kind)}
 
 
 @cache
@@ -135,3 +136,6 @@ def _names(kind: type) -> tuple[str, ...]:
 def _shown(value: object) -> str:
     text = ascii(value)
     return text if len(text) <= 40 else f"{text[:36]}..."  # noqa: PLR2004 - for people
+
+
+_ENCODER = json.JSONEncoder(default=_fields, separators=(",", ":"), check_circular=False)

@@ -19,8 +19,7 @@ from typing import NamedTuple
 from powerd.core.units import MilliWatts
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What one GPU needs, may have, and could use; floor <= want <= ceiling.
 
     Attributes:

@@ -41,24 +41,22 @@ def part_mw(
         lent_mw, over_mw: of this host.
         since_boot_s: since when that cap has held.
     """
-    live = {name for name, peer in peers.items() if boot_s - peer.received_boot_s <= silent_s}
-    follows = {
-        name: rack_cap_mw
-        if name in live and boot_s < since_boot_s + ANSWER_S
-        else followed_mw(peer, rack, boot_s)
-        for name, peer in peers.items()
-    }
     usable_mw = rack.usable_mw(rack_cap_mw)
     agreed = rack.entitlements_mw(usable_mw)
+    is_new = boot_s < since_boot_s + ANSWER_S
     deficit_mw = sum(agreed.values()) - usable_mw + over_mw
+    lent = {host: lent_mw}
     for name, peer in peers.items():
+        is_live = boot_s - peer.received_boot_s <= silent_s
+        follows_mw = rack_cap_mw if is_live and is_new else followed_mw(peer, rack, boot_s)
         deficit_mw += peer.over_mw
-        if follows[name] != rack_cap_mw and not knows_better(peer, budget):
-            deficit_mw += rack.entitlements_mw(rack.usable_mw(follows[name]))[name] - agreed[name]
+        if follows_mw != rack_cap_mw:
+            if not knows_better(peer, budget):
+                deficit_mw += rack.entitlement_mw(name, rack.usable_mw(follows_mw)) - agreed[name]
+        elif is_live:
+            lent[name] = peer.lent_mw
     if deficit_mw <= 0:
         return 0
-    lent = {host: lent_mw}
-    lent |= {name: peers[name].lent_mw for name in live if follows[name] == rack_cap_mw}
     sharers = [each for each in rack.hosts if each.name in lent]
     rooms = [
         (0, max(0, agreed[each.name] - each.floor_mw - lent[each.name]), float(each.share_units), 1)

@@ -11,8 +11,9 @@ full ceiling at once for a while.
 Invariant: a missing reading frees no watts.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from powerd.core.model import EventReason, GpuReading
 from powerd.core.units import MilliWatts
@@ -48,8 +49,7 @@ class DemandRules:
     warmup_s: float = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class GpuDemand:
+class GpuDemand(NamedTuple):
     """What is known of one GPU's demand.
 
     Attributes:
@@ -90,7 +90,7 @@ def assess(
         return _waking(_observed(None, reading), ceiling_mw, rules)
     seen = _observed(last, reading)
     if reading.event_reasons & NOT_POWER:
-        return replace(seen, demand=Demand.HELD, want_mw=reserve_mw(reading.draw_mw), idle_draw_mw=None)
+        return seen._replace(demand=Demand.HELD, want_mw=reserve_mw(reading.draw_mw), idle_draw_mw=None)
     capped = _is_capped(last, reading)
     if last.idle_draw_mw is not None:
         return _from_idle(seen, reading.draw_mw, ceiling_mw, rules, capped=capped)
@@ -123,7 +123,7 @@ def _observed(last: GpuDemand | None, reading: GpuReading) -> GpuDemand:
 
 def _waking(seen: GpuDemand, ceiling_mw: MilliWatts, rules: DemandRules) -> GpuDemand:
     until = seen.sampled_boot_s + rules.warmup_s
-    return replace(seen, demand=Demand.WAKING, want_mw=ceiling_mw, idle_draw_mw=None, warm_until_boot_s=until)
+    return seen._replace(demand=Demand.WAKING, want_mw=ceiling_mw, idle_draw_mw=None, warm_until_boot_s=until)
 
 
 def _from_idle(
@@ -133,22 +133,22 @@ def _from_idle(
     base = seen.idle_draw_mw or 0
     if capped or draw_mw > reserve_mw(base):
         return _waking(seen, ceiling_mw, rules)
-    return replace(seen, demand=Demand.IDLE, idle_draw_mw=min(base, draw_mw))
+    return seen._replace(demand=Demand.IDLE, idle_draw_mw=min(base, draw_mw))
 
 
 def _from_work(
     seen: GpuDemand, reading: GpuReading, ceiling_mw: MilliWatts, rules: DemandRules, *, capped: bool
 ) -> GpuDemand:
     if capped:
-        return replace(seen, demand=Demand.CAPPED, want_mw=ceiling_mw)
+        return seen._replace(demand=Demand.CAPPED, want_mw=ceiling_mw)
     if seen.sampled_boot_s < seen.warm_until_boot_s:
-        return replace(seen, demand=Demand.WAKING, want_mw=ceiling_mw)
+        return seen._replace(demand=Demand.WAKING, want_mw=ceiling_mw)
     if seen.low_since_boot_s is None:
         return seen
     if seen.sampled_boot_s - seen.low_since_boot_s >= rules.idle_after_s:
-        return replace(seen, demand=Demand.IDLE, idle_draw_mw=reading.draw_mw)
+        return seen._replace(demand=Demand.IDLE, idle_draw_mw=reading.draw_mw)
     # Low for a moment only, perhaps between two steps of a job: it keeps what it has.
-    return replace(seen, want_mw=max(seen.want_mw, min(ceiling_mw, reading.enforced_mw or 0)))
+    return seen._replace(want_mw=max(seen.want_mw, min(ceiling_mw, reading.enforced_mw or 0)))
 
 
 def _is_capped(last: GpuDemand, reading: GpuReading) -> bool:

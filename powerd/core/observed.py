@@ -5,7 +5,8 @@ again by the next plan. A GPU that refuses a cut is counted at what it has, and 
 others in the same iteration.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from powerd.core.model import GpuReading, GpuState, Notice, Outcome, Result, Severity
 from powerd.core.units import MilliWatts, watts
@@ -29,8 +30,7 @@ class ObservedRules:
     out_of_band_after_s: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(NamedTuple):
     """What is known of one GPU beyond its reading.
 
     Attributes:
@@ -62,10 +62,9 @@ def learn_from_outcome(observed: Observed, outcome: Outcome, boot_s: float) -> O
     if outcome.result is Result.SKIPPED:
         return observed
     if outcome.result is not Result.FAILED:
-        return replace(observed, refusals=0, retry_boot_s=0.0, rival_mw=None)
+        return observed._replace(refusals=0, retry_boot_s=0.0, rival_mw=None)
     wait_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2.0**observed.refusals)
-    return replace(
-        observed,
+    return observed._replace(
         refusals=min(observed.refusals + 1, 10),
         retry_boot_s=boot_s + wait_s,
         # What our own write left behind is nobody's else.
@@ -78,7 +77,7 @@ def learn_from_reading(
 ) -> tuple[Observed, tuple[Notice, ...]]:
     """Compare what is requested and enforced with what was written."""
     if observed.ceiling_mw is not None and boot_s >= observed.ceiling_until_boot_s:
-        observed = replace(observed, ceiling_mw=None, ceiling_source="")
+        observed = observed._replace(ceiling_mw=None, ceiling_source="")
     if reading.state is not GpuState.OK:
         return observed, ()
     observed, rival = _other_writer(observed, reading, boot_s, rules)
@@ -89,7 +88,7 @@ def learn_from_reading(
 def _lower_ceiling(observed: Observed, mw: MilliWatts, source: str, until_boot_s: float) -> Observed:
     if observed.ceiling_mw is not None and observed.ceiling_mw <= mw:
         return observed
-    return replace(observed, ceiling_mw=mw, ceiling_source=source, ceiling_until_boot_s=until_boot_s)
+    return observed._replace(ceiling_mw=mw, ceiling_source=source, ceiling_until_boot_s=until_boot_s)
 
 
 def _other_writer(
@@ -99,7 +98,7 @@ def _other_writer(
     if written is None or requested is None or abs(requested - written) <= ROUNDING_MW:
         # While writes fail, the reading may be older than the last of them.
         unchanged = observed.rival_mw is None or observed.refusals
-        return observed if unchanged else replace(observed, rival_mw=None), ()
+        return observed if unchanged else observed._replace(rival_mw=None), ()
     if requested == observed.rival_mw:
         return observed, ()
     if requested < written:
@@ -109,7 +108,7 @@ def _other_writer(
         what = "set back by the next plan"
     text = f"another writer set {watts(requested):g} W where powerd wrote {watts(written):g} W: {what}"
     notice = Notice("other_writer", Severity.WARNING, text, reading.uuid)
-    return replace(observed, rival_mw=requested), (notice,)
+    return observed._replace(rival_mw=requested), (notice,)
 
 
 def _out_of_band(
@@ -118,11 +117,11 @@ def _out_of_band(
     requested, enforced = reading.requested_mw, reading.enforced_mw
     since = observed.out_of_band_since_boot_s
     if requested is None or enforced is None or enforced >= requested - ROUNDING_MW:
-        return observed if since is None else replace(observed, out_of_band_since_boot_s=None), ()
+        return observed if since is None else observed._replace(out_of_band_since_boot_s=None), ()
     if since is None:
         text = f"{watts(enforced):g} W enforced of {watts(requested):g} W requested: limited out of band"
         notice = Notice("out_of_band_limit", Severity.WARNING, text, reading.uuid)
-        return replace(observed, out_of_band_since_boot_s=boot_s), (notice,)
+        return observed._replace(out_of_band_since_boot_s=boot_s), (notice,)
     if boot_s - since >= rules.out_of_band_after_s:
         observed = _lower_ceiling(observed, enforced, "out_of_band", boot_s + rules.ceiling_hold_s)
     return observed, ()

@@ -5,7 +5,8 @@ the others share what is left: one bad GPU never stops control of the rest (I5).
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from powerd.core.allocator import Allocation, Request, allocate
 from powerd.core.demand import Demand, GpuDemand
@@ -16,8 +17,7 @@ from powerd.core.topology import GpuPolicies, GpuPolicy
 from powerd.core.units import MilliWatts, watts
 
 
-@dataclass(frozen=True, slots=True)
-class GpuTarget:
+class GpuTarget(NamedTuple):
     """What was decided for one GPU.
 
     Attributes:
@@ -35,8 +35,7 @@ class GpuTarget:
     steps: tuple[Step, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(NamedTuple):
     """Floor and ceiling of a GPU: its constraints, narrowed by configuration and by what was observed."""
 
     floor_mw: MilliWatts
@@ -101,9 +100,10 @@ def sort_out(
 ) -> Sharing:
     """Decide which GPUs can be limited now, and what the others count."""
     requests, ranges, fixed, reluctant = [], {}, {}, []
+    nothing = Observed()
     for reading in readings:
         uuid, policy = reading.uuid, policies.of(reading.uuid)
-        known = observed.get(uuid, Observed())
+        known = observed.get(uuid, nothing)
         span = gpu_range(reading, policy, known)
         why = _why_fixed(reading, known, boot_s)
         if why or span is None:
@@ -206,4 +206,4 @@ def _kept(target: GpuTarget, current_mw: MilliWatts | None) -> GpuTarget:
     if current_mw is None or target.limit_mw is None or current_mw == target.limit_mw:
         return target
     step = Step("dead_band", current_mw, "control.deadband_watts", "too small a change to write")
-    return replace(target, limit_mw=current_mw, counted_mw=current_mw, steps=(*target.steps, step))
+    return target._replace(limit_mw=current_mw, counted_mw=current_mw, steps=(*target.steps, step))

@@ -12,6 +12,8 @@ from typing import Any
 from powerd.clock import boot_id
 from powerd.guard import journal
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
 
 class StateFile:
     """One file. Content of another boot counts as absent: limits and boot-clock times died with it.
@@ -45,7 +47,7 @@ class StateFile:
 
     def save(self, content: dict[str, Any]) -> None:
         """Replace the content."""
-        line = json.dumps({"boot_id": self._boot_id, **content}, separators=(",", ":"))
+        line = _ENCODER.encode({"boot_id": self._boot_id, **content})
         fresh = self._path + ".new"
         try:
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)

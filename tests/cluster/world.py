@@ -199,6 +199,8 @@ class Process:
         self._clock = clock
         self._is_ready = False
         self._timer_s = float("inf")
+        # What that is on the host's clock: mostly the next timer is the one that was next before.
+        self._timer_boot_s: float | None = None
 
     def call(self, call: Callable[..., object], *args: Any) -> None:
         """Have the process do something as soon as it runs."""
@@ -231,10 +233,10 @@ class Process:
         if not self.is_alive or self.loop.is_held:
             return False
         ran, when_boot_s = self.loop.turn()
-        if when_boot_s is not None:
+        if when_boot_s is not None and when_boot_s != self._timer_boot_s:
             time_s = max(self._world.now_s, self._clock.true_s(when_boot_s)) + LATE_S
             if time_s < self._timer_s:  # else an earlier one is set, and this one then
-                self._timer_s = time_s
+                self._timer_s, self._timer_boot_s = time_s, when_boot_s
                 self._world.at(time_s, self._timer, time_s)
         return ran
 
@@ -245,6 +247,6 @@ class Process:
 
     def _timer(self, time_s: float) -> bool:
         if time_s == self._timer_s:
-            self._timer_s = float("inf")
+            self._timer_s, self._timer_boot_s = float("inf"), None
             self._be_ready()
         return False

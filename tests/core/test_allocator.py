@@ -1,7 +1,6 @@
 """Who gets how much: floors, then weighted max-min water-filling by class, then the rest evenly."""
 
 import random
-from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
@@ -205,7 +204,7 @@ def test_a_lower_class_rises_only_when_the_higher_ones_have_what_they_want(
 def test_nobody_has_spare_watts_while_somebody_wants_more(budget: int, everyone: list[Request]) -> None:
     result = allocate(budget, everyone)
     if any(allocation.spare_mw for allocation in result.values()):
-        plain = allocate(budget, [replace(r, ceiling_mw=r.want_mw) for r in everyone if not r.job])
+        plain = allocate(budget, [r._replace(ceiling_mw=r.want_mw) for r in everyone if not r.job])
         for one in everyone:
             if not one.job:
                 assert result[one.uuid].wanted_mw == one.want_mw == plain[one.uuid].limit_mw
