@@ -2,14 +2,17 @@
 
 A budget is a lease: it must be said again before it ends, and a facility that dies stops saying it. Then the
 rack falls to its failsafe by itself. So nothing here outlives the process on purpose.
+
+Grid events are sent by `publish_event`.
 """
 
 import asyncio
 import math
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Generic, NoReturn, TypeVar
 
 from powerd.clock import Clock
 from powerd.errors import BusError, PublishRefusedError
@@ -66,11 +69,13 @@ class Budget:
                 raise ValueError(f"{name} has {len(label)} characters, more than {MAX_LABEL_CHARACTERS}")
 
 
-class BudgetPublisher:
-    """One sender of budgets for one rack, numbered within its lifetime.
+Said = TypeVar("Said")
+
+
+class Publisher(ABC, Generic[Said]):
+    """One sender of what a rack or a site is told, numbered within its lifetime.
 
     Args:
-        topics: of the rack.
         source: the sender's name, stable across restarts.
         clock: stamps the messages; its wall time at the start is the epoch, which orders restarts.
 
@@ -78,37 +83,19 @@ class BudgetPublisher:
         ValueError: `source` is empty or too long.
     """
 
-    def __init__(self, topics: RackTopics, *, source: str, clock: Clock) -> None:
+    def __init__(self, *, source: str, clock: Clock) -> None:
         if not 0 < len(source) <= MAX_SOURCE_CHARACTERS:
             raise ValueError(f'source "{source}" does not have 1 to {MAX_SOURCE_CHARACTERS} characters')
-        self._topics = topics
         self._source = source
         self._clock = clock
         self._epoch = int(clock.now().wall_s * 1000)
         self._seq = 0
 
-    def message(self, budget: Budget) -> Outgoing:
-        """Return the next message: retained, and forgotten by an MQTT 5 broker when the lease is over."""
-        self._seq += 1
-        issued_at_s = self._clock.now().wall_s
-        envelope: dict[str, object] = {
-            "v": VERSION,
-            "source": self._source,
-            "epoch": self._epoch,
-            "seq": self._seq,
-            "issued_at": rfc3339.utc(issued_at_s),
-            "valid_until": rfc3339.utc(issued_at_s + budget.lease_s),
-            "rack": self._topics.rack,
-            "watts": budget.watts,
-            "priority": budget.priority,
-        }
-        labels: dict[str, object] = {"reason": budget.reason, "correlation_id": budget.correlation_id}
-        envelope |= {name: label for name, label in labels.items() if label}
-        return Outgoing(
-            self._topics.budget, encode(envelope), qos=1, retain=True, expiry_s=math.ceil(budget.lease_s)
-        )
+    @abstractmethod
+    def message(self, said: Said) -> Outgoing:
+        """Return the next message."""
 
-    async def publish_once(self, options: BusOptions, budget: Budget) -> Outgoing:
+    async def publish_once(self, options: BusOptions, said: Said) -> Outgoing:
         """Connect, publish, wait for the broker to have it, and leave.
 
         Returns:
@@ -119,12 +106,12 @@ class BudgetPublisher:
             ConfigError: the options cannot be used.
         """
         async with connect(options) as session:
-            return await self._publish(session, budget)
+            return await self._publish(session, said)
 
     async def publish_every(
         self,
         options: BusOptions,
-        budget: Callable[[], Budget],
+        said: Callable[[], Said],
         *,
         every_s: float = DEFAULT_EVERY_S,
         on_published: Callable[[Outgoing], None],
@@ -134,8 +121,8 @@ class BudgetPublisher:
 
         Args:
             options: where the broker is.
-            budget: asked before each message, so that it may change.
-            every_s: less than a third of the lease survives two lost messages.
+            said: asked before each message, so that it may change.
+            every_s: of budgets less than a third of the lease, which survives two lost messages.
             on_published: told what the broker has taken.
             on_trouble: told why nothing can be published now; it is tried again.
 
@@ -150,7 +137,7 @@ class BudgetPublisher:
             try:
                 async with connect(options) as session:
                     while True:
-                        on_published(await self._publish(session, budget()))
+                        on_published(await self._publish(session, said()))
                         await _unless_closed(session, every_s)
             except PublishRefusedError:
                 raise
@@ -158,10 +145,47 @@ class BudgetPublisher:
                 on_trouble(error)
             await asyncio.sleep(backoff.failed(lasted_s=loop.time() - begun_s))
 
-    async def _publish(self, session: Session, budget: Budget) -> Outgoing:
-        message = self.message(budget)
+    async def _publish(self, session: Session, said: Said) -> Outgoing:
+        message = self.message(said)
         await session.publish(message)
         return message
+
+
+class BudgetPublisher(Publisher[Budget]):
+    """One sender of budgets for one rack.
+
+    Args:
+        topics: of the rack.
+        source, clock: as of every `Publisher`.
+
+    Raises:
+        ValueError: `source` is empty or too long.
+    """
+
+    def __init__(self, topics: RackTopics, *, source: str, clock: Clock) -> None:
+        super().__init__(source=source, clock=clock)
+        self._topics = topics
+
+    def message(self, said: Budget) -> Outgoing:
+        """Return the next message: retained, and forgotten by an MQTT 5 broker when the lease is over."""
+        self._seq += 1
+        issued_at_s = self._clock.now().wall_s
+        envelope: dict[str, object] = {
+            "v": VERSION,
+            "source": self._source,
+            "epoch": self._epoch,
+            "seq": self._seq,
+            "issued_at": rfc3339.utc(issued_at_s),
+            "valid_until": rfc3339.utc(issued_at_s + said.lease_s),
+            "rack": self._topics.rack,
+            "watts": said.watts,
+            "priority": said.priority,
+        }
+        labels: dict[str, object] = {"reason": said.reason, "correlation_id": said.correlation_id}
+        envelope |= {name: label for name, label in labels.items() if label}
+        return Outgoing(
+            self._topics.budget, encode(envelope), qos=1, retain=True, expiry_s=math.ceil(said.lease_s)
+        )
 
 
 async def _unless_closed(session: Session, duration_s: float) -> None:

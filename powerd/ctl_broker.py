@@ -1,0 +1,144 @@
+"""What the commands of `powerctl publish` have in common: where the broker is, who speaks, and how often."""
+
+import asyncio
+import contextlib
+import os
+import re
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from powerd.errors import BusError, ConfigError
+
+if TYPE_CHECKING:  # imported when needed: the other commands shall not wait for the MQTT client
+    from powerd.publish import Publisher
+    from powerd.signals.endpoint import BusOptions
+    from powerd.signals.outbox import Outgoing
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_OTHERS = 0o077
+_MAX_SOURCE_CHARACTERS = 64
+
+DEFAULT_BROKER = "mqtt://127.0.0.1:1883"
+DEFAULT_PREFIX = "powerd/v1"
+
+Site = Annotated[str, typer.Option(help="Site of the rack.")]
+Every = Annotated[str, typer.Option(help="Say it again this often, until stopped.", metavar="DURATION")]
+Broker = Annotated[str, typer.Option(help="mqtt:// or mqtts:// URL.")]
+Source = Annotated[str, typer.Option(help="Name of the sender; default: powerctl-HOSTNAME.")]
+Prefix = Annotated[str, typer.Option(help="Of all topics, above the site.")]
+CaFile = Annotated[str, typer.Option(help="PEM file of the authorities to trust.")]
+CertFile = Annotated[str, typer.Option(help="PEM file of the client certificate.")]
+KeyFile = Annotated[str, typer.Option(help="PEM file of its key.")]
+Username = Annotated[str, typer.Option(help="MQTT user.")]
+PasswordFile = Annotated[Path | None, typer.Option(help="File with the password, for its owner alone.")]
+AllowPlaintext = Annotated[bool, typer.Option("--allow-plaintext", help="Allow mqtt:// to another machine.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print each message as JSON.")]
+
+Said = TypeVar("Said")
+
+
+def sender(source: str) -> str:
+    """Return the name to speak under."""
+    return source or f"powerctl-{socket.gethostname().lower()}"[:_MAX_SOURCE_CHARACTERS]
+
+
+def bus_options(
+    broker: str,
+    *,
+    ca_file: str,
+    cert_file: str,
+    key_file: str,
+    username: str,
+    password_file: Path | None,
+    allow_plaintext: bool,
+) -> "BusOptions":
+    """Return how to reach the broker.
+
+    Raises:
+        ConfigError: the password cannot be read, or by others too.
+    """
+    from powerd.signals.endpoint import BusOptions  # noqa: PLC0415
+
+    return BusOptions(
+        url=broker,
+        client_id=f"powerctl-{socket.gethostname().lower()}-{os.getpid()}",
+        username=username,
+        password=_password(password_file),
+        ca_file=ca_file,
+        cert_file=cert_file,
+        key_file=key_file,
+        allow_plaintext=allow_plaintext,
+    )
+
+
+def say(
+    publisher: "Publisher[Said]",
+    options: "BusOptions",
+    said: Said,
+    *,
+    every_s: float | None,
+    for_s: float | None = None,
+    stopped: str,
+    as_json: bool,
+) -> None:
+    """Publish once, or again and again until stopped, and print what the broker has taken.
+
+    Args:
+        every_s: None = once.
+        for_s: stop by itself after this long; None = do not.
+        stopped: what to print when a person stops it.
+
+    Raises:
+        BusError: the broker was not reached, or refused.
+        ConfigError: the options cannot be used.
+    """
+
+    def tell(message: "Outgoing") -> None:
+        payload = message.payload.decode()
+        typer.echo(payload if as_json else f"published on {message.topic}: {payload}")
+
+    def complain(error: BusError) -> None:
+        typer.echo(f"powerctl: {error}; trying again", err=True)
+
+    async def publish() -> None:
+        if every_s is None:
+            tell(await publisher.publish_once(options, said))
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(for_s):
+                await publisher.publish_every(
+                    options, lambda: said, every_s=every_s, on_published=tell, on_trouble=complain
+                )
+
+    try:
+        asyncio.run(publish())
+    except KeyboardInterrupt:
+        typer.echo(f"stopped: {stopped}", err=True)
+
+
+def seconds(option: str, text: str) -> float:
+    """Return a duration like 60s or 5m.
+
+    Raises:
+        BadParameter: it is none.
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise typer.BadParameter(f'{option} "{text}" is not a duration like 60s or 5m')
+    return float(match[1]) * _UNITS_S[match[2]]
+
+
+def _password(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        if path.stat().st_mode & _OTHERS:
+            raise ConfigError(f"--password-file {path}: others than its owner may use it: chmod 600 it")
+        return path.read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "is not UTF-8 text"
+        raise ConfigError(f"--password-file {path}: {why}") from None
