@@ -1,0 +1,1 @@
+"""The rack's own meters: from what PDUs, bridges and building management say to readings in milliwatts."""
