@@ -77,7 +77,7 @@ def _facts(status: Document) -> RenderableType:
         f"may draw {watts(budget['gpus_watts'])}, given {watts(budget['allocated_watts'])}, "
         f"draw {watts(budget['draw_watts'])}",
     )
-    for name, text in _between_hosts(status):
+    for name, text in (*_grid(status), *_between_hosts(status)):
         table.add_row(name, Text(text))
     return table
 
@@ -88,6 +88,24 @@ def _last_of_each(budget: Document) -> Iterator[Document]:
     for step, after in zip(steps, [*steps[1:], None], strict=True):
         if after is None or after["rule"] != step["rule"]:
             yield step
+
+
+def _grid(status: Document) -> Iterator[tuple[str, str]]:
+    """Yield what the grid asks for, and what the rack draws where a meter tells."""
+    for event in status["events"]:
+        end = f"until {event['ends']}" if event["ends"] else "until cancelled"
+        asks = f"down to {watts(event['target_watts'])}" if event["target_watts"] is not None else "over"
+        yield "event", f"{event['id']} of {event['source']}: {asks}, now {watts(event['cap_watts'])}, {end}"
+    meter = status["meter"]
+    if meter is not None and meter["parts"]:
+        amiss = [part["name"] for part in meter["parts"] if not part["usable"]]
+        trim = f", budget trimmed by {watts(meter['trim_watts'])}" if meter["trim_watts"] else ""
+        silent = (
+            f"nothing usable of {', '.join(amiss)}: no raises"
+            if amiss
+            else f"rack draws {watts(meter['watts'])}"
+        )
+        yield "meter", f"{silent}{trim}"
 
 
 def _between_hosts(status: Document) -> Iterator[tuple[str, str]]:

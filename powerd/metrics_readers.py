@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from powerd import __version__
+from powerd.core.meter import stale
 from powerd.core.model import EventReason, GpuReading, GpuState, Now, Outcome, Result
 from powerd.core.timeline import VerdictKind
 from powerd.core.units import MilliWatts, watts
@@ -273,6 +274,25 @@ def reactions(change: Change) -> Samples:
     """Give the time from message to last cut, once for each reaction."""
     reaction, last = change.after.reaction, change.before.reaction if change.before else None
     return () if reaction is None or reaction == last else one(reaction.seconds)
+
+
+def event_caps(view: View) -> Samples:
+    """Give the cap of each event that has a say."""
+    events = view.snapshot.decision.events
+    return (((status.event.source, status.event.event_id), watts(status.cap_mw)) for status in events)
+
+
+def rack_power(view: View) -> Samples:
+    """Give what the rack draws, by its meter or by what its hosts say."""
+    draw = view.snapshot.decision.draw
+    return () if draw.mw is None else (((draw.source,), watts(draw.mw)),)
+
+
+def meter_parts(view: View) -> Samples:
+    """Give which parts of the meter can be used."""
+    rules = view.snapshot.meter_rules
+    missing = stale(view.snapshot.decision.meter, rules, view.now.boot_s)
+    return (((part,), float(part not in missing)) for part in rules.parts)
 
 
 def build(_view: View) -> Samples:

@@ -129,6 +129,27 @@ TABLE: tuple[Row, ...] = (
         readers.roster_mismatches,
     ),
     Row(
+        "powerd_event_cap_watts",
+        G,
+        "What each grid event in force lets the rack draw now.",
+        ("source", "event"),
+        readers.event_caps,
+    ),
+    Row("powerd_rack_power_watts", G, "What the whole rack draws.", ("source",), readers.rack_power),
+    Row(
+        "powerd_meter_usable",
+        G,
+        "1 for each part of the rack's meter that can be used.",
+        ("part",),
+        readers.meter_parts,
+    ),
+    Row(
+        "powerd_meter_trim_watts",
+        G,
+        "Taken off the budget for what is drawn and not accounted for.",
+        read=lambda view: readers.one(watts(view.snapshot.decision.meter.trim_mw)),
+    ),
+    Row(
         "powerd_infeasible_watts",
         G,
         "Watts by which the budget lies below what limiting can reach.",

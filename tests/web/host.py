@@ -11,8 +11,10 @@ from powerd.core.admission import AdmissionRules
 from powerd.core.confirm import confirm
 from powerd.core.decide import Decision, decide
 from powerd.core.demand import Demand
+from powerd.core.grid_event import Action, ActionKind, EventClass, GridEvent, Interval, Level
 from powerd.core.host_state import HeardBudget, HostState, Key, Lend
 from powerd.core.memory import LeaseMemory, recall
+from powerd.core.meter import MeterReading, MeterRules, Quality
 from powerd.core.model import (
     Capability,
     Constraints,
@@ -144,12 +146,16 @@ def decided(
     watts: int = 30000,
     gpus: Sequence[GpuReading] | None = None,
     memory: LeaseMemory | None = MEMORY,
+    events: tuple[GridEvent, ...] = (),
+    meters: tuple[MeterReading, ...] = (),
+    config: Config = CONFIG,
 ) -> Decision:
     """Return what the host decides under a budget, once it has seen for a while what its GPUs want.
 
     Args:
         heard: what peers say; each is taken in at the first of `TIMES_S` that is not before its receipt.
         memory: of leases; None if it was lost.
+        events, meters: heard at the last of `TIMES_S`.
     """
     found = readings() if gpus is None else tuple(gpus)
     leases = recall(memory, RACK, CONFIG.leases, moment(STARTED_S))
@@ -159,8 +165,10 @@ def decided(
         states = tuple(s for s in heard if before_s < s.received_boot_s - BOOT_S <= after_s)
         sampled = tuple(replace(each, sampled_boot_s=BOOT_S + after_s - 0.05) for each in found)
         inputs = Inputs(sampled, messages, states=states, may_lease=True)
-        decision, state = decide(inputs, state, moment(after_s), CONFIG)
-        _, state = confirm(decision, sampled, state, moment(after_s), CONFIG)
+        if after_s == TIMES_S[-1]:
+            inputs = replace(inputs, events=events, meters=meters)
+        decision, state = decide(inputs, state, moment(after_s), config)
+        _, state = confirm(decision, sampled, state, moment(after_s), config)
     return replace(decision, leases=state.leases, verdicts=VERDICTS, targets=tuple(map(target, readings())))
 
 
@@ -193,6 +201,31 @@ def borrowing() -> Snapshot:
     """Return a host that borrows 600 W from n1; n2 and n4 were never heard."""
     donor = peer("r17-n1", -0.5, watts=24000, spare_mw=600_000, lent_mw=600_000, lends=lend(600, answers=2))
     return snapshot(decided([donor], watts=24000, gpus=held_back()))
+
+
+def curtailed() -> Snapshot:
+    """Return a host under an event that asks for a quarter less; one feed of its rack gives no reading."""
+    event = GridEvent(
+        source="vtn1",
+        event_id="peak-7",
+        epoch=EPOCH,
+        seq=3,
+        issued_at_s=WALL_S - 600.0,
+        event_class=EventClass.MANDATORY,
+        level=Level.RACK,
+        targets=("r17",),
+        intervals=(Interval(WALL_S - 2.0, WALL_S + 1800.0, Action(ActionKind.REDUCE_PCT, pct=25.0)),),
+        received=moment(0.0),
+        retained=True,
+        origin="openadr3.1 8842",
+    )
+    readings_of_feeds = (
+        MeterReading("a", 14_200_000, Quality.GOOD, BOOT_S - 1.0),
+        MeterReading("b", None, Quality.BAD, BOOT_S - 2.0),
+    )
+    config = replace(CONFIG, meter=MeterRules(parts=("a", "b")))
+    decision = decided(events=(event,), meters=readings_of_feeds, config=config)
+    return replace(snapshot(decision), meter_rules=config.meter)
 
 
 def _budget(watts: int, received: Now) -> BudgetMessage:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from powerd.core.draw import RackDraw
 from powerd.core.model import GpuReading, Notice, Now, Outcome, Result, Severity
 from powerd.core.timeline import Verdict, VerdictKind
 from powerd.metrics import MAX_REASONS, MAX_SOURCES, Metrics
@@ -72,7 +73,11 @@ def text(metrics: Metrics) -> str:
 @pytest.fixture
 def full(metrics: Metrics) -> Metrics:
     """Return metrics after two iterations in which everything happened that has a metric."""
-    lending = host.lending()
+    lending, curtailed = host.lending(), host.curtailed()
+    grid = {"events": curtailed.decision.events, "meter": curtailed.decision.meter}
+    draw = RackDraw(28_000_000, "hosts", None, 28_000_000)
+    decision = replace(lending.decision, **grid, draw=draw)  # type: ignore[arg-type] # fields by name
+    lending = replace(lending, decision=decision, meter_rules=curtailed.meter_rules)
     metrics.observe(lending)
     metrics.observe(after(lending, 1.0))
     return metrics
@@ -82,6 +87,19 @@ def test_every_row_of_the_table_and_every_name_of_the_contract_is_exposed(full: 
     exposed = text(full)
     for name in {*CONTRACT, *(row.name for row in TABLE)}:
         assert any(line.startswith((f"{name}{{", f"{name}_count{{")) for line in exposed.splitlines()), name
+
+
+def test_a_monitor_sees_what_an_event_allows_and_which_feed_is_not_metered(metrics: Metrics) -> None:
+    metrics.observe(host.curtailed())
+    assert value(metrics, "powerd_event_cap_watts", source="vtn1", event="peak-7") == 22500
+    assert value(metrics, "powerd_meter_usable", part="a") == 1
+    assert value(metrics, "powerd_meter_usable", part="b") == 0
+
+
+def test_what_a_rack_draws_is_not_exposed_while_nobody_knows_it(metrics: Metrics) -> None:
+    metrics.observe(host.curtailed())
+    assert value(metrics, "powerd_rack_power_watts", source="meter") is None
+    assert "powerd_rack_power_watts{" not in text(metrics)
 
 
 def test_names_are_unique(full: Metrics) -> None:
