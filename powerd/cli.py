@@ -1,4 +1,4 @@
-"""`powerd`: run | guard | demo | check-config.
+"""`powerd`: run | guard | bridge | demo | check-config.
 
 Each command imports what it needs when it is called: the guard must stay small, and help must be quick.
 """
@@ -19,6 +19,7 @@ EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2
 
 DEFAULT_CONFIG = Path("/etc/powerd/powerd.toml")
+DEFAULT_OPENADR_CONFIG = Path("/etc/powerd/openadr.toml")
 
 app = typer.Typer(
     name="powerd",
@@ -28,6 +29,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Keeps a rack of GPUs inside the power budget that its facility or grid gives it.",
 )
+
+bridges = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Connect the site's broker to a grid's own signals."
+)
+app.add_typer(bridges, name="bridge")
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="Main file; conf.d/*.toml beside it is read too.")]
 
@@ -120,6 +126,34 @@ def guard(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> No
     from powerd.guard.__main__ import main as guard_main  # noqa: PLC0415
 
     raise typer.Exit(guard_main(arguments or []))
+
+
+@bridges.command(epilog="Example: powerd bridge openadr --config /etc/powerd/openadr.toml")
+def openadr(
+    config: Annotated[
+        Path, typer.Option("--config", help="The bridge's own file; nothing else is read.")
+    ] = DEFAULT_OPENADR_CONFIG,
+    *,
+    check: Annotated[bool, typer.Option("--check", help="Validate the file, and do nothing else.")] = False,
+) -> None:
+    """Run the VEN of one site: OpenADR 3.1 events become grid events, and reports go back."""
+    import asyncio  # noqa: PLC0415
+
+    from powerd import log  # noqa: PLC0415
+    from powerd.openadr import settings  # noqa: PLC0415
+    from powerd.openadr.app import serve  # noqa: PLC0415
+
+    loaded = settings.load(config)
+    if check:
+        typer.echo(f"{config}: valid")
+        return
+    log.configure(loaded.log.format, loaded.log.level)
+    asyncio.run(serve(loaded))
+
+
+@bridges.callback()
+def _bridges() -> None:
+    """Make `bridge` a group, though it has one command."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:

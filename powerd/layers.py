@@ -58,7 +58,11 @@ class Layer:
 
 
 def read_layers(
-    path: Path, overrides: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
+    path: Path,
+    overrides: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    *,
+    drop_ins: bool = True,
 ) -> tuple[Layer, ...]:
     """Read all sources, the weakest first.
 
@@ -66,16 +70,17 @@ def read_layers(
         path: the main file; `conf.d/*.toml` beside it is read too, in lexical order.
         overrides: dotted key to value, from flags; None as a value means the flag was not given.
         environment: variables to look through for `POWERD_*`, normally `os.environ`.
+        drop_ins: read `conf.d` too.
 
     Raises:
         ConfigError: a file cannot be used; one line per problem.
     """
     problems: list[str] = []
     layers: list[Layer] = []
-    drop_ins = path.parent / DROP_IN_DIRECTORY
-    if drop_ins.is_dir():
-        problems += _problems_of_mode(drop_ins)
-    for file in (path, *sorted(drop_ins.glob("*.toml"))):
+    folder = path.parent / DROP_IN_DIRECTORY
+    if drop_ins and folder.is_dir():
+        problems += _problems_of_mode(folder)
+    for file in (path, *(sorted(folder.glob("*.toml")) if drop_ins else ())):
         try:
             layers.append(_read_file(file))
         except ConfigError as error:

@@ -115,7 +115,7 @@ def read(
         raise ConfigError("\n".join(explain(error, layers, Settings))) from error
     secrets = {"mqtt.password_file": settings.mqtt.password_file, "mqtt.key_file": settings.mqtt.key_file}
     problems = [
-        f"{path}: {key}: {text}" for key, file in secrets.items() if (text := _problem_of_secret(file))
+        f"{path}: {key}: {text}" for key, file in secrets.items() if (text := problem_of_secret(file))
     ]
     if problems:
         raise ConfigError("\n".join(problems))
@@ -166,7 +166,8 @@ def leaves(tree: Mapping[str, Any], above: Key = ()) -> Iterator[tuple[Key, Any]
             yield (*above, name), value
 
 
-def _problem_of_secret(file: str) -> str:
+def problem_of_secret(file: str) -> str:
+    """Return why a file cannot hold a secret; empty if it can, or if none is configured."""
     # A credential exists only while its unit runs, so checking it from a shell would always fail.
     if not file or file.startswith(CREDENTIALS_DIRECTORY):
         return ""

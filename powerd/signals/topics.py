@@ -86,6 +86,11 @@ class SiteTopics:
         return f"{self.base}/bridge/{checked_segment('bridge', name)}/online"
 
     @property
+    def summaries(self) -> str:
+        """Return the filter for what all racks of the site say of themselves."""
+        return f"{self.base}/rack/+/summary"
+
+    @property
     def signals(self) -> str:
         """Return the filter for the advisory signals of all zones."""
         return f"{self.base}/signal/+/+"
