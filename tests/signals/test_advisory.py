@@ -3,6 +3,7 @@
 import contextlib
 import json
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -178,6 +179,13 @@ def test_every_signal_that_is_written_is_read_as_it_was_meant(
 def test_no_bytes_whatever_become_anything_but_a_signal_or_a_refusal(payload: bytes) -> None:
     with contextlib.suppress(SignalRejectedError):
         parse_signal(payload, signal="ghg", zone="de-lu")
+
+
+def test_the_documented_example_is_a_good_signal() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "grid-events.md").read_text("utf-8")
+    example = json.loads(document.split("```json\n")[-1].split("```")[0])
+    VALIDATORS["price"].validate(example)
+    assert parse("price", example).value == 0.284
 
 
 def test_the_schema_is_one_and_knows_time_stamps_as_the_parser_does() -> None:

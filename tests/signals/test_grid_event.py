@@ -2,6 +2,7 @@
 
 import json
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -286,6 +287,13 @@ def test_what_a_terminal_would_act_on_is_replaced_before_anyone_prints_it() -> N
     event = parse(encoded(changed("scope.targets", ["a\x1b[2Jb"]) | {"program": "one\ntwo"}))
     assert event.targets == ("a\ufffd[2Jb",)
     assert event.program == "one\ufffdtwo"
+
+
+def test_the_documented_example_is_a_good_event() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "grid-events.md").read_text("utf-8")
+    example = json.loads(document.split("```json\n")[1].split("```")[0])
+    VALIDATOR.validate(example)
+    assert len(parse(encoded(example)).intervals) == 2
 
 
 def test_the_schema_is_one_and_knows_time_stamps_and_actions_as_the_parser_does() -> None:
