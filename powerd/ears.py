@@ -12,7 +12,7 @@ from powerd.core.state import Config
 from powerd.core.timeline import BudgetMessage
 from powerd.settings import Settings
 from powerd.signals.listener import BudgetListener, Ear, EventListener, Hooks, PeerListener
-from powerd.signals.topics import RackTopics
+from powerd.signals.topics import Topics
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Sinks:
     rejected: Callable[[str, str], None]
 
 
-def ears(settings: Settings, config: Config, topics: RackTopics, clock: Clock, sinks: Sinks) -> list[Ear]:
+def ears(settings: Settings, config: Config, topics: Topics, clock: Clock, sinks: Sinks) -> list[Ear]:
     """Return what listens, the busiest first."""
     signals, hard_limit_mw = settings.signals, config.rack.hard_limit_mw
     found: list[Ear] = []
