@@ -19,6 +19,8 @@ from powerd.signals.strict_json import JsonObject
 GOOD_QUALITY = 1
 # Metadata is retained and said again every 100 s: what did not come in this time does not come.
 METADATA_WAIT_S = 130.0
+# Points that are remembered: some for each part, should a BMS move them.
+MAX_POINTS = 64
 # Whom refusals of messages are counted for that belong to no part.
 SOURCE = "dsx-bms"
 
@@ -93,6 +95,10 @@ class DsxBms:
         if not isinstance(unit, str) or unit not in UNITS_MW:
             text = f"engUnit is {ascii(unit)[:40]}, not W, kW or MW"
             raise SignalRejectedError(Reason.UNIT_ERROR, text, whose)
+        if point not in self._whose and len(self._whose) >= MAX_POINTS:
+            raise SignalRejectedError(
+                Reason.SOURCE, "too many points say that they are one of the parts", whose
+            )
         self._whose[point], self._units_mw[point] = whose, UNITS_MW[unit]
         if point in self._waiting:
             yield from self._measure(point, *self._waiting.pop(point))

@@ -116,9 +116,9 @@ def reading(
         quality = Quality.BAD
     known_mw = mw if quality is Quality.GOOD else None
     yield MeterReading(part, known_mw, quality, received.boot_s - max(0.0, age_s))
-    if not math.fabs(age_s) <= MAX_SKEW_S:
+    if abs(age_s) > MAX_SKEW_S:
         where = "behind" if age_s > 0 else "ahead of"
-        text = f"meter {part}: its stamps are {math.fabs(age_s):.0f} s {where} this host's clock"
+        text = f"meter {part}: its stamps are {abs(age_s):.0f} s {where} this host's clock"
         yield Notice("meter_clock", Severity.WARNING, text, part)
 
 

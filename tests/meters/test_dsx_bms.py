@@ -300,3 +300,13 @@ def test_a_point_of_another_kind_is_not_taken_for_that_of_a_meter() -> None:
     ears.hear(f"{BMS}/Metadata/{RACK_POINT}", fields)
     ears.hear(f"{BMS}/Value/{RACK_POINT}", value(47.82))
     assert ears.readings == []
+
+
+def test_nobody_can_fill_memory_with_points() -> None:
+    ears = taps()
+    for number in range(1000):
+        ears.hear(f"{BMS}/Metadata/{point(f'made-up-{number}')}", metadata("C-E05-TAP-E1"))
+    assert set(ears.refusals) == {("tap-e1", "source")}
+    assert len(ears.refusals) > 900
+    both(ears)
+    assert ears.watts() == 47_800
