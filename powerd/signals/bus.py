@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from powerd.core.model import Notice, Severity
@@ -22,6 +22,8 @@ from powerd.snapshot import BusStatus
 
 # Longest wait for "offline" to be taken when the daemon stops; the will does it otherwise.
 _FAREWELL_S = 1.0
+# QoS 2: not all brokers have it.
+_EXACTLY_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class Bus:
             options.reconnect_min_s, options.reconnect_max_s, rng or random.SystemRandom()
         )
         self._outbox = Outbox()
+        self._max_qos = _EXACTLY_ONCE
         self._to_publish = asyncio.Event()
         self._release_timer: asyncio.TimerHandle | None = None
         self._session: Session | None = None
@@ -90,7 +93,10 @@ class Bus:
         self._published = 0
 
     def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
-        """Publish as soon as possible, without waiting; see `Outbox` for what is kept while disconnected."""
+        """Publish as soon as possible, without waiting; see `Outbox` for what is kept while disconnected.
+
+        At a broker that does not know QoS 2, messages of it are published at QoS 1.
+        """
         self._outbox.put(Outgoing(topic, payload, qos, retain), connected=self._session is not None)
         self._to_publish.set()
 
@@ -172,12 +178,23 @@ class Bus:
                 await self._to_publish.wait()
                 continue
             try:
-                await session.publish(message)
+                await session.publish(replace(message, qos=min(message.qos, self._max_qos)))
             except PublishRefusedError as error:
                 self._on_notice(Notice("mqtt_publish_refused", Severity.WARNING, str(error), message.topic))
+            except BusError:
+                self._lower_qos(message)
+                raise
             else:
                 self._published += 1
             self._outbox.done(message)
+
+    def _lower_qos(self, message: Outgoing) -> None:
+        """Go on at QoS 1: a broker without QoS 2 ends the connection, and would at every further attempt."""
+        if message.qos < _EXACTLY_ONCE or self._max_qos < _EXACTLY_ONCE:
+            return
+        self._max_qos = _EXACTLY_ONCE - 1
+        text = f"{self._options.url}: the connection ended at a message of QoS 2; from now on QoS 1 is used"
+        self._on_notice(Notice("mqtt_qos_lowered", Severity.INFO, text))
 
     async def _farewell(self, session: Session) -> None:
         if self._presence:

@@ -73,7 +73,7 @@ class Session:
         ]
 
     async def publish(self, message: Outgoing) -> None:
-        """Publish, and wait until the broker has it (QoS 1) or it was sent (QoS 0). One at a time.
+        """Publish, and wait until the broker has it (QoS 1, 2) or it was sent (QoS 0). One at a time.
 
         Raises:
             PublishRefusedError: the broker does not allow it; only brokers that speak MQTT 5 say so.

@@ -13,7 +13,7 @@ class Outgoing:
     """One message to publish.
 
     Attributes:
-        qos: 0 or 1.
+        qos: 0, 1 or 2; see `Bus.publish` for brokers without 2.
         retain: the broker keeps it for those who come later.
         expiry_s: the broker forgets it after this long, if it speaks MQTT 5; None = never.
     """
@@ -28,8 +28,8 @@ class Outgoing:
 class Outbox:
     """Keeps messages until each was handed to the broker.
 
-    Retained messages: the latest of each topic, for as long as it takes. QoS 1 without retain (notices): in
-    order, the oldest dropped when full. QoS 0 (telemetry): the latest of each topic, only while connected.
+    Retained messages: the latest of each topic, for as long as it takes. Without retain (notices): in order,
+    the oldest dropped when full. QoS 0 (telemetry): the latest of each topic, only while connected.
 
     Attributes:
         dropped: messages given up unsent; replaced telemetry and states do not count.
