@@ -31,7 +31,7 @@ def is_news(before: HostState, after: HostState) -> bool:
         or len(before.lends) != len(after.lends)
         or len(before.holds) != len(after.holds)
         or any(_differs(before.lent_to(lend.to), lend) for lend in after.lends)
-        or any(_differs(before.held_from(hold.donor), hold) for hold in after.holds)
+        or any(_acknowledges(before.held_from(hold.donor), hold) for hold in after.holds)
     )
 
 
@@ -79,6 +79,15 @@ def _differs(before: Lend | Hold | None, after: Lend | Hold | None) -> bool:
         return False
     before_mw, after_mw = before.mw if before else 0, after.mw if after else 0
     return bool(before_mw) != bool(after_mw) or is_much(before_mw, after_mw)
+
+
+def _acknowledges(before: Hold | None, after: Hold) -> bool:
+    """Say whether a donor learns that more of its watts are in use, or fewer, or none under a later message.
+
+    It has none back before it hears the last, also when they were let go before it recalled them.
+    """
+    is_let_go = before is not None and after.mw == 0 and before.key < after.key
+    return is_let_go or _differs(before, after)
 
 
 def _missing_mw(state: HostState) -> MilliWatts:

@@ -82,6 +82,12 @@ def test_a_few_watts_more_or_less_wait_for_the_period(change: dict[str, object])
     assert not concerns(SAID, after, "h3", lends=True)
 
 
+def test_a_donor_need_not_wait_to_hear_that_what_it_recalls_is_not_in_use_any_more() -> None:
+    let_go = replace(SAID, holds=(hold(0, 4, donor="h3"),))
+    assert is_news(let_go, replace(let_go, holds=(hold(0, 5, donor="h3"),)))
+    assert not is_news(let_go, replace(let_go, key=Key(EPOCH, 4)))
+
+
 @pytest.mark.parametrize(
     "change",
     [
