@@ -62,7 +62,7 @@ def standing(place: Place, leases: Leases, rules: LeaseRules, boot_s: float) -> 
     borrowed = _borrowed(place, leases, rules, boot_s, may_use=spare_mw == 0 and _may_deal(place, leases))
     used_mw = sum(each.mw for each in borrowed)
     chosen: tuple[Lend, ...] = ()
-    if _may_lend(place, spare_mw, used_mw, own_mw - part_mw - sum(counted.values())):
+    if _may_lend(place, spare_mw, own_mw - part_mw - sum(counted.values())):
         trader = Trader(own_mw, place.want_mw, spare_mw, place.rack.host(place.host).share_units)
         chosen = lends(place, leases, rules, counted, trader, boot_s)
     chosen = with_recalls(chosen, counted, leases)
@@ -101,9 +101,12 @@ def _spare_mw(place: Place, leases: Leases, rules: LeaseRules, own_mw: MilliWatt
     return spare_mw if _may_deal(place, leases) and spare_mw >= rules.least_mw else 0
 
 
-def _may_lend(place: Place, spare_mw: MilliWatts, used_mw: MilliWatts, left_mw: MilliWatts) -> bool:
-    """Say whether the host may lend at all: nobody else's watts, and none that it needs at the least."""
-    return spare_mw > 0 and used_mw == 0 and left_mw >= _least_mw(place)
+def _may_lend(place: Place, spare_mw: MilliWatts, left_mw: MilliWatts) -> bool:
+    """Say whether the host may lend at all: none that it needs at the least.
+
+    Nor anybody else's: with watts to spare of its own it uses none of others'.
+    """
+    return spare_mw > 0 and left_mw >= _least_mw(place)
 
 
 def _part_mw(
