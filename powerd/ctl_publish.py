@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from powerd import ctl_publish_event
+from powerd import ctl_publish_event, ctl_publish_flex
 from powerd.ctl_broker import (
     DEFAULT_BROKER,
     DEFAULT_PREFIX,
@@ -88,6 +88,7 @@ def budget(
 
 
 app.command(epilog=ctl_publish_event.EXAMPLE)(ctl_publish_event.event)
+app.command(epilog=ctl_publish_flex.EXAMPLE)(ctl_publish_flex.flex_target)
 
 
 def _watts(text: str) -> float | None:

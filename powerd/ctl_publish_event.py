@@ -214,11 +214,11 @@ def _targets(scope: Level, named: list[str], site: str, rack: str) -> tuple[str,
 
 
 def _interval(start: str, duration: str, action: Action, now_s: float) -> Interval:
-    start_s = _when(start, now_s)
+    start_s = when(start, now_s)
     return Interval(start_s, start_s + seconds("--duration", duration) if duration else None, action)
 
 
-def _when(text: str, now_s: float) -> float:
+def when(text: str, now_s: float) -> float:
     """Return a moment in Unix seconds.
 
     Raises:

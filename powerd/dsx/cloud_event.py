@@ -23,6 +23,8 @@ SPEC_VERSIONS = (SPEC_VERSION, "1.0")
 CONTENT_TYPE = "application/json"
 # The role in the `source` of what powerd publishes. The one in topics is a setting.
 AGENT_ROLE = "dsx-flex-agent"
+ISV_ROLE = "isv"
+INFRA_ROLE = "infra"
 
 MAX_IDENTIFIER_CHARACTERS = 59
 MAX_LABEL_CHARACTERS = 128

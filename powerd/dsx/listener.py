@@ -9,6 +9,8 @@ from powerd.core.model import Notice, Now, Severity
 from powerd.dsx import enforcement as outcomes
 from powerd.dsx import load_target
 from powerd.dsx.cloud_event import (
+    INFRA_ROLE,
+    ISV_ROLE,
     MAX_IDENTIFIER_CHARACTERS,
     NAMESPACE,
     CloudEvent,
@@ -23,8 +25,6 @@ from powerd.signals.listener import Hooks, Listener
 from powerd.signals.reasons import Reason
 from powerd.signals.strict_json import JsonObject
 
-ISV_ROLE = "isv"
-INFRA_ROLE = "infra"
 # Counted for all senders that no key or list of the configuration names: anybody can make up names.
 UNKNOWN_SENDER = "unknown"
 
