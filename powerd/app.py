@@ -25,7 +25,6 @@ from powerd.core.overhead import OverheadSample
 from powerd.core.schedule import Schedule
 from powerd.core.state import State, initial_state
 from powerd.core.timeline import STANDING, Timeline, only_from
-from powerd.core_config import core_config
 from powerd.ears import Sinks, ears
 from powerd.errors import ConfigError, innermost
 from powerd.guard.client import GuardClient
@@ -36,8 +35,9 @@ from powerd.metrics import Metrics
 from powerd.notify import notify
 from powerd.overhead_sensor import OverheadSampler, overhead_sensor
 from powerd.reporter import BusReporter, Reporter, remembered
+from powerd.rules import core_config, rack
 from powerd.runtime_file import Keeper
-from powerd.settings import Settings
+from powerd.settings_model import Settings
 from powerd.signals.bus import Bus, Presence
 from powerd.signals.endpoint import BusOptions
 from powerd.signals.listener import Inbound
@@ -89,7 +89,7 @@ class Daemon:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._clock = SystemClock(assume_synced=settings.host.trust_wall_clock)
-        self._rack = configuration.rack(settings)
+        self._rack = rack(settings)
         self._config = core_config(settings, self._rack)
         host = settings.host
         self._metrics = Metrics(host.rack, host.name, self._clock)
@@ -163,6 +163,7 @@ class Daemon:
             event=lambda event: self._controller.submit_event(event),  # noqa: PLW0108
             state=lambda state: self._controller.submit_state(state),  # noqa: PLW0108
             meter=lambda heard: self._controller.submit_meter(heard),  # noqa: PLW0108
+            signal=lambda signal: self._controller.submit_signal(signal),  # noqa: PLW0108
             notice=self._notice,
             rejected=self._metrics.signal_rejected,
         )

@@ -14,7 +14,9 @@ from powerd.core.memory import has_peers, roster_digest
 from powerd.core.topology import Rack
 from powerd.core.units import watts
 from powerd.errors import ConfigError
-from powerd.settings import Loaded, Settings, lease_rules, leaves, prove, rack, read
+from powerd.rules import lease_rules, rack
+from powerd.settings import Loaded, leaves, prove, read
+from powerd.settings_model import Settings
 
 # By then after the end of a plan the units in systemd/ have the GPUs at the fallback, whatever dies; the sum
 # is written down in powerd-guard.service.

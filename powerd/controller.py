@@ -13,7 +13,9 @@ from typing import Literal
 
 import structlog
 
+from powerd.arrivals import MAX_WAITING, Arrivals, Heard
 from powerd.clock import Clock
+from powerd.core.advisory import AdvisorySignal
 from powerd.core.confirm import confirm
 from powerd.core.decide import Decision, decide, fits
 from powerd.core.grid_event import GridEvent
@@ -36,8 +38,6 @@ Mode = Literal["monitor", "dry-run", "enforce"]
 # A plan whose writes did not all succeed is decided again on what was read back. Twice is enough to take a
 # failed GPU's watts from the others; what fails after that waits for the next period.
 MAX_PLANS_PER_ITERATION = 3
-# More than this at once is a flood: the newest count.
-MAX_WAITING = 256
 # What peers say often comes from several of them at a time: it is decided on together.
 PEERS_DELAY_S = 0.02
 
@@ -116,10 +116,7 @@ class Controller:
         self._wake = asyncio.Event()
         self._wake_boot_s: float | None = None
         self._sampled = False
-        self._messages: list[BudgetMessage] = []
-        self._events: list[GridEvent] = []
-        self._meters: list[MeterReading | MeterAlive] = []
-        self._states: list[HostState] = []
+        self._arrivals = Arrivals()
         self._peers: dict[str, HostState] = {}
         self._spare_mw = 0
         self._notices: list[Notice] = []
@@ -132,17 +129,21 @@ class Controller:
 
     def submit(self, message: BudgetMessage) -> None:
         """Hand over a message; it is decided on at once."""
-        self._messages = [*self._messages[-MAX_WAITING + 1 :], message]
+        self._arrivals.budgets.append(message)
         self._wake.set()
 
     def submit_event(self, event: GridEvent) -> None:
         """Hand over a version of a grid event; it is decided on at once."""
-        self._events = [*self._events[-MAX_WAITING + 1 :], event]
+        self._arrivals.events.append(event)
         self._wake.set()
 
     def submit_meter(self, heard: MeterReading | MeterAlive) -> None:
         """Hand over what a meter says; it counts from the next iteration on."""
-        self._meters = [*self._meters[-MAX_WAITING + 1 :], heard]
+        self._arrivals.meters.append(heard)
+
+    def submit_signal(self, signal: AdvisorySignal) -> None:
+        """Hand over a price or emissions; they count from the next iteration on."""
+        self._arrivals.signals.append(signal)
 
     def submit_state(self, state: HostState) -> None:
         """Hand over what a host of the rack says; decided on soon if it concerns this one."""
@@ -150,7 +151,7 @@ class Controller:
         if before is not None and state.key <= before.key and state.host != self._options.host:
             return
         self._peers[state.host] = state
-        self._states = [*self._states[-MAX_WAITING + 1 :], state]
+        self._arrivals.states.append(state)
         if before is None or concerns(before, state, self._options.host, lends=self._spare_mw > 0):
             asyncio.get_running_loop().call_later(PEERS_DELAY_S, self._wake.set)
 
@@ -220,7 +221,7 @@ class Controller:
         """Decide, enforce, report: once."""
         now = self._clock.now()
         sampled, self._sampled = self._sampled, False
-        heard = self._take_heard()
+        heard = self._arrivals.take()
         outcomes, self._outcomes = self._outcomes, ()
         decision = self._decide(now, outcomes, heard)
         done = _Enforced(decision, decision)
@@ -239,23 +240,18 @@ class Controller:
         snapshot = self._snapshot(done, now, heard)
         self._report(Report(snapshot, self._state, notices, sampled, message))
 
-    def _take_heard(self) -> "_Heard":
-        """Return, once, what came in since the last iteration."""
-        heard = _Heard(tuple(self._messages), tuple(self._states), tuple(self._events), tuple(self._meters))
-        self._messages, self._states, self._events, self._meters = [], [], [], []
-        return heard
-
-    def _decide(self, now: Now, outcomes: tuple[Outcome, ...], heard: "_Heard") -> Decision:
+    def _decide(self, now: Now, outcomes: tuple[Outcome, ...], heard: Heard) -> Decision:
         may_lease = self._may_write and self._may_remember() and self._gpus.keeps_plans
         inputs = Inputs(
             self._gpus.readings,
-            heard.messages,
+            heard.budgets,
             outcomes,
             self._overhead(),
             states=heard.states,
             may_lease=may_lease,
             events=heard.events,
             meters=heard.meters,
+            signals=heard.signals,
         )
         decision, self._state = decide(inputs, self._state, now, self._config)
         return decision
@@ -273,7 +269,7 @@ class Controller:
             if not any(outcome.result in (Result.FAILED, Result.SKIPPED) for outcome in report.outcomes):
                 self._outcomes = report.outcomes
                 break
-            again = self._decide(self._clock.now(), report.outcomes, _Heard())
+            again = self._decide(self._clock.now(), report.outcomes, Heard())
             decision = replace(again, verdicts=decision.verdicts, notices=_merged(decision, again))
         compliant = decision.infeasible_mw <= 0 and fits(self._gpus.readings, decision.gpu_budget_mw)
         return _Enforced(replace(decision, compliant=compliant), executed, outcomes, last_cut_boot_s)
@@ -327,9 +323,9 @@ class Controller:
             log.log(_LOG_LEVELS[notice.severity], notice.event, **subject, text=notice.text)
         return due
 
-    def _snapshot(self, done: "_Enforced", now: Now, heard: "_Heard") -> Snapshot:
+    def _snapshot(self, done: "_Enforced", now: Now, heard: Heard) -> Snapshot:
         options, gpus = self._options, self._gpus
-        asking: tuple[BudgetMessage | GridEvent, ...] = (*heard.messages, *heard.events)
+        asking: tuple[BudgetMessage | GridEvent, ...] = (*heard.budgets, *heard.events)
         if done.last_cut_boot_s is not None and asking:
             received = min(each.received.boot_s for each in asking)
             self._reaction = Reaction(received, done.last_cut_boot_s)
@@ -352,16 +348,6 @@ class Controller:
             lease_rules=self._config.leases,
             meter_rules=self._config.meter,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Heard:
-    """What came in since the last iteration."""
-
-    messages: tuple[BudgetMessage, ...] = ()
-    states: tuple[HostState, ...] = ()
-    events: tuple[GridEvent, ...] = ()
-    meters: tuple[MeterReading | MeterAlive, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

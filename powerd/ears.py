@@ -4,14 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from powerd.clock import Clock
+from powerd.core.advisory import AdvisorySignal
 from powerd.core.grid_event import GridEvent
 from powerd.core.host_state import HostState
 from powerd.core.meter import MeterAlive, MeterReading
 from powerd.core.model import Notice
 from powerd.core.state import Config
 from powerd.core.timeline import BudgetMessage
-from powerd.settings import Settings
-from powerd.signals.listener import BudgetListener, Ear, EventListener, Hooks, PeerListener
+from powerd.meters.listener import MeterListener
+from powerd.rules import meter_options
+from powerd.settings_model import Settings
+from powerd.signals.listener import AdvisoryListener, BudgetListener, Ear, EventListener, Hooks, PeerListener
 from powerd.signals.topics import Topics
 
 
@@ -27,6 +30,7 @@ class Sinks:
     event: Callable[[GridEvent], None]
     state: Callable[[HostState], None]
     meter: Callable[[MeterReading | MeterAlive], None]
+    signal: Callable[[AdvisorySignal], None]
     notice: Callable[[Notice], None]
     rejected: Callable[[str, str], None]
 
@@ -34,6 +38,7 @@ class Sinks:
 def ears(settings: Settings, config: Config, topics: Topics, clock: Clock, sinks: Sinks) -> list[Ear]:
     """Return what listens, the busiest first."""
     signals, hard_limit_mw = settings.signals, config.rack.hard_limit_mw
+    told = (sinks.notice, sinks.rejected)
     found: list[Ear] = []
     if signals.native.budgets:
         found.append(
@@ -42,12 +47,13 @@ def ears(settings: Settings, config: Config, topics: Topics, clock: Clock, sinks
                 hard_limit_mw=hard_limit_mw,
                 sources=signals.native.sources,
                 clock=clock,
-                hooks=Hooks(sinks.budget, sinks.notice, sinks.rejected),
+                hooks=Hooks(sinks.budget, *told),
             )
         )
     if config.has_peers:
-        hooks = Hooks(sinks.state, sinks.notice, sinks.rejected)
-        found.append(PeerListener(topics=topics, rack=config.rack, clock=clock, hooks=hooks))
+        found.append(
+            PeerListener(topics=topics, rack=config.rack, clock=clock, hooks=Hooks(sinks.state, *told))
+        )
     if signals.events.enabled:
         found.append(
             EventListener(
@@ -55,7 +61,24 @@ def ears(settings: Settings, config: Config, topics: Topics, clock: Clock, sinks
                 hard_limit_mw=hard_limit_mw,
                 sources=signals.events.sources,
                 clock=clock,
-                hooks=Hooks(sinks.event, sinks.notice, sinks.rejected),
+                hooks=Hooks(sinks.event, *told),
+            )
+        )
+    meters = meter_options(settings)
+    if meters.parts:
+        found.append(
+            MeterListener(
+                meters,
+                topics=topics,
+                hard_limit_mw=hard_limit_mw,
+                clock=clock,
+                hooks=Hooks(sinks.meter, *told),
+            )
+        )
+    if signals.advisory.enabled:
+        found.append(
+            AdvisoryListener(
+                topics=topics, sources=signals.advisory.sources, hooks=Hooks(sinks.signal, *told)
             )
         )
     return found

@@ -1,10 +1,10 @@
 """The `[signals]` tables of the configuration: what powerd listens to, and how far it goes by it."""
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from powerd.settings_tables import NotNegative, Table
+from powerd.settings_tables import NotNegative, Segment, Table
 
 WholePercent = Annotated[float, Field(ge=0, le=100)]
 
@@ -41,8 +41,87 @@ class EventSettings(Table):
     unsynced_s: NotNegative = 30.0
 
 
+class AdvisorySettings(Table):
+    """The `[signals.advisory]` table: prices and emissions, which lower the cap only if an operator says so.
+
+    Attributes:
+        sources: senders whose signals count; empty = any.
+        zone: whose signals the band goes by.
+        band_pct: the cap is lowered by this much while a threshold is passed; 0 = signals are only shown.
+        price_above: in `currency` per kWh; None = prices lower nothing.
+        ghg_above_g_per_kwh: None = emissions lower nothing.
+    """
+
+    enabled: bool = True
+    sources: tuple[str, ...] = ()
+    zone: str = ""
+    band_pct: WholePercent = 0.0
+    price_above: Annotated[float, Field(ge=-1e6, le=1e6)] | None = None
+    price_kind: Literal["spot", "tariff"] = "spot"
+    currency: Annotated[str, Field(pattern=r"^([A-Z]{3})?$")] = ""
+    ghg_above_g_per_kwh: Annotated[float, Field(ge=0, le=10_000)] | None = None
+    ghg_kind: Literal["marginal", "average"] = "marginal"
+
+
+class MeterPartSettings(Table):
+    """One table below `[signals.meters.parts]`; see `powerd.meters.options`.
+
+    Attributes:
+        adapter: how it speaks; each adapter has keys of its own.
+    """
+
+    adapter: Literal["native", "dsx-bms", "generic"]
+    feed: str = ""
+    object_id: str = ""
+    rack_location: str = ""
+    point: str = ""
+    topic: str = ""
+    value: str = ""
+    unit: str = "W"
+    scale: float = 1.0
+    time: str = ""
+    time_format: str = "none"
+    quality: str = ""
+    good: tuple[str | int | float | bool | None, ...] = ()
+    liveness_topic: str = ""
+    dead: tuple[str, ...] = ("offline", "false")
+
+
+class DsxBmsSettings(Table):
+    """The `[signals.meters.dsx]` table; see `powerd.meters.options.DsxOptions`."""
+
+    prefix: str = "BMS/v1/PUB"
+    heartbeat: str = "#"
+    use_timestamps: bool = True
+
+
+class MeterSettings(Table):
+    """The `[signals.meters]` table; see `powerd.core.meter.MeterRules`.
+
+    Attributes:
+        least_watts: a smaller reading, not 0, has the wrong unit; None = a thousandth of the hard limit.
+        parts: feeds or taps, whose sum is the rack's power; empty = the rack has no meter.
+    """
+
+    fresh_s: Annotated[float, Field(ge=1, le=60)] = 5.0
+    alive_s: Annotated[float, Field(ge=10, le=300)] = 30.0
+    value_s: Annotated[float, Field(ge=1, le=600)] = 130.0
+    max_trim_pct: Annotated[float, Field(ge=0, le=50)] = 20.0
+    least_watts: NotNegative | None = None
+    dsx: DsxBmsSettings = DsxBmsSettings()
+    parts: dict[Segment, MeterPartSettings] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _a_value_lasts_longer_than_it_is_fresh(self) -> Self:
+        if self.value_s < self.fresh_s:
+            raise ValueError(f"signals.meters.value_s {self.value_s:g} is less than fresh_s {self.fresh_s:g}")
+        return self
+
+
 class SignalSettings(Table):
     """The `[signals]` tables."""
 
     native: NativeSettings = NativeSettings()
     events: EventSettings = EventSettings()
+    meters: MeterSettings = MeterSettings()
+    advisory: AdvisorySettings = AdvisorySettings()

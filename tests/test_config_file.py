@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from powerd.guard.config import GpuOverride
-from powerd.settings import Settings, leaves, load
+from powerd.settings import leaves, load
 from powerd.settings_errors import known_keys
+from powerd.settings_model import Settings
+from powerd.settings_signals import MeterPartSettings
 
 FILE = Path(__file__).parent.parent / "config" / "powerd.toml"
 # Shown with an example value, because there is no default to show.
@@ -21,6 +23,9 @@ UNSET_BY_DEFAULT = {
     "gpu.overrides.*.ceiling_watts",
     "guard.ceiling_watts",
     "guard.host_ceiling_watts",
+    "signals.meters.least_watts",
+    "signals.advisory.price_above",
+    "signals.advisory.ghg_above_g_per_kwh",
 }
 
 
@@ -31,7 +36,7 @@ def with_defaults_spelt_out() -> dict[str, Any]:
 
 def documented() -> dict[str, Any]:
     """Return the documented values by dotted key, names chosen by the operator written as `*`."""
-    anyone = re.compile(r"^(rack\.hosts|rack\.feeds|gpu\.overrides)\.[^.]+")
+    anyone = re.compile(r"^(rack\.hosts|rack\.feeds|gpu\.overrides|signals\.meters\.parts)\.[^.]+")
     return {anyone.sub(r"\1.*", ".".join(key)): value for key, value in leaves(with_defaults_spelt_out())}
 
 
@@ -51,6 +56,8 @@ def test_every_documented_default_is_the_default() -> None:
     """What the file shows behind a `#` is what holds when the line stays as it is."""
     in_force = {".".join(key): value for key, value in leaves(load(FILE).settings.model_dump(mode="json"))}
     override = {f"gpu.overrides.*.{key}": value for key, value in vars(GpuOverride()).items()}
+    part = MeterPartSettings(adapter="native").model_dump()
+    override |= {f"signals.meters.parts.*.{key}": value for key, value in part.items()}
     for key, shown in documented().items():
         if key in UNSET_BY_DEFAULT:
             assert (in_force | override)[key] is None, key

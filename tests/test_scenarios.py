@@ -35,13 +35,12 @@ from typing import Any
 
 import pytest
 
-from powerd import settings as configuration
 from powerd.core.decide import Decision
 from powerd.core.model import GpuState, Now, Step
 from powerd.core.state import initial_state
 from powerd.core.timeline import BudgetMessage
-from powerd.core_config import core_config
-from powerd.settings import Settings
+from powerd.rules import core_config, rack
+from powerd.settings_model import Settings
 from tests.core.bench import Bench, BenchGpu
 from tests.core.make import W, at, budget
 
@@ -92,7 +91,7 @@ class Story:
         self._period_s = loaded.control.period_s
         gpus = scenario["gpus"]
         self._bench = Bench(
-            core_config(loaded, configuration.rack(loaded)),
+            core_config(loaded, rack(loaded)),
             [
                 BenchGpu(
                     index,

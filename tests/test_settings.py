@@ -7,7 +7,9 @@ import pytest
 
 from powerd.core.units import milliwatts
 from powerd.errors import ConfigError
-from powerd.settings import Settings, gpu_policies, load, rack
+from powerd.rules import gpu_policies, rack
+from powerd.settings import load
+from powerd.settings_model import Settings
 
 MINIMUM = """\
 [host]

@@ -7,7 +7,8 @@ import pytest
 
 from powerd.core.leases import LeaseRules
 from powerd.errors import ConfigError
-from powerd.settings import lease_rules, load
+from powerd.rules import lease_rules
+from powerd.settings import load
 
 FILE = Path(__file__).parent.parent / "config" / "powerd.toml"
 SHORT = {

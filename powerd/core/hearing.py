@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from powerd.core import failsafe, meter
 from powerd.core.admission import admit, adopt
+from powerd.core.advisory import keep
 from powerd.core.event_admission import admit_event
 from powerd.core.grid_event import GridEvent
 from powerd.core.leases import hear as hear_peers
@@ -51,8 +52,12 @@ def hear(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State,
         if peer.budget is not None and peer.roster == config.roster and peer.host != config.host:
             timeline = adopt(timeline, peer.budget, config.admission, now.boot_s)
     schedule, about_events = _hear_events(state.schedule, inputs.events, config.events)
+    signals = state.signals
+    for signal in inputs.signals:
+        signals = keep(signals, signal)
     updated = replace(
         state,
+        signals=signals,
         timeline=timeline,
         heard=heard,
         leases=leases,

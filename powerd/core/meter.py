@@ -100,20 +100,6 @@ class Meter:
         return int(self.held_mw) // MW_PER_W * MW_PER_W
 
 
-@dataclass(frozen=True, slots=True)
-class RackDraw:
-    """What the whole rack draws.
-
-    Attributes:
-        mw: None if it is not known.
-        source: "meter", or "hosts": the sum of what the hosts say of themselves, and the rack's configured
-            overhead; empty if it is not known.
-    """
-
-    mw: MilliWatts | None
-    source: str
-
-
 # Meter and hosts are not read at the same moment, so a load that swings makes their difference swing. What
 # counts is its mean over this long, of both signs; only then is what lies below zero cut off. The other way
 # round, or up faster than down, half of every swing would add to the trim.

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from powerd.core.admission import AdmissionRules
+from powerd.core.advisory import AdvisoryRules, AdvisorySignal, Signals
 from powerd.core.demand import DemandRules, GpuDemand
 from powerd.core.draw import DrawHistory
 from powerd.core.event_turns import Agenda
@@ -49,6 +50,7 @@ class Config:
     leases: LeaseRules = field(default_factory=LeaseRules)
     events: EventRules = field(default_factory=EventRules)
     meter: MeterRules = field(default_factory=MeterRules)
+    advisory: AdvisoryRules = field(default_factory=AdvisoryRules)
     hold_s: float = 5.0
     brake_hold_s: float = 300.0
 
@@ -75,6 +77,7 @@ class Inputs:
         may_lease: limits are written, and what is lent can be remembered.
         events: versions of grid events, in the order of arrival.
         meters: readings of the rack's meters, and signs of life of those who send them.
+        signals: prices and emissions.
     """
 
     readings: tuple[GpuReading, ...]
@@ -86,6 +89,7 @@ class Inputs:
     may_lease: bool = False
     events: tuple[GridEvent, ...] = ()
     meters: tuple[MeterReading | MeterAlive, ...] = ()
+    signals: tuple[AdvisorySignal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,7 @@ class State:
     agenda: Agenda | None = None
     meter: Meter = field(default_factory=Meter)
     draws: DrawHistory = field(default_factory=DrawHistory)
+    signals: Signals = field(default_factory=dict)
 
     @property
     def known_cap_mw(self) -> MilliWatts | None:

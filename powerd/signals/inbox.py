@@ -30,7 +30,7 @@ class Inbox(Generic[Item]):
         dropped: messages that were never read.
     """
 
-    def __init__(self, *, rate_per_s: float = 20.0, burst: int = 20, max_topics: int = 1024) -> None:
+    def __init__(self, *, rate_per_s: float = 20.0, burst: int = 20, max_topics: int = 4096) -> None:
         self._interval_s = 1 / rate_per_s
         self._tolerance_s = (burst - 1) * self._interval_s
         self._max_topics = max_topics

@@ -71,7 +71,9 @@ class Listener(Generic[Message]):
             self._hooks.rejected(error.source, error.reason)
             text = f"{printable(topic[:MAX_TOPIC_CHARACTERS])}: {error}"
             subject = f"{error.source}:{error.reason}"
-            self._hooks.notice(Notice("signal_rejected", Severity.WARNING, text, subject))
+            # Whoever clears a retained message means no harm.
+            severity = Severity.INFO if error.reason == Reason.EMPTY else Severity.WARNING
+            self._hooks.notice(Notice("signal_rejected", severity, text, subject))
         else:
             self._hooks.submit(message)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from powerd import settings
+from powerd import rules, settings
 from powerd.demo.child_process import environment
 from powerd.demo.facility import BUDGETS_PCT, LEASE_S, schedule
 from powerd.demo.rack import MAX_GPUS, MAX_HOSTS, DemoRack
@@ -52,7 +52,7 @@ def test_hosts_agree_on_the_rack_and_differ_in_their_loads(tmp_path: Path) -> No
     for name in made.host_names:
         file = tmp_path / f"{name}.toml"
         file.write_text(made.config(name, tmp_path / name), encoding="utf-8")
-        racks.add(settings.rack(settings.load(file).settings))
+        racks.add(rules.rack(settings.load(file).settings))
     assert len(racks) == 1
     assert len({made.simulated(name).seed for name in made.host_names}) == 4
 
