@@ -7,14 +7,14 @@ nothing, so the controller decides again after a write that failed, in the same 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from powerd.core import meter, overhead
 from powerd.core.demand import assess
 from powerd.core.draw import RackDraw, rack_draw, remember
 from powerd.core.event_caps import EventStatus
-from powerd.core.event_notices import about_events
+from powerd.core.event_notices import about_events, about_suspect_watts
 from powerd.core.failsafe import Phase
 from powerd.core.hearing import STEP_DOWN_LEAD_S, expire, hear
 from powerd.core.host_share import host_share
@@ -100,7 +100,8 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
         *about_gpus(inputs.readings, share.sharing.fixed),
         *about_budget(share.infeasible_mw, braking=now.boot_s < state.brake_until_boot_s),
         *about_peers(share.place, share.standing, state.leases, config.leases, now.boot_s),
-        *about_events(agenda, view.events, state.schedule, config.events),
+        *about_events(agenda, view.events, state.schedule, config.events, config.rack.hard_limit_mw),
+        *_about_budget_unit(view.statement, config),
     )
     decision = Decision(
         phase=state.failsafe.phase,
@@ -198,6 +199,12 @@ def _wake_boot_s(state: State, view: RackView, standing: Standing) -> float | No
         ends.append(view.wake_boot_s)
     wake_boot_s = min((standing.step_down_boot_s, *ends))
     return wake_boot_s if math.isfinite(wake_boot_s) else None
+
+
+def _about_budget_unit(statement: Statement | None, config: Config) -> Iterator[Notice]:
+    if statement is not None and statement.mw is not None:
+        hard_limit_mw = config.rack.hard_limit_mw
+        yield from about_suspect_watts(statement.mw, hard_limit_mw, statement.source, is_emergency=False)
 
 
 def _failsafe_cause(state: State, now: Now) -> str:

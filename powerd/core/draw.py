@@ -12,8 +12,8 @@ from powerd.core.units import MilliWatts
 
 WINDOW_S = 600.0
 BUCKET_S = 60.0
-# After a longer pause the draw of before says nothing of the time between.
-LONGEST_GAP_S = 5.0
+# After a longer pause the draw says nothing of the time between; a period is no longer.
+LONGEST_GAP_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +72,15 @@ def rack_draw(
     """Return what the rack draws now.
 
     Args:
-        readings, overhead_mw: of this host.
+        readings, overhead_mw: of this host; without readings its draw is not known.
         peers: the last states of the others; one older than `silent_s` says nothing of now.
     """
     metered_mw = total_mw(meter, rules, boot_s)
     heard = [peer.measured_mw for peer in peers if boot_s - peer.received_boot_s <= silent_s]
     accounted_mw = None
-    if len(heard) == len(rack.hosts) - 1:
-        accounted_mw = _sum((*(reading.draw_mw for reading in readings), *heard))
+    own = [reading.draw_mw for reading in readings]
+    if own and len(heard) == len(rack.hosts) - 1:
+        accounted_mw = _sum((*own, *heard))
     if accounted_mw is not None:
         accounted_mw += overhead_mw + rack.overhead_mw
     if metered_mw is not None:
@@ -91,14 +92,15 @@ def remember(history: DrawHistory, mw: MilliWatts | None, boot_s: float) -> Draw
     """Add what was drawn since the last time."""
     last_boot_s = boot_s if history.last_boot_s is None else history.last_boot_s
     elapsed_s = boot_s - last_boot_s
-    if mw is None or not 0 < elapsed_s <= LONGEST_GAP_S:
-        return DrawHistory(history.buckets, boot_s)
     number = int(boot_s // BUCKET_S)
     oldest = number - int(WINDOW_S // BUCKET_S)
-    kept = [bucket for bucket in history.buckets if oldest < bucket.number < number]
-    current = history.buckets[-1] if history.buckets and history.buckets[-1].number == number else None
-    mj, known_s = (current.mj, current.known_s) if current else (0.0, 0.0)
-    return DrawHistory((*kept, Bucket(number, mj + mw * elapsed_s, known_s + elapsed_s)), boot_s)
+    recent = tuple(bucket for bucket in history.buckets if oldest < bucket.number)
+    if mw is None or not 0 < elapsed_s <= LONGEST_GAP_S:
+        return DrawHistory(recent, boot_s)
+    mj, known_s = mw * elapsed_s, elapsed_s
+    if recent and recent[-1].number == number:
+        mj, known_s, recent = recent[-1].mj + mj, recent[-1].known_s + known_s, recent[:-1]
+    return DrawHistory((*recent, Bucket(number, mj, known_s)), boot_s)
 
 
 def _sum(parts_mw: Iterable[MilliWatts | None]) -> MilliWatts | None:

@@ -5,8 +5,9 @@ Invariant: a refused event changes nothing; a doubtful one can only lower.
 
 from dataclasses import replace
 
+from powerd.core.draw import WINDOW_S
 from powerd.core.grid_event import ActionKind, GridEvent
-from powerd.core.schedule import EventRules, Held, Schedule, key_of
+from powerd.core.schedule import EventRules, Held, Schedule, asks_the_same, key_of
 from powerd.core.timeline import Verdict, VerdictKind
 
 DAY_S = 86400.0
@@ -16,7 +17,7 @@ MAX_CONTENTS = 256
 
 def admit_event(schedule: Schedule, event: GridEvent, rules: EventRules) -> tuple[Schedule, Verdict]:
     """Judge one version of an event, at the moment it was received."""
-    schedule = _swept(schedule, event.received.wall_s)
+    schedule = _swept(schedule, event, rules)
     refusal = _refusal(schedule, event, rules)
     if refusal is not None:
         return schedule, refusal
@@ -29,22 +30,45 @@ def admit_event(schedule: Schedule, event: GridEvent, rules: EventRules) -> tupl
     key = f"{key_of(event)}?{event.epoch}.{event.seq}"
     if key in schedule.held:
         return schedule, _verdict(VerdictKind.DUPLICATE, event, "duplicate")
-    held = {**schedule.held, key: Held(event, is_doubtful=True)}
-    return replace(schedule, held=held), _verdict(
-        VerdictKind.LOWER_ONLY, event, reason, f"{why}: it may only lower"
-    )
+    held = {**schedule.held, **_doubtful(schedule, event, key)}
+    text = f"{why}: it may only lower"
+    return replace(schedule, held=held), _verdict(VerdictKind.LOWER_ONLY, event, reason, text)
 
 
 def _verdict(kind: VerdictKind, event: GridEvent, reason: str = "", text: str = "") -> Verdict:
     return Verdict(kind, event.source, event.epoch, event.seq, reason, text, f"event {event.event_id}")
 
 
-def _swept(schedule: Schedule, wall_s: float) -> Schedule:
-    """Forget what has been over for a day."""
-    old = {key for key, held in schedule.held.items() if held.is_over(wall_s - DAY_S)}
+def _doubtful(schedule: Schedule, event: GridEvent, key: str) -> dict[str, Held]:
+    """Return what is to be held of a doubtful event: what is only said again, however often, but once."""
+    for same, held in schedule.held.items():
+        if held.is_doubtful and asks_the_same(held.event, event):
+            return {same: replace(held, event=event)}
+    return {key: Held(event, is_doubtful=True)}
+
+
+def _swept(schedule: Schedule, event: GridEvent, rules: EventRules) -> Schedule:
+    """Forget what has been over for a day; all that is over where there is no room left.
+
+    By a clock that may be far off, anything may seem over.
+    """
+    if not event.received.wall_synced:
+        return schedule
+    wall_s = event.received.wall_s
+    is_crowded = len(schedule.held) >= rules.max_events
+    old = {
+        key
+        for key, held in schedule.held.items()
+        if held.is_over(wall_s - DAY_S) or (is_crowded and _has_passed(held, wall_s))
+    }
     if not old:
         return schedule
     return replace(schedule, held={key: held for key, held in schedule.held.items() if key not in old})
+
+
+def _has_passed(held: Held, wall_s: float) -> bool:
+    """Say whether its own intervals are over, so that a replay of it would ask for nothing."""
+    return held.event.end_s is not None and held.event.end_s <= wall_s and held.is_over(wall_s)
 
 
 def _refusal(schedule: Schedule, event: GridEvent, rules: EventRules) -> Verdict | None:
@@ -52,7 +76,7 @@ def _refusal(schedule: Schedule, event: GridEvent, rules: EventRules) -> Verdict
     known = schedule.held.get(key_of(event))
     if known is not None:
         return _stale(known.event, event, rules)
-    if event.keeps_order and event.issued_at_s < schedule.latest_s.get(event.source, event.issued_at_s):
+    if event.keeps_order and _is_late(schedule, event):
         text = "it was issued before the newest message of its source: delivered again, or replayed"
         return _verdict(VerdictKind.REJECTED, event, "replayed", text)
     sources = {held.event.source for held in schedule.held.values()} | {event.source}
@@ -61,6 +85,16 @@ def _refusal(schedule: Schedule, event: GridEvent, rules: EventRules) -> Verdict
         text = f"{count} events of {event.source} and {len(sources) - 1} sources are held already"
         return _verdict(VerdictKind.REJECTED, event, "too_many_events", text)
     return None
+
+
+def _is_late(schedule: Schedule, event: GridEvent) -> bool:
+    """Say whether a source that keeps order has said something else since."""
+    latest_s = schedule.latest_s.get(event.source, event.issued_at_s)
+    contents = schedule.contents.get(event.source, {})
+    # Of two messages of one instant the one that came last is the latest.
+    was_last = not contents or event.digest == next(reversed(contents))
+    is_again = event.digest in contents and not was_last
+    return event.issued_at_s < latest_s or (event.issued_at_s == latest_s and is_again)
 
 
 def _stale(old: GridEvent, event: GridEvent, rules: EventRules) -> Verdict | None:
@@ -102,24 +136,39 @@ def _doubt(schedule: Schedule, event: GridEvent, rules: EventRules) -> tuple[str
 
 def _accept(schedule: Schedule, event: GridEvent) -> Schedule:
     key = key_of(event)
-    before = schedule.held.get(key) or Held(event)
+    before = _before(schedule, event)
     if event.is_cancelled:
         # It goes back up from where it was: what was obeyed counts, not what the cancellation repeats.
         cancelled = replace(event, intervals=before.event.intervals, ramp=before.event.ramp)
         cancelled_s = event.received.wall_s if before.cancelled_s is None else before.cancelled_s
         held = replace(before, event=cancelled, cancelled_s=cancelled_s)
     else:
-        held = replace(before, event=event, cancelled_s=None)
+        asked_s = event.issued_at_s
+        if asks_the_same(before.event, event):
+            asked_s = before.event.issued_at_s if before.asked_s is None else before.asked_s
+        held = replace(before, event=event, cancelled_s=None, asked_s=asked_s)
     kept = {k: v for k, v in schedule.held.items() if not _replaces(event, k, v)}
     schedule = replace(schedule, held={**kept, key: held})
     return _noted(schedule, event) if event.keeps_order else schedule
+
+
+def _before(schedule: Schedule, event: GridEvent) -> Held:
+    """Return what is held of an event; one that was over long ago begins anew, under the same name."""
+    held, received = schedule.held.get(key_of(event)), event.received
+    if held is None:
+        return Held(event)
+    is_long_over = received.wall_synced and held.is_over(received.wall_s - WINDOW_S)
+    return Held(event) if is_long_over and not event.is_cancelled else held
 
 
 def _replaces(event: GridEvent, key: str, held: Held) -> bool:
     """Say whether an accepted event makes another one void: doubtful versions of it, or what it covers."""
     old = held.event
     if held.is_doubtful:
-        return key_of(old) == key_of(event) and (old.epoch, old.seq) <= (event.epoch, event.seq)
+        if (old.epoch, old.seq) > (event.epoch, event.seq):
+            return False
+        if key_of(old) == key_of(event):
+            return True
     if not event.keeps_order or (old.source, old.program) != (event.source, event.program):
         return False
     starts_no_later = event.start_s <= max(old.start_s, event.received.wall_s)

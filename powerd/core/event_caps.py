@@ -1,12 +1,13 @@
 """What the events whose turn it is make of the rack cap: what they ask for, and the ramps to it and back."""
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from powerd.core.event_target import Ground, baseline_mw, target_mw
-from powerd.core.event_turns import Agenda, EventPhase, Turn, jitter_s, lowest_mw, start_s
-from powerd.core.grid_event import GridEvent, Interval, Level
+from powerd.core.event_turns import Agenda, EventPhase, Turn, jitter_s, lowest_mw, start_s, way_back_s
+from powerd.core.grid_event import Action, GridEvent, Level
 from powerd.core.schedule import EventRules, Held
 from powerd.core.units import MilliWatts
 
@@ -51,19 +52,17 @@ def _status(turn: Turn, plan: Agenda, ground: Ground, rules: EventRules, wall_s:
     hard_limit_mw = ground.rack.hard_limit_mw
     before_mw = hard_limit_mw if held.before_mw is None else held.before_mw
     asked_mw = lowest_mw(turn.intervals, held, ground, rules)
-    if turn.phase is EventPhase.RESTORING:
-        cap_mw = _restored_mw(held, before_mw, ground, rules, wall_s - plan.widened_s)
-    elif asked_mw is None:
-        cap_mw = hard_limit_mw
-    elif plan.widened_s:
+    if plan.widened_s and turn.phase is EventPhase.ACTIVE:
         cap_mw = asked_mw
     else:
-        cap_mw = _level_mw(turn.intervals[0], held, before_mw, ground, rules, wall_s)
+        # What ends late starts its way back late; a cancellation came by our own clock.
+        late_s = plan.widened_s if held.cancelled_s is None or wall_s < held.cancelled_s else 0.0
+        cap_mw = _path_mw(held, before_mw, ground, rules, wall_s - late_s)
     return EventStatus(
         key=turn.key,
         event=held.event,
         phase=turn.phase,
-        cap_mw=cap_mw,
+        cap_mw=hard_limit_mw if cap_mw is None else cap_mw,
         target_mw=asked_mw,
         baseline_mw=_baseline_mw(turn, held, ground),
         before_mw=before_mw,
@@ -76,51 +75,50 @@ def _baseline_mw(turn: Turn, held: Held, ground: Ground) -> MilliWatts | None:
     return baseline_mw(action, held, ground)
 
 
-def _level_mw(
-    interval: Interval,
-    held: Held,
-    before_mw: MilliWatts,
-    ground: Ground,
-    rules: EventRules,
-    wall_s: float,
-) -> MilliWatts:
-    """Return where the event is on its way from what held before an interval to what the interval asks."""
-    asked_mw = target_mw(interval.action, held, ground, rules)
-    if asked_mw is None:
-        return ground.rack.hard_limit_mw
-    previous = _previous(held.event.intervals, interval)
-    from_mw = before_mw
-    if previous is not None:
-        previous_mw = target_mw(previous.action, held, ground, rules)
-        from_mw = before_mw if previous_mw is None else previous_mw
-    elapsed_s, ramp = wall_s - interval.start_s, held.event.ramp
-    if asked_mw < from_mw:
-        return _between(from_mw, asked_mw, elapsed_s, ramp.down_s)
-    if previous is None:
-        return asked_mw  # nothing was lowered yet
-    return _between(from_mw, asked_mw, elapsed_s - jitter_s(held, rules), ramp.up_s)
-
-
-def _restored_mw(
+def _path_mw(
     held: Held, before_mw: MilliWatts, ground: Ground, rules: EventRules, wall_s: float
-) -> MilliWatts:
-    """Return where an event that is over is on its way back to what held before it."""
-    end_s = wall_s if held.end_s is None else held.end_s
-    last = bisect_left(held.event.intervals, end_s, key=start_s) - 1
-    if last < 0:
-        return ground.rack.hard_limit_mw
-    from_mw = _level_mw(held.event.intervals[last], held, before_mw, ground, rules, end_s)
-    if from_mw >= before_mw:
-        return ground.rack.hard_limit_mw
-    return _between(from_mw, before_mw, wall_s - end_s - jitter_s(held, rules), held.event.ramp.up_s)
+) -> MilliWatts | None:
+    """Return where an event is on its way from what held before it; None where it holds nothing back.
+
+    From each interval the way goes on to the next from wherever it has come, and where nothing is asked for,
+    back to the rack cap without events.
+    """
+    ramp, jitter = held.event.ramp, jitter_s(held, rules)
+    mw: MilliWatts | None = None
+    is_held = False
+    for action, lasts_s in reversed(tuple(_stretches(held, rules, wall_s))):
+        asked_mw = None if action is None else target_mw(action, held, ground, rules)
+        goal_mw = ground.base_mw if asked_mw is None else asked_mw
+        if mw is None:
+            mw = max(before_mw, goal_mw)  # nothing is lowered yet
+        if goal_mw < mw:
+            mw = _between(mw, goal_mw, lasts_s, ramp.down_s if asked_mw is not None else 0.0)
+        else:
+            mw = _between(mw, goal_mw, lasts_s - jitter, ramp.up_s)
+        is_held = asked_mw is not None or mw < goal_mw
+    return mw if is_held else None
 
 
-def _previous(intervals: tuple[Interval, ...], interval: Interval) -> Interval | None:
-    """Return the interval that an interval follows without a gap."""
-    index = bisect_left(intervals, interval.start_s, key=start_s)
-    if index and intervals[index - 1].end_s == interval.start_s:
-        return intervals[index - 1]
-    return None
+def _stretches(held: Held, rules: EventRules, wall_s: float) -> Iterator[tuple[Action | None, float]]:
+    """Yield what was asked for until a moment, and for how long; None for nothing. The latest first.
+
+    Back to one that lasted until its goal was reached: what was before that has no influence any more.
+    """
+    intervals = held.event.intervals
+    enough_s = max(held.event.ramp.down_s, way_back_s(held, rules))
+    begun, until_s = bisect_right(intervals, wall_s, key=start_s), wall_s
+    cancelled_s = math.inf if held.cancelled_s is None else held.cancelled_s
+    for interval in reversed(intervals[: min(begun, bisect_left(intervals, cancelled_s, key=start_s))]):
+        end_s = min(cancelled_s, until_s if interval.end_s is None else interval.end_s)
+        if end_s < until_s:
+            yield None, until_s - end_s
+            if until_s - end_s >= enough_s:
+                return
+        lasts_s = min(end_s, until_s) - interval.start_s
+        yield interval.action, lasts_s
+        if lasts_s >= enough_s:
+            return
+        until_s = interval.start_s
 
 
 def _between(from_mw: MilliWatts, to_mw: MilliWatts, elapsed_s: float, whole_s: float) -> MilliWatts:

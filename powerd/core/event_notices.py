@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from powerd.core.event_caps import EventStatus
 from powerd.core.event_target import is_unsplit
 from powerd.core.event_turns import Agenda, EventPhase
-from powerd.core.grid_event import Baseline
+from powerd.core.grid_event import ActionKind, Baseline, EventClass
 from powerd.core.model import Notice, Severity
 from powerd.core.schedule import EventRules, Schedule
 from powerd.core.units import MilliWatts, watts
@@ -16,7 +16,11 @@ PPM = 1_000_000
 
 
 def about_events(
-    before: Agenda | None, now: Iterable[EventStatus], schedule: Schedule, rules: EventRules
+    before: Agenda | None,
+    now: Iterable[EventStatus],
+    schedule: Schedule,
+    rules: EventRules,
+    hard_limit_mw: MilliWatts,
 ) -> Iterator[Notice]:
     """Tell which events have begun or ended since the last decision, and which cannot be followed exactly."""
     statuses = {status.key: status for status in now}
@@ -26,6 +30,7 @@ def about_events(
             yield _about_phase(status)
         if status.phase is EventPhase.ACTIVE:
             yield from _about_odds(status, schedule, rules)
+            yield from _about_unit(status, hard_limit_mw)
     for key in had.keys() - statuses.keys():
         yield Notice("event_ended", Severity.INFO, f"event {key} has no say in the rack cap any more", key)
 
@@ -45,11 +50,21 @@ def about_suspect_watts(
 def _about_phase(status: EventStatus) -> Notice:
     event = status.event
     if status.phase is EventPhase.RESTORING:
-        text = f"event {event.event_id} of {event.source} is over: back up to {watts(status.before_mw):g} W"
+        text = f"event {event.event_id} of {event.source} asks for no less any more: on the way back up"
         return Notice("event_restoring", Severity.INFO, text, status.key)
     asked = "releases the rack" if status.target_mw is None else f"asks for {watts(status.target_mw):g} W"
     text = f"event {event.event_id} of {event.source} ({event.event_class}) {asked}"
     return Notice("event_started", Severity.INFO, text, status.key)
+
+
+def _about_unit(status: EventStatus, hard_limit_mw: MilliWatts) -> Iterator[Notice]:
+    event = status.event
+    kinds = {interval.action.kind for interval in event.intervals}
+    if ActionKind.LIMIT in kinds and status.target_mw is not None:
+        is_emergency = event.event_class is EventClass.EMERGENCY
+        yield from about_suspect_watts(
+            status.target_mw, hard_limit_mw, status.key, is_emergency=is_emergency
+        )
 
 
 def _about_odds(status: EventStatus, schedule: Schedule, rules: EventRules) -> Iterator[Notice]:

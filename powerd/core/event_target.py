@@ -1,7 +1,9 @@
 """What one action of an event asks of this rack, in watts of the rack at its meter."""
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from powerd.core.grid_event import Action, ActionKind, Baseline, GridEvent, Level
 from powerd.core.schedule import EventRules, Held
@@ -33,14 +35,16 @@ class Ground:
 
 
 def addresses(event: GridEvent, ground: Ground, rules: EventRules) -> bool:
-    """Say whether an event is about this rack, or this host. Without targets it is about all of its level."""
-    names = {
-        Level.SITE: (ground.rack.site,),
-        Level.FEED: tuple(rules.feeds),
-        Level.RACK: (ground.rack.name,),
-        Level.HOST: (ground.host,),
-    }[event.level]
-    return any(not event.targets or name in event.targets for name in names)
+    """Say whether an event is about this rack, or this host. Without targets it is about all of its level.
+
+    Where it is not configured which feeds supply the rack, any of them may.
+    """
+    if not event.targets or (event.level is Level.FEED and not rules.feeds):
+        return True
+    if event.level is Level.FEED:
+        return any(name in event.targets for name in rules.feeds)
+    own = {Level.SITE: ground.rack.site, Level.RACK: ground.rack.name, Level.HOST: ground.host}
+    return own[event.level] in event.targets
 
 
 def fraction(event: GridEvent, rules: EventRules) -> Fraction | None:
@@ -51,9 +55,8 @@ def fraction(event: GridEvent, rules: EventRules) -> Fraction | None:
     if event.level is Level.SITE:
         return None if rules.site_fraction is None else _exact(rules.site_fraction)
     if event.level is Level.FEED:
-        return min(
-            _exact(part) for name, part in rules.feeds.items() if not event.targets or name in event.targets
-        )
+        parts = (part for name, part in rules.feeds.items() if not event.targets or name in event.targets)
+        return min(map(_exact, parts), default=None)
     return Fraction(1)
 
 
@@ -69,38 +72,25 @@ def baseline_mw(action: Action, held: Held, ground: Ground) -> MilliWatts:
 
 
 def target_mw(action: Action, held: Held, ground: Ground, rules: EventRules) -> MilliWatts | None:
-    """Return what an action lets the rack draw; None for a release.
+    """Return what an action lets the rack draw; None if it asks for nothing: a release, a level of 0 %.
 
     What cannot be split, since the configuration does not say how, leaves the failsafe budget at the most.
     """
-    if action.kind is ActionKind.RELEASE:
+    kind, rack, host = action.kind, ground.rack, ground.host
+    shed_pct = rules.levels_pct[action.level] if kind is ActionKind.SHED_LEVEL else None
+    if kind is ActionKind.RELEASE or shed_pct == 0:
         return None
-    pct = _pct(action, rules)
-    if pct is None:
-        return _of_watts(action, held, ground, rules)
-    if pct >= WHOLE_PCT and action.kind is not ActionKind.REDUCE_PCT:
-        return ground.rack.least_mw
-    return max(0, int(baseline_mw(action, held, ground) * (1 - _exact(pct) / 100)))
-
-
-def _pct(action: Action, rules: EventRules) -> float | None:
-    """Return by how much an action lowers its baseline, in per cent; None if it speaks of watts."""
-    if action.kind is ActionKind.FLOOR:
-        return WHOLE_PCT
-    if action.kind is ActionKind.REDUCE_PCT:
-        return action.pct
-    return rules.levels_pct[action.level] if action.kind is ActionKind.SHED_LEVEL else None
-
-
-def _of_watts(action: Action, held: Held, ground: Ground, rules: EventRules) -> MilliWatts:
-    base_mw = baseline_mw(action, held, ground)
-    part = fraction(held.event, rules)
-    is_limit = action.kind is ActionKind.LIMIT
-    if part is None:
-        return max(0, min(action.mw if is_limit else base_mw - action.mw, ground.failsafe_mw))
+    if kind is ActionKind.FLOOR or (shed_pct is not None and shed_pct >= WHOLE_PCT):
+        return rack.least_mw
+    base_mw, part = baseline_mw(action, held, ground), fraction(held.event, rules)
+    pct = action.pct if kind is ActionKind.REDUCE_PCT else shed_pct
     if held.event.level is Level.HOST:
-        return _of_host(action, base_mw, ground)
-    return int(action.mw * part) if is_limit else max(0, base_mw - int(action.mw * part))
+        # Of the rack caps, the one under which this host's share is worth what is asked of the host.
+        own_mw = rack.entitlement_mw(host, rack.usable_mw(base_mw))
+        return rack.cap_for_mw(host, _lowered_mw(action, own_mw, pct, Fraction(1)))
+    if part is None and pct is None:
+        return min(_lowered_mw(action, base_mw, pct, Fraction(1)), ground.failsafe_mw)
+    return _lowered_mw(action, base_mw, pct, part or Fraction(1))
 
 
 def is_unsplit(event: GridEvent, rules: EventRules) -> bool:
@@ -109,15 +99,22 @@ def is_unsplit(event: GridEvent, rules: EventRules) -> bool:
     return bool(kinds & {ActionKind.LIMIT, ActionKind.REDUCE}) and fraction(event, rules) is None
 
 
-def _of_host(action: Action, base_mw: MilliWatts, ground: Ground) -> MilliWatts:
-    """Return the rack cap under which this host's share is worth what is asked of the host."""
-    rack, host = ground.rack, ground.host
-    mw = action.mw
-    if action.kind is ActionKind.REDUCE:
-        mw = max(0, rack.entitlement_mw(host, rack.usable_mw(base_mw)) - action.mw)
-    return rack.cap_for_mw(host, mw)
+def _lowered_mw(action: Action, base_mw: MilliWatts, pct: float | None, part: Fraction) -> MilliWatts:
+    """Return what is left, rounded down; `part` is that of watts which are asked of more than the rack."""
+    if pct is not None:
+        return int(base_mw * _left(pct))
+    if action.kind is ActionKind.LIMIT:
+        return int(action.mw * part)
+    return max(0, base_mw - math.ceil(action.mw * part))
 
 
+@lru_cache(maxsize=1024)
+def _left(pct: float) -> Fraction:
+    """Return what is left of a whole that is reduced by so much per cent."""
+    return 1 - _exact(pct) / 100
+
+
+@lru_cache(maxsize=1024)
 def _exact(number: float) -> Fraction:
     """Return a decimal of the configuration as the number that was meant, so that sums are exact."""
     return Fraction(str(number))

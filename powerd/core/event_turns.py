@@ -1,12 +1,13 @@
 """Whose turn it is among the events that are held.
 
 Between events of one source and program the lowest priority number governs, then the newest, then the lowest
-watts; different ones do not take each other's place. Times are the wall clock's, since schedules are: a clock
-that is set moves the windows, and leases are not affected.
+watts; those of different ones do not take each other's place. Times are the wall clock's, since schedules
+are: a clock that is set moves the windows, and leases are not affected.
 """
 
 import math
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -21,7 +22,7 @@ class EventPhase(StrEnum):
     """Where an event stands."""
 
     ACTIVE = "active"
-    RESTORING = "restoring"  # over; the cap is on its way back up
+    RESTORING = "restoring"  # over, or between two intervals: the cap is on its way back up
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,14 @@ class Turn:
         key: as in `Schedule.held`.
         rank: the lowest of a source and program governs.
         intervals: those in force: one, or several while windows are widened; none while it restores.
+        is_sure: it is in force however far the clock may be off.
     """
 
     key: str
     phase: EventPhase
     rank: tuple[object, ...]
     intervals: tuple[Interval, ...] = ()
+    is_sure: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +71,28 @@ def agenda(old: Agenda | None, schedule: Schedule, ground: Ground, rules: EventR
         and old.from_s <= wall_s < old.until_s
     ):
         return old
-    groups: dict[tuple[str, ...], list[Turn]] = {}
+    groups: dict[tuple[str, str], list[Turn]] = {}
+    moved: dict[str, Held] = {}
     until_s = math.inf
     for begins_s, key in schedule.by_start:
         if begins_s - widened_s > wall_s:
             until_s = min(until_s, begins_s - widened_s)
             break  # all others start later
         held = schedule.held[key]
+        if held.cancelled_s is not None and held.cancelled_s > wall_s:
+            # The clock was set back: what was cancelled is not in force again.
+            held = moved[key] = replace(held, cancelled_s=wall_s)
+        if held.over_s(widened_s) + way_back_s(held, rules) <= wall_s:
+            continue
         if not _is_obeyed(held.event, rules) or not addresses(held.event, ground, rules):
             continue
         turn, changes_s = _turn(key, held, ground, rules, wall_s, widened_s)
         until_s = min(until_s, changes_s)
-        if turn is not None:
-            group = (key,) if held.is_doubtful else (held.event.source, held.event.program)
-            groups.setdefault(group, []).append(turn)
-    chosen = (min(turns, key=_rank) for turns in groups.values())
+        if turn is not None and not _was_set_aside(turn, old):
+            groups.setdefault((held.event.source, held.event.program), []).append(turn)
+    if moved:
+        schedule = replace(schedule, held={**schedule.held, **moved})
+    chosen = (turn for turns in groups.values() for turn in _chosen(turns, schedule))
     return Agenda(schedule, widened_s, wall_s, until_s, tuple(sorted(chosen, key=_key)))
 
 
@@ -102,6 +112,23 @@ def begin(plan: Agenda, ground: Ground) -> Agenda:
     return replace(plan, schedule=replace(plan.schedule, held={**plan.schedule.held, **fresh}))
 
 
+def _chosen(turns: list[Turn], schedule: Schedule) -> Iterator[Turn]:
+    """Yield those of a source and program that have a say: the first that is surely in force, and no other.
+
+    What may be in force before that has a say too, and so has what is doubtful: these can only lower. Only a
+    source that keeps order sets what is doubtful aside by what it says later.
+    """
+    is_settled = False
+    for turn in sorted(turns, key=_rank):
+        held = schedule.held[turn.key]
+        if held.is_doubtful:
+            if not (is_settled and held.event.keeps_order):
+                yield turn
+        elif not is_settled:
+            is_settled = turn.is_sure
+            yield turn
+
+
 def _key(turn: Turn) -> str:
     return turn.key
 
@@ -116,39 +143,51 @@ def _is_obeyed(event: GridEvent, rules: EventRules) -> bool:
     return event.event_class is not EventClass.ADVISORY
 
 
+def _was_set_aside(turn: Turn, old: Agenda | None) -> bool:
+    """Say whether another event had taken this one's place: then there is no way back from it."""
+    if turn.phase is EventPhase.ACTIVE or old is None:
+        return False
+    return all(turn.key != before.key for before in old.turns)
+
+
 def _turn(
     key: str, held: Held, ground: Ground, rules: EventRules, wall_s: float, widened_s: float
 ) -> tuple[Turn | None, float]:
     """Return what an event that has started is to be ranked by, if anything, and when that changes."""
-    event, end_s = held.event, math.inf if held.end_s is None else held.end_s + widened_s
-    if wall_s >= end_s:
-        over_s = end_s + way_back_s(held, rules)
-        if wall_s >= over_s or held.before_mw is None:
-            return None, math.inf
-        return Turn(key, EventPhase.RESTORING, (1, -end_s, key)), over_s
-    intervals = _in_force(event.intervals, wall_s, widened_s)
-    changes_s = min(end_s, _next_boundary_s(event.intervals, wall_s, widened_s))
+    event, over_s = held.event, held.over_s(widened_s)
+    intervals, boundary_s = _in_force(event.intervals, wall_s, widened_s)
+    if wall_s >= over_s:
+        intervals, boundary_s = (), math.inf
     if not intervals:
-        return None, changes_s
+        begun = bisect_right(event.intervals, wall_s + widened_s, key=start_s)
+        ended_s = min(over_s, _end_s(event.intervals[begun - 1]) + widened_s)
+        back_s = ended_s + way_back_s(held, rules)
+        if wall_s >= back_s or held.before_mw is None:
+            return None, boundary_s
+        return Turn(key, EventPhase.RESTORING, (1, -ended_s, key)), min(back_s, boundary_s)
     mw = lowest_mw(intervals, held, ground, rules)
-    newest = (event.priority is None, event.priority or 0, -event.issued_at_s, -event.epoch, -event.seq)
-    return Turn(key, EventPhase.ACTIVE, (0, *newest, mw is None, mw or 0, key), intervals), changes_s
+    is_sure = any(i.start_s + widened_s <= wall_s < _end_s(i) - widened_s for i in intervals)
+    rank = (0, *_precedence(held), mw is None, mw or 0, key)
+    return Turn(key, EventPhase.ACTIVE, rank, intervals, is_sure), min(over_s, boundary_s)
 
 
-def _in_force(intervals: tuple[Interval, ...], wall_s: float, widened_s: float) -> tuple[Interval, ...]:
-    last = bisect_right(intervals, wall_s + widened_s, key=start_s)
-    first = last
+def _precedence(held: Held) -> tuple[object, ...]:
+    """Return priority, then age; what is only said again grows no newer."""
+    event = held.event
+    asked_s = event.issued_at_s if held.asked_s is None else held.asked_s
+    return event.priority is None, event.priority or 0, -asked_s, -event.seq if event.keeps_order else 0
+
+
+def _in_force(
+    intervals: tuple[Interval, ...], wall_s: float, widened_s: float
+) -> tuple[tuple[Interval, ...], float]:
+    """Return what is in force, or may be while windows are widened, and when that changes."""
+    first = following = bisect_right(intervals, wall_s + widened_s, key=start_s)
     while first > 0 and _end_s(intervals[first - 1]) > wall_s - widened_s:
         first -= 1
-    return intervals[first:last]
-
-
-def _next_boundary_s(intervals: tuple[Interval, ...], wall_s: float, widened_s: float) -> float:
-    """Return when the next interval starts, or the first one in force ends."""
-    following = bisect_right(intervals, wall_s + widened_s, key=start_s)
-    starts_s = intervals[following].start_s - widened_s if following < len(intervals) else math.inf
-    in_force = _in_force(intervals, wall_s, widened_s)
-    return min(starts_s, min((_end_s(interval) + widened_s for interval in in_force), default=math.inf))
+    edges_s = (edge_s for each in intervals[first : following + 1] for edge_s in (each.start_s, _end_s(each)))
+    changes_s = (at_s for edge_s in edges_s for at_s in (edge_s - widened_s, edge_s + widened_s))
+    return intervals[first:following], min((at_s for at_s in changes_s if at_s > wall_s), default=math.inf)
 
 
 def start_s(interval: Interval) -> float:
@@ -163,7 +202,7 @@ def _end_s(interval: Interval) -> float:
 def lowest_mw(
     intervals: tuple[Interval, ...], held: Held, ground: Ground, rules: EventRules
 ) -> MilliWatts | None:
-    """Return the least that any of the intervals asks for; None for releases."""
+    """Return the least that any of the intervals asks for; None if none asks for anything."""
     asked = (target_mw(interval.action, held, ground, rules) for interval in intervals)
     return min((mw for mw in asked if mw is not None), default=None)
 

@@ -23,7 +23,7 @@ class RackView:
     Attributes:
         asked_mw: what the whole rack is asked for, before any ramp and what lowers this host alone.
         asked_since_boot_s: since when.
-        is_trimmed: something lowers this host alone.
+        is_trimmed: something lowers this host alone, or could be passed with what it borrows.
         failsafe_cap_mw: the rack cap if the controller fell silent now: what the guard falls back to.
         events: those that have a say now.
         wake_boot_s: when an event changes that; None if none does.
@@ -67,11 +67,11 @@ def rack_view(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[R
         conflict=conflict,
         asked_mw=shared.mw,
         asked_since_boot_s=state.asked_since_boot_s,
-        is_trimmed=asked.mw < held.mw,
+        is_trimmed=asked.mw < held.mw or any(each.is_own and each.target_mw is not None for each in events),
         cap_mw=cap_mw,
         usable_mw=usable.mw,
         infeasible_mw=usable.infeasible_mw,
-        failsafe_cap_mw=max(rack.least_mw, min(cap_mw, failsafe_mw, shared.mw)),
+        failsafe_cap_mw=max(rack.least_mw, min(cap_mw, failsafe_mw, shared.mw, *_own_targets_mw(events))),
         steps=asked.steps + climbing + usable.steps,
         events=events,
         wake_boot_s=_wake_boot_s(state, now),
@@ -111,7 +111,7 @@ def _events(
 ) -> tuple[tuple[EventStatus, ...], State]:
     """Find whose turn it is among the events that are held, and what they let the rack draw."""
     if not state.schedule.held:
-        return (), state
+        return (), state if state.agenda is None else replace(state, agenda=None)
     ground = Ground(
         rack=config.rack,
         host=config.host,
@@ -132,6 +132,11 @@ def _event_steps(events: tuple[EventStatus, ...], now: Now, *, ramped: bool) -> 
         mw = status.cap_mw if ramped else status.target_mw
         if mw is not None and not status.is_own:
             yield _event_step(status, mw, now)
+
+
+def _own_targets_mw(events: tuple[EventStatus, ...]) -> Iterable[MilliWatts]:
+    """List where the events lead that are about this host alone."""
+    return (each.target_mw for each in events if each.is_own and each.target_mw is not None)
 
 
 def _event_step(status: EventStatus, mw: MilliWatts, now: Now) -> Step:

@@ -3,6 +3,7 @@
 An event needs no lease: what was asked for holds until its end, whether its sender is heard again or not.
 """
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -47,6 +48,8 @@ class Held:
         budget_mw: the rack cap without events then, which reductions count from; None until one governs.
         measured_mw: the mean draw of the ten minutes before; None if that was not known.
         cancelled_s: when it was cancelled.
+        asked_s: when that which it asks for was issued first, and since then only said again; None = with
+            the version that is held.
     """
 
     event: GridEvent
@@ -55,6 +58,7 @@ class Held:
     budget_mw: MilliWatts | None = None
     measured_mw: MilliWatts | None = None
     cancelled_s: float | None = None
+    asked_s: float | None = None
 
     @property
     def end_s(self) -> float | None:
@@ -63,6 +67,14 @@ class Held:
         if end_s is None or cancelled_s is None:
             return cancelled_s if end_s is None else end_s
         return min(end_s, cancelled_s)
+
+    def over_s(self, widened_s: float) -> float:
+        """Return when it asks for nothing any more, with windows widened; infinite if it is open.
+
+        It was cancelled at a time of our own clock, which no doubt of that clock moves.
+        """
+        end_s = math.inf if self.event.end_s is None else self.event.end_s + widened_s
+        return end_s if self.cancelled_s is None else min(end_s, self.cancelled_s)
 
     def is_over(self, wall_s: float) -> bool:
         """Say whether it is over, its way back up included."""
@@ -94,3 +106,22 @@ class Schedule:
 def key_of(event: GridEvent) -> str:
     """Return the key under which an event is held."""
     return f"{event.source}/{event.event_id}"
+
+
+def asks_the_same(one: GridEvent, other: GridEvent) -> bool:
+    """Say whether two messages are versions of one event, and ask for the same."""
+    return _request(one) == _request(other)
+
+
+def _request(event: GridEvent) -> tuple[object, ...]:
+    return (
+        key_of(event),
+        event.is_cancelled,
+        event.event_class,
+        event.level,
+        event.targets,
+        event.intervals,
+        event.ramp,
+        event.priority,
+        event.program,
+    )

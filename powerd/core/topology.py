@@ -153,7 +153,7 @@ class Rack:
         return host.floor_mw + above_floors * host.share_units // self._shares_units
 
     def cap_for_mw(self, name: str, mw: MilliWatts) -> MilliWatts:
-        """Return the largest rack cap under which a host's share is worth at most `mw`.
+        """Return the rack cap under which a host's share is worth `mw`, rounded down.
 
         Below the host's floor, where no cap is low enough, as far below as `mw` is.
         """

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 
 from powerd.core.confirm import confirm
 from powerd.core.decide import Decision, decide
+from powerd.core.grid_event import GridEvent
 from powerd.core.host_state import HostState
 from powerd.core.memory import keep, recall
+from powerd.core.meter import MeterAlive, MeterReading
 from powerd.core.model import Capability, Constraints, GpuReading, GpuState, Now, Outcome, Result, Write
 from powerd.core.overhead import OverheadSample
 from powerd.core.state import Config, Inputs, State, initial_state
@@ -115,6 +117,8 @@ class Bench:
         overhead: OverheadSample | None = None,
         states: tuple[HostState, ...] = (),
         may_lease: bool = True,
+        events: tuple[GridEvent, ...] = (),
+        meters: tuple[MeterReading | MeterAlive, ...] = (),
     ) -> Decision:
         """Sample, decide, write; where a write failed, decide again at the same moment. Return the first.
 
@@ -125,13 +129,17 @@ class Bench:
             heard: tuple[BudgetMessage, ...],
             outcomes: tuple[Outcome, ...],
             states: tuple[HostState, ...] = (),
+            events: tuple[GridEvent, ...] = (),
+            meters: tuple[MeterReading | MeterAlive, ...] = (),
         ) -> Decision:
-            inputs = Inputs(self.read(now), heard, outcomes, overhead, operator_mw, states, may_lease)
+            inputs = Inputs(
+                self.read(now), heard, outcomes, overhead, operator_mw, states, may_lease, events, meters
+            )
             decision, self.state = decide(inputs, self.state, now, self.config)
             return decision
 
         self.sums_mw = [sum(gpu.limit_mw for gpu in self.gpus)]
-        first = decision = once(messages, (), states)
+        first = decision = once(messages, (), states, events, meters)
         for _ in range(MAX_PLANS):
             outcomes = tuple(self.execute(decision.plan.cuts, decision.plan.raises))
             if not any(outcome.result in (Result.FAILED, Result.SKIPPED) for outcome in outcomes):
@@ -163,7 +171,8 @@ class Bench:
             self.state = initial_state(now, leases=recall(None, rack, rules, now))
         else:
             leases = recall(keep(self.state.leases, rack), rack, rules, now)
-            self.state = initial_state(now, self.state.timeline, self.state.known_cap_mw, leases)
+            held = (self.state.timeline, self.state.known_cap_mw, leases, self.state.schedule)
+            self.state = initial_state(now, *held)
 
     def _write(self, write: Write) -> Outcome:
         outcome = next(gpu for gpu in self.gpus if uuid(gpu.index) == write.uuid).write(write)

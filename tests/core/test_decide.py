@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from powerd.core.decide import STEP_DOWN_LEAD_S, Decision, decide
+from powerd.core.decide import Decision, decide
 from powerd.core.failsafe import Phase
+from powerd.core.hearing import STEP_DOWN_LEAD_S
 from powerd.core.model import Capability, Step
 from powerd.core.state import Inputs, initial_state
 from powerd.core.timeline import BudgetMessage, VerdictKind
