@@ -224,19 +224,20 @@ class RackHost:
             self._remember(self.daemon)
         if self._is_lost:
             return None
-        return self._counted_mw().get(borrower, 0)
+        now_s, most_mw = self.clock.boot_s, 0
+        for promise in self._promises:
+            if promise.to == borrower and promise.mw > most_mw and promise.end_boot_s >= now_s:
+                most_mw = promise.mw
+        return most_mw
 
     def lent_mw(self) -> int:
         """Return what it counts as lent to all others."""
-        return sum(self._counted_mw().values())
-
-    def _counted_mw(self) -> dict[str, int]:
         now_s = self.clock.boot_s
         counted_mw: dict[str, int] = {}
         for promise in self._promises:
             if promise.end_boot_s >= now_s and promise.mw > counted_mw.get(promise.to, 0):
                 counted_mw[promise.to] = promise.mw
-        return counted_mw
+        return sum(counted_mw.values())
 
     def _worth_mw(self, cap_mw: int) -> int:
         """Return what the host's share of a rack cap is worth, worked out anew."""
