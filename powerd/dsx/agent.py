@@ -116,6 +116,8 @@ class DsxReporter:
             return
         for told in statuses:
             self._say_status(found, told, snapshot)
+        if snapshot.mode != "enforce":
+            return  # nothing was limited: nobody is to switch off racks for that
         for feed, outlook in found.items():
             self._watch(feed, outlook, snapshot)
 
@@ -129,7 +131,7 @@ class DsxReporter:
     def _say_status(self, found: dict[str, FeedOutlook], told: dict[str, Told], snapshot: Snapshot) -> None:
         wall_s, config = snapshot.now.wall_s, self._config
         views = [
-            (feed, feed_view(each, snapshot.decision, config.rack, config.events, told[feed], wall_s))
+            (feed, feed_view(each, snapshot, config.rack, config.events, told[feed]))
             for feed, each in found.items()
         ]
         followed = (_cause(found[feed], each.event) for feed, each in told.items())

@@ -14,6 +14,7 @@ from powerd.core.topology import Rack
 from powerd.core.units import MilliWatts
 from powerd.dsx.load_target import ORIGIN
 from powerd.dsx.status import FeedTarget, FeedView
+from powerd.snapshot import Snapshot
 
 # Targets of one feed in one status; of more, those that start first.
 MAX_TARGETS = 128
@@ -126,21 +127,23 @@ def feed_now(outlook: FeedOutlook, decision: Decision, names: frozenset[tuple[st
 
 
 def feed_view(
-    outlook: FeedOutlook, decision: Decision, rack: Rack, rules: EventRules, told: Told, wall_s: float
+    outlook: FeedOutlook, snapshot: Snapshot, rack: Rack, rules: EventRules, told: Told
 ) -> FeedView:
-    """Return what a status says of a feed."""
+    """Return what a status says of a feed; no target is in force where nothing is written."""
+    active = outlook.active if snapshot.mode == "enforce" else frozenset()
     limits = [
         each
         for each in outlook.targets
-        if each.event.intervals[0].action.kind is ActionKind.LIMIT and not each.held.is_over(wall_s)
+        if each.event.intervals[0].action.kind is ActionKind.LIMIT
+        and not each.held.is_over(snapshot.now.wall_s)
     ]
-    limit_mw, now_mw = outlook.limit_mw, load_mw(decision)
+    limit_mw, now_mw = outlook.limit_mw, load_mw(snapshot.decision)
     return FeedView(
         minimum_mw=rack.least_mw,
         maximum_mw=rack.hard_limit_mw,
         default_mw=rack.hard_limit_mw,
         targets=tuple(
-            _feed_target(each, rules, is_active=each.key in outlook.active) for each in limits[:MAX_TARGETS]
+            _feed_target(each, rules, is_active=each.key in active) for each in limits[:MAX_TARGETS]
         ),
         load_mw=now_mw,
         is_compliant=limit_mw is None or now_mw <= limit_mw,

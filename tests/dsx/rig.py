@@ -89,9 +89,11 @@ class Rig:
         options: AgentOptions = OPTIONS,
         *,
         is_signing: bool = True,
+        mode: str = "enforce",
     ) -> None:
         self.config = config or configured()
         self.gpus = [BenchGpu(index) for index in range(4)]
+        self._mode = mode
         self.statuses: list[Said] = []
         self.alerts: list[Said] = []
         self.traces = Traces()
@@ -149,13 +151,13 @@ class Rig:
             states=states,
         )
         decision, self._state = decide(inputs, self._state, now, self.config)
-        for write in decision.plan.cuts + decision.plan.raises:
+        for write in decision.plan.cuts + decision.plan.raises if self._mode == "enforce" else ():
             next(gpu for gpu in self.gpus if f"GPU-{gpu.index}" == write.uuid).write(write)
         snapshot = Snapshot(
             now=now,
             iteration=self._seq,
             period_s=1.0,
-            mode="enforce",
+            mode=self._mode,
             site=self.config.rack.site,
             rack=self.config.rack.name,
             host=self.config.host,

@@ -230,6 +230,18 @@ def test_a_breach_that_outlives_its_target_is_resolved_under_its_name(rig: Rig) 
     assert rig.alerts[-1].data["target"]["correlation_id"] == CORRELATION_ID
 
 
+@pytest.mark.parametrize("mode", ["dry-run", "monitor"])
+def test_where_nothing_is_limited_no_target_is_in_force_and_no_rack_is_switched_off(
+    mode: str, tmp_path: Path
+) -> None:
+    rig = Rig(tmp_path, mode=mode)
+    rig.hear(target(200, interval={}), time="2026-11-21T16:59:30Z")
+    rig.run(90)
+    assert rig.alerts == []
+    assert [each["active"] for each in rig.feed()["targets"]] == [False]
+    assert not rig.feed()["compliant"]
+
+
 def state(rig: Rig, host: str, seq: int) -> HostState:
     """Return what a peer says that draws 1.9 kW of its 2 kW."""
     return HostState(
