@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import typer
 
-from powerd import ctl_checks, ctl_publish
+from powerd import ctl_checks, ctl_publish, ctl_report
 from powerd.ctl_checks import ExitCode
 from powerd.ctl_client import DEFAULT_URL, Daemon, Document
 from powerd.errors import ConfigError, DaemonUnreachableError, PowerdError
@@ -28,6 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(ctl_publish.app, name="publish")
+ctl_report.register(app)
 
 Url = Annotated[str, typer.Option("--url", help="Endpoint of the daemon.", metavar="URL")]
 Socket = Annotated[

@@ -26,13 +26,14 @@ class RequestFailedError(PowerdError):
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT_S)
+    def __init__(self, path: Path, within_s: float) -> None:
+        super().__init__("localhost", timeout=within_s)
         self._path = path
+        self._within_s = within_s
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_TIMEOUT_S)
+        self.sock.settimeout(self._within_s)
         self.sock.connect(str(self._path))
 
 
@@ -47,15 +48,18 @@ class Daemon:
     url: str = DEFAULT_URL
     socket_path: Path | None = None
 
-    def get(self, path: str) -> Document:
+    def get(self, path: str, *, within_s: float = _TIMEOUT_S) -> Document:
         """Return one JSON document.
+
+        Args:
+            within_s: how long to wait at any point of the exchange.
 
         Raises:
             ConfigError: the URL cannot be used.
             DaemonUnreachableError: nothing answers, or not as powerd does.
             RequestFailedError: it answers with an error.
         """
-        connection = self._connection()
+        connection = self._connection(within_s)
         try:
             connection.request("GET", path, headers={"Accept": "application/json"})
             answer = connection.getresponse()
@@ -77,9 +81,9 @@ class Daemon:
     def _where(self) -> str:
         return self.url if self.socket_path is None else str(self.socket_path)
 
-    def _connection(self) -> http.client.HTTPConnection:
+    def _connection(self, within_s: float) -> http.client.HTTPConnection:
         if self.socket_path is not None:
-            return _UnixConnection(self.socket_path)
+            return _UnixConnection(self.socket_path, within_s)
         try:
             parts = urlsplit(self.url)
             host, port = parts.hostname, parts.port
@@ -87,4 +91,4 @@ class Daemon:
             host, port, parts = None, None, urlsplit("")
         if parts.scheme != "http" or not host:
             raise ConfigError(f'--url "{self.url}" is not like {DEFAULT_URL}')
-        return http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
+        return http.client.HTTPConnection(host, port, timeout=within_s)

@@ -44,11 +44,17 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """A daemon began to record: what happened between the entry before and this one is not known."""
+    """A daemon began to record: what happened between the entry before and this one is not known.
+
+    Attributes:
+        mode: only in "enforce" anything is done about events.
+        version: of powerd.
+    """
 
     site: str
     rack: str
     host: str
+    mode: str
     version: str
 
 

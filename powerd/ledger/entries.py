@@ -7,7 +7,7 @@ this one does not know are passed over.
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, cast
 
 from powerd import records
 from powerd.core.grid_event import GridEvent
@@ -21,11 +21,11 @@ from powerd.core.ledger_entry import (
     IntervalBegan,
     Lost,
     Restored,
+    Sample,
     Samples,
     Started,
 )
 
-Record = TypeVar("Record")
 _Json: TypeAlias = dict[str, object]
 
 KINDS: Mapping[str, type[Body]] = {
@@ -39,6 +39,7 @@ KINDS: Mapping[str, type[Body]] = {
     "restored": Restored,
     "samples": Samples,
 }
+_SAMPLES = "samples"
 _NAMES = {kind: name for name, kind in KINDS.items()}
 
 
@@ -60,11 +61,23 @@ def decode(wall_ms: int, event: str, kind: str, text: str) -> Entry | None:
     """
     if kind not in KINDS:
         return None
+    if kind == _SAMPLES:
+        return Entry(wall_ms / 1000, event, _samples(records.loads(text)))
     data = _fitted(KINDS[kind], records.loads(text))
     event_fields = data.get("event")
     if isinstance(event_fields, dict):
         data["event"] = _fitted(GridEvent, event_fields)
     return Entry(wall_ms / 1000, event, records.read(KINDS[kind], data, kind))
+
+
+def _samples(data: _Json) -> Samples:
+    """Return samples; there are thousands of them, so they are taken as they were written."""
+    try:
+        events, rows = cast("list[str]", data["events"]), cast("list[list[Any]]", data["rows"])
+        samples = (Sample._make((*row[:-2], tuple(row[-2]), tuple(row[-1]))) for row in rows)
+        return Samples(tuple(events), tuple(samples))
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"samples are damaged: {error!r}") from None
 
 
 def _fitted(kind: type, data: _Json) -> _Json:

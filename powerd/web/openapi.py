@@ -1,5 +1,6 @@
 """OpenAPI 3.1 from the same types that the answers are made of, so that the two cannot differ."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,12 +30,22 @@ class Operation:
     Attributes:
         query: name and description of each query parameter; all are required.
         answers: by status code; every path can also answer with an error.
+        parameters: name and description of each part of the path in braces; may hold slashes.
     """
 
     path: str
     summary: str
     answers: Mapping[int, Answer]
     query: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def route(self) -> str:
+        """Return the path as the router reads it."""
+        route = self.path
+        for name in self.parameters:
+            route = route.replace(f"{{{name}}}", f"{{{name}:.+}}")
+        return route
 
 
 def document(operations: Iterable[Operation]) -> dict[str, Any]:
@@ -57,14 +68,15 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
-    name = operation.path.strip("/").replace("/", "_").replace(".", "_") or "page"
+    name = re.sub(r"\W+", "_", operation.path).strip("_") or "page"
     answers = {str(status): _answer(answer) for status, answer in operation.answers.items()}
     return {
         "operationId": name,
         "summary": operation.summary,
         "parameters": [
-            {"name": key, "in": "query", "required": True, "description": text, "schema": {"type": "string"}}
-            for key, text in operation.query.items()
+            {"name": key, "in": place, "required": True, "description": text, "schema": {"type": "string"}}
+            for place, parameters in (("path", operation.parameters), ("query", operation.query))
+            for key, text in parameters.items()
         ],
         "responses": {**answers, "default": _answer(Answer("An error, in one line", ErrorDocument))},
     }

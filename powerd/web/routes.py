@@ -1,6 +1,6 @@
-"""The paths of the read-only interface: each is one view of the latest snapshot.
+"""The paths of the read-only interface: each is one view of the latest snapshot, or of the ledger.
 
-Invariant: no handler changes anything, reads hardware, or waits for anything but its client.
+Invariant: no handler changes anything, reads hardware, or waits for anything but its client and the ledger.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,9 +12,11 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from powerd.clock import Clock
+from powerd.ledger.reader import LedgerReader
 from powerd.metrics import Metrics
 from powerd.snapshot import Snapshot
 from powerd.web import openapi, page, views
+from powerd.web.event_routes import EventInterface
 from powerd.web.models import Explanation, Health, Readiness, Status
 from powerd.web.openapi import Answer, Operation
 from powerd.web.stream import Stream, event
@@ -65,21 +67,22 @@ class Interface:
     clock: Clock
     metrics: Metrics
     stream: Stream
+    ledger: LedgerReader | None = None
 
     def routes(self) -> list[tuple[Operation, Handler]]:
         """Return every path with what documents it and what answers it."""
-        operations = (PAGE, HEALTH, READINESS, STATUS, EXPLAIN, STREAM, METRICS, OPENAPI)
-        handlers = (
-            _page_handler(),
-            self.health,
-            self.readiness,
-            self.status,
-            self.explain,
-            self.events,
-            self.prometheus,
-            _document_handler(operations),
-        )
-        return list(zip(operations, handlers, strict=True))
+        routes: list[tuple[Operation, Handler]] = [
+            (PAGE, _page_handler()),
+            (HEALTH, self.health),
+            (READINESS, self.readiness),
+            (STATUS, self.status),
+            (EXPLAIN, self.explain),
+            *EventInterface.over(self._snapshot, self.ledger).routes(),
+            (STREAM, self.events),
+            (METRICS, self.prometheus),
+        ]
+        operations = (*(operation for operation, _ in routes), OPENAPI)
+        return [*routes, (OPENAPI, _document_handler(operations))]
 
     async def health(self, _request: web.Request) -> web.Response:
         """Answer `/healthz`."""

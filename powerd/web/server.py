@@ -20,6 +20,7 @@ from aiohttp.typedefs import Middleware
 
 from powerd.clock import Clock
 from powerd.errors import ConfigError
+from powerd.ledger.reader import LedgerReader
 from powerd.metrics import Metrics
 from powerd.snapshot import Snapshot
 from powerd.web.checks import host_check, one_line_errors, read_only, secure_headers
@@ -47,6 +48,7 @@ class WebServer:
         socket_path: Unix socket; None for none.
         socket_group: group that may use the socket besides the owner; empty for the process's own.
         names: host names that clients may use for this server, besides `localhost` and that of `listen`.
+        ledger: of grid events; None if none is kept.
 
     Raises:
         ConfigError: by `start`, when an address cannot be used; the text names the key.
@@ -62,9 +64,10 @@ class WebServer:
         socket_path: Path | None = None,
         socket_group: str = "",
         names: Collection[str] = (),
+        ledger: LedgerReader | None = None,
     ) -> None:
         self._stream = Stream()
-        self._interface = Interface(get_snapshot, clock, metrics, self._stream)
+        self._interface = Interface(get_snapshot, clock, metrics, self._stream, ledger)
         self._address = parse_listen(listen) if listen else None
         self._socket_path = socket_path
         self._socket_group = socket_group
@@ -131,7 +134,7 @@ class WebServer:
         app.on_response_prepare.append(secure_headers)
         for operation, handler in self._interface.routes():
             # A HEAD of the stream would have nothing to end it.
-            app.router.add_get(operation.path, handler, allow_head=operation is not STREAM)
+            app.router.add_get(operation.route, handler, allow_head=operation is not STREAM)
         runner = web.AppRunner(
             app,
             access_log=None,

@@ -19,7 +19,7 @@ from powerd.web.stream import MAX_LISTENERS
 if TYPE_CHECKING:
     from tests.web.conftest import Clock, Endpoint
 
-READS = ("/", "/healthz", "/readyz", "/v1/status", "/v1/explain?gpu=0", "/metrics", "/openapi.json")
+READS = ("/", "/healthz", "/readyz", "/v1/status", "/v1/explain?gpu=0", "/v1/events", "/metrics", "/openapi.json")
 
 
 async def next_event(response: aiohttp.ClientResponse) -> dict[str, Any]:
@@ -173,7 +173,7 @@ async def test_a_body_is_refused_without_being_read(endpoint: "Endpoint") -> Non
         assert response.status == 413
 
 
-@pytest.mark.parametrize("path", ["/v1/history", "/v1/events", "/nothing", "/v1/status/"])
+@pytest.mark.parametrize("path", ["/v1/history", "/nothing", "/v1/status/"])
 async def test_unknown_paths_are_one_line_of_json(endpoint: "Endpoint", path: str) -> None:
     async with endpoint.session.get(endpoint.url + path) as response:
         assert response.status == 404
@@ -310,7 +310,7 @@ async def test_stopping_ends_the_streams(snapshot: Snapshot, clock: "Clock", met
 async def test_openapi_describes_the_paths_that_exist_and_no_others(endpoint: "Endpoint") -> None:
     async with endpoint.session.get(endpoint.url + "/openapi.json") as response:
         paths = set((await response.json())["paths"])
-    assert paths == {path.partition("?")[0] for path in READS} | {"/v1/stream"}
+    assert paths == {path.partition("?")[0] for path in READS} | {"/v1/stream", "/v1/events/{id}/report"}
 
 
 async def test_the_page_is_small_whole_and_runs_only_its_own_script(endpoint: "Endpoint") -> None:
