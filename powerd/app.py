@@ -25,6 +25,7 @@ from powerd.core.overhead import OverheadSample
 from powerd.core.schedule import Schedule
 from powerd.core.state import State, initial_state
 from powerd.core.timeline import STANDING, Timeline, only_from
+from powerd.dsx.traces import Traces
 from powerd.ears import Sinks, ears
 from powerd.errors import ConfigError, innermost
 from powerd.guard.client import GuardClient
@@ -112,6 +113,7 @@ class Daemon:
             plan_within_s=2 * deadline_s + 1,
         )
         self._sampler = self._make_sampler()
+        self._traces = Traces()
         self._inbound = self._make_inbound()
         self._bus = self._make_bus() if settings.signals.native.enabled else None
         self._reporter = Reporter(self._listeners(), self._keeper, self._rack)
@@ -166,6 +168,7 @@ class Daemon:
             signal=lambda signal: self._controller.submit_signal(signal),  # noqa: PLW0108
             notice=self._notice,
             rejected=self._metrics.signal_rejected,
+            traces=self._traces,
         )
         return Inbound(*ears(self._settings, self._config, self._topics, self._clock, sinks))
 
@@ -195,7 +198,13 @@ class Daemon:
         if self._bus is None:
             return [observe, publish, keep_events]
         to_bus = BusReporter(self._bus, self._topics, self._host_report, self._keeper, self._config)
-        return [observe, publish, keep_events, to_bus]
+        listeners: list[Callable[[Report], None]] = [observe, publish, keep_events, to_bus]
+        if self._settings.signals.dsx.enabled:
+            from powerd.dsx.wiring import dsx_reporter  # noqa: PLC0415 - as in `ears`
+
+            to_grid = dsx_reporter(self._settings, self._config, self._bus.publish, self._traces)
+            listeners.append(to_grid)
+        return listeners
 
     def _first_state(self) -> tuple[State, tuple[str, ...]]:
         """Return what is known at the start, and why no more is."""

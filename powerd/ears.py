@@ -11,6 +11,7 @@ from powerd.core.meter import MeterAlive, MeterReading
 from powerd.core.model import Notice
 from powerd.core.state import Config
 from powerd.core.timeline import BudgetMessage
+from powerd.dsx.traces import Traces
 from powerd.meters.listener import MeterListener
 from powerd.rules import meter_options
 from powerd.settings_model import Settings
@@ -24,6 +25,7 @@ class Sinks:
 
     Attributes:
         rejected: counts a refusal, by source and reason.
+        traces: remember which trace a load target belongs to.
     """
 
     budget: Callable[[BudgetMessage], None]
@@ -33,10 +35,15 @@ class Sinks:
     signal: Callable[[AdvisorySignal], None]
     notice: Callable[[Notice], None]
     rejected: Callable[[str, str], None]
+    traces: Traces
 
 
 def ears(settings: Settings, config: Config, topics: Topics, clock: Clock, sinks: Sinks) -> list[Ear]:
-    """Return what listens, the busiest first."""
+    """Return what listens, the busiest first.
+
+    Raises:
+        ConfigError: a file that the configuration names cannot be used.
+    """
     signals, hard_limit_mw = settings.signals, config.rack.hard_limit_mw
     told = (sinks.notice, sinks.rejected)
     found: list[Ear] = []
@@ -64,6 +71,11 @@ def ears(settings: Settings, config: Config, topics: Topics, clock: Clock, sinks
                 hooks=Hooks(sinks.event, *told),
             )
         )
+    if signals.dsx.enabled:
+        from powerd.dsx.wiring import dsx_listener  # noqa: PLC0415 - cryptography is only for those who need it
+
+        hooks = Hooks(sinks.event, *told)
+        found.append(dsx_listener(settings, config, clock=clock, traces=sinks.traces, hooks=hooks))
     meters = meter_options(settings)
     if meters.parts:
         found.append(

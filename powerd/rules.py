@@ -219,6 +219,24 @@ def meter_options(settings: Settings) -> MeterOptions:
     return MeterOptions(tuple(parts), dsx, _optional_mw(table.least_watts))
 
 
+def dsx_keys(settings: Settings) -> None:
+    """Prove that the key files of DSX Flex can be used.
+
+    Raises:
+        ConfigError: one cannot; the text names it.
+    """
+    table = settings.signals.dsx
+    if not table.enabled:
+        return
+    from powerd.dsx.keys import CREDENTIALS_DIRECTORY, private_key, public_key  # noqa: PLC0415 - large
+
+    for entry in table.keys.values():
+        public_key(entry.file)
+    # A credential exists only while its unit runs, so checking it from a shell would always fail.
+    if table.signing_key_file and not table.signing_key_file.startswith(CREDENTIALS_DIRECTORY):
+        private_key(table.signing_key_file)
+
+
 def advisory_rules(settings: Settings) -> AdvisoryRules:
     """Return the core's record of how far prices and emissions may lower the cap."""
     table = settings.signals.advisory

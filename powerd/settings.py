@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from powerd.errors import ConfigError
 from powerd.layers import Key, merge, origin, read_layers
-from powerd.rules import gpu_policies, lease_rules, meter_options, rack
+from powerd.rules import dsx_keys, gpu_policies, lease_rules, meter_options, rack
 from powerd.settings_errors import explain
 from powerd.settings_model import Settings
 
@@ -47,7 +47,11 @@ def read(
         settings = Settings(**merge(layers))
     except ValidationError as error:
         raise ConfigError("\n".join(explain(error, layers, Settings))) from error
-    secrets = {"mqtt.password_file": settings.mqtt.password_file, "mqtt.key_file": settings.mqtt.key_file}
+    secrets = {
+        "mqtt.password_file": settings.mqtt.password_file,
+        "mqtt.key_file": settings.mqtt.key_file,
+        "signals.dsx.signing_key_file": settings.signals.dsx.signing_key_file,
+    }
     problems = [
         f"{path}: {key}: {text}" for key, file in secrets.items() if (text := problem_of_secret(file))
     ]
@@ -82,9 +86,9 @@ def prove(path: Path, settings: Settings) -> None:
         ConfigError: it is not so; one line per problem, with the file and the keys.
     """
     problems = []
-    for record in (rack, gpu_policies, lease_rules, meter_options):
+    for made in (rack, gpu_policies, lease_rules, meter_options, dsx_keys):
         try:
-            record(settings)
+            made(settings)
         except ConfigError as error:
             problems += [f"{path}: {line}" for line in str(error).splitlines()]
     if problems:

@@ -66,7 +66,8 @@ def _suggestion(key: Key, place: str, model: type[BaseModel]) -> str:
     *table, wrong = key
     siblings = {name: (*table, name) for name in _at(model, tuple(table)) if name != _ANY_KEY}
     near = difflib.get_close_matches(wrong, siblings, n=1)
-    elsewhere = {known[-1]: known for known in known_keys(model)}
+    # Of several, the one that is nearest to the top.
+    elsewhere = {known[-1]: known for known in sorted(known_keys(model), key=len, reverse=True)}
     if near:
         found = siblings[near[0]]
     elif wrong in elsewhere:

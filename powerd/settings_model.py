@@ -64,6 +64,12 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _flex_targets_are_about_feeds(self) -> Self:
+        if self.signals.dsx.enabled and not self.rack.feeds:
+            raise ValueError("rack.feeds is empty: signals.dsx needs the feeds that its load targets name")
+        return self
+
     @property
     def client_id(self) -> str:
         """Return the MQTT client identifier, stable per host so that a new connection replaces an old one."""

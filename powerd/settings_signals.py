@@ -4,8 +4,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from powerd.settings_tables import NotNegative, Segment, Table
+from powerd.settings_tables import FeedName, NotNegative, Positive, Segment, Table
 
+Qos = Literal[0, 1, 2]
+# Of the DSX Flex schema, from least to most disruptive.
+InfrastructureAction = Literal["SHUTDOWN_NODES", "SHUTDOWN_RACKS", "CUT_DATA_FEEDS", "TRIP_BREAKERS"]
 WholePercent = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -118,10 +121,65 @@ class MeterSettings(Table):
         return self
 
 
+class BreachSettings(Table):
+    """The `[signals.dsx.breach]` table; see `powerd.core.breach.BreachRules`."""
+
+    threshold_pct: NotNegative = 5.0
+    hold_s: NotNegative = 10.0
+    escalate_after_s: NotNegative = 60.0
+    clear_s: NotNegative = 10.0
+    repeat_s: Positive = 60.0
+
+
+class DsxKeySettings(Table):
+    """A public key, below `[signals.dsx.keys]` under its `kid`: a PEM or JWK file, and whom it speaks for."""
+
+    file: str
+    source: Annotated[str, Field(pattern=r"^//grid/v1/(isv|infra)/[^/]+$")]
+
+
+class DsxSettings(Table):
+    """The `[signals.dsx]` table: this rack as a DSX Flex agent (docs/dsx-flex.md).
+
+    Attributes:
+        identifier: of the agent, unique on the broker; empty = site-rack.
+        role: in the topics that are published.
+        isvs: energy services that are listened to; empty = all that the broker lets through.
+        other_feeds: feed tags of the site that are none of this rack's business.
+        allow_unsigned: take plain data from senders that have no key here.
+        signing_kid, signing_key_file: what is published is signed with; both or none.
+        infrastructure_actions: what infrastructure agents may do about a breach, least disruptive first.
+    """
+
+    enabled: bool = False
+    identifier: Annotated[str, Field(max_length=64, pattern=r"^[^/+#]*$")] = ""
+    role: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^/+#]+$")] = "dsx-flex-agent"
+    isvs: tuple[Annotated[str, Field(min_length=1, max_length=59, pattern=r"^[^/+#]+$")], ...] = ()
+    other_feeds: tuple[FeedName, ...] = ()
+    allow_unsigned: bool = False
+    signing_kid: str = ""
+    signing_key_file: str = ""
+    status_every_s: Positive = 60.0
+    status_qos: Qos = 1
+    breach_qos: Qos = 2
+    infrastructure_actions: tuple[InfrastructureAction, ...] = ("SHUTDOWN_NODES", "SHUTDOWN_RACKS")
+    breach: BreachSettings = BreachSettings()
+    keys: dict[str, DsxKeySettings] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _a_key_has_a_name(self) -> Self:
+        if bool(self.signing_kid) != bool(self.signing_key_file):
+            raise ValueError(
+                "signals.dsx.signing_kid and signals.dsx.signing_key_file belong together: set both or none"
+            )
+        return self
+
+
 class SignalSettings(Table):
     """The `[signals]` tables."""
 
     native: NativeSettings = NativeSettings()
     events: EventSettings = EventSettings()
+    dsx: DsxSettings = DsxSettings()
     meters: MeterSettings = MeterSettings()
     advisory: AdvisorySettings = AdvisorySettings()
