@@ -145,6 +145,7 @@ def _in_order(event: AdrEvent, seed: str, first_seen_s: float) -> Iterator[Place
             start_s = follow_s
         else:
             continue  # after an interval without end
+        # PT0S is the default of the schema: servers that write it out have not said that it takes no time.
         duration = period.duration or default.duration
         follow_s = after(start_s, duration) if duration else start_s
         if follow_s is None or follow_s > start_s:
