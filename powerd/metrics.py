@@ -15,7 +15,16 @@ from prometheus_client.registry import Collector
 from powerd.clock import Clock
 from powerd.core.timeline import VerdictKind
 from powerd.metrics_readers import Change, Labels, Samples, View
-from powerd.metrics_table import GPU_LABELS, NVML_CALLS, REJECTED, SIGNAL_AGE, TABLE, Kind, Row
+from powerd.metrics_table import (
+    GPU_LABELS,
+    LEDGER_DROPPED,
+    NVML_CALLS,
+    REJECTED,
+    SIGNAL_AGE,
+    TABLE,
+    Kind,
+    Row,
+)
 from powerd.snapshot import Snapshot
 
 _HOST_LABELS = ("rack", "host")
@@ -60,6 +69,10 @@ class Metrics:
     def signal_rejected(self, source: str, reason: str) -> None:
         """Count a message that was refused before it reached the core, whose verdicts `observe` counts."""
         self._grow_counter(REJECTED, (source, reason), 1.0)
+
+    def ledger_dropped(self, entries: int) -> None:
+        """Count entries of the ledger that are lost."""
+        self._grow_counter(LEDGER_DROPPED, (), entries)
 
     def expose(self, accept: str) -> tuple[bytes, str]:
         """Return the body and content type that an Accept header asks for: Prometheus text or OpenMetrics."""

@@ -51,6 +51,7 @@ G, C, H = Kind.GAUGE, Kind.COUNTER, Kind.HISTOGRAM
 REJECTED = "powerd_signal_rejected_total"
 SIGNAL_AGE = "powerd_signal_age_seconds"
 NVML_CALLS = "powerd_nvml_call_seconds"
+LEDGER_DROPPED = "powerd_ledger_dropped_total"
 
 TABLE: tuple[Row, ...] = (
     Row("powerd_gpu_power_watts", G, "Instantaneous draw of the GPU.", GPU_LABELS, readers.draws),
@@ -257,6 +258,12 @@ TABLE: tuple[Row, ...] = (
         G,
         "1 while a time service keeps the wall clock.",
         read=lambda view: readers.one(view.snapshot.now.wall_synced),
+    ),
+    Row(
+        LEDGER_DROPPED,
+        C,
+        "Entries about grid events that could not be written and are lost.",
+        start=((),),
     ),
     Row("powerd_mode", G, "1 for the mode in force.", ("mode",), readers.modes),
     Row(
