@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from powerd import runtime_file
-from powerd.core import compensation, decide, host_share, leases, memory, standing, targets, word
+from powerd.core import compensation, hearing, host_share, leases, memory, standing, targets, word
 from powerd.core.host_state import HostState, Lend
 from powerd.core.leases import LeaseRules, Leases, Promise
 from powerd.core.model import Plan
@@ -83,7 +83,7 @@ def follows_older_messages(patch: Patch) -> None:
         return known
 
     patch.setattr(leases, "hear", hear)
-    patch.setattr(decide, "hear", hear)
+    patch.setattr(hearing, "hear_peers", hear)
 
 
 # Donors
