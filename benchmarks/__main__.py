@@ -12,6 +12,7 @@ from benchmarks.cluster import SEEDS, measure_efficiency, measure_hostile, measu
 from benchmarks.cluster import measure_waking as measure_virtual_waking
 from benchmarks.explorer import measure_explorer
 from benchmarks.footprint import measure_footprint
+from benchmarks.ledger import measure_ledger
 from benchmarks.parser import measure_parser
 from benchmarks.peers import measure_peers
 from benchmarks.rack import measure_cuts, measure_kills, measure_messages, measure_waking
@@ -27,6 +28,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="only these; default: all")
     parser.add_argument("--cuts", type=int, default=512, help="cuts per reaction benchmark (default 512)")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the footprint benchmarks")
+    parser.add_argument("--iterations", type=int, default=2000, help="of the ledger's (default 2000)")
     parser.add_argument("--wakings", type=int, default=40, help="wakings of hosts (default 40)")
     parser.add_argument("--rack-cuts", type=int, default=216, help="cuts of a rack (default 216)")
     parser.add_argument("--kills", type=int, default=200, help="processes killed (default 200)")
@@ -43,6 +45,7 @@ def main() -> int:
         "peers": partial(measure_peers, options.seconds),
         "reaction": partial(measure_reaction, options.cuts),
         "slow-driver": partial(measure_reaction, options.cuts, SLOW_SET_MS),
+        "ledger": partial(measure_ledger, options.iterations),
         "cluster": partial(measure_hostile, options.seeds),
         "cluster-waking": partial(measure_virtual_waking, options.wakings),
         "cluster-sharing": measure_efficiency,
