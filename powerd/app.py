@@ -216,7 +216,8 @@ class Daemon:
         now, of_this_boot = self._clock.now(), known.of_this_boot
         leases = memory.recall(known.leases, self._rack, self._config.leases, now, of_this_boot=of_this_boot)
         timeline = self._listened_to(known.timeline)
-        state = initial_state(now, timeline, known.cap_mw, leases, schedule)
+        trim_mw = known.trim_mw if self._config.meter.parts else 0
+        state = initial_state(now, timeline, known.cap_mw, leases, schedule, trim_mw)
         return state, tuple(text for text in (damage, lost) if text)
 
     def _listened_to(self, timeline: Timeline) -> Timeline:

@@ -99,4 +99,5 @@ class Reporter:
 
 def remembered(state: State, rack: Rack) -> Remembered:
     """Return what must outlive the daemon."""
-    return Remembered(state.timeline, state.known_cap_mw, memory.keep(state.leases, rack))
+    leases = memory.keep(state.leases, rack)
+    return Remembered(state.timeline, state.known_cap_mw, leases, trim_mw=state.meter.trim_mw)

@@ -18,8 +18,6 @@ from powerd.core.units import MilliWatts
 from powerd.latest_file import LatestFile, replace_file
 
 VERSION = 3
-# Knew nothing of leases, or spoke of racks in another way: what was lent is not known.
-OLDER_VERSIONS = (1, 2)
 FILE_NAME = "runtime.json"
 
 
@@ -31,12 +29,14 @@ class Remembered:
         cap_mw: the rack cap; None if nothing was remembered.
         leases: None if nothing is known of them.
         of_this_boot: what it tells of times and promises was counted on the clock that runs now.
+        trim_mw: what was taken off the budget for the rack's meter: to forget it would raise limits.
     """
 
     timeline: Timeline
     cap_mw: MilliWatts | None
     leases: LeaseMemory | None = None
     of_this_boot: bool = True
+    trim_mw: MilliWatts = 0
 
     @property
     def promises(self) -> frozenset[Promise]:
@@ -58,6 +58,7 @@ class _Content:
     ceilings: dict[str, Ceiling]
     seen: dict[str, Seen]
     leases: LeaseMemory | None
+    trim_mw: MilliWatts
 
     def __post_init__(self) -> None:
         for source, statement in self.statements.items():
@@ -77,25 +78,24 @@ def load(directory: Path, boot_id: str) -> Remembered:
     except FileNotFoundError:
         return NOTHING
     data = records.loads(text)
-    version = data.get("version")
-    if version in OLDER_VERSIONS:
-        data["leases"] = None
-    elif version != VERSION:
-        raise ValueError(f"version {version!r} is not {VERSION}")
+    if data.get("version") != VERSION:
+        raise ValueError(f"version {data.get('version')!r} is not {VERSION}")
     content = records.read(_Content, data, "file")
     if content.boot_id == boot_id:
         timeline = Timeline(content.statements, content.ceilings, content.seen)
-        return Remembered(timeline, content.cap_mw, content.leases)
+        return Remembered(timeline, content.cap_mw, content.leases, trim_mw=content.trim_mw)
     # The times in it were counted on a clock that is gone.
     leases = content.leases and replace(content.leases, promises=(), wait_until_boot_s=0.0)
-    return Remembered(Timeline(seen=content.seen), content.cap_mw, leases, of_this_boot=False)
+    timeline = Timeline(seen=content.seen)
+    return Remembered(timeline, content.cap_mw, leases, of_this_boot=False, trim_mw=content.trim_mw)
 
 
 def encode(remembered: Remembered, boot_id: str) -> str:
     """Return the text of the file."""
     timeline, cap_mw = remembered.timeline, remembered.cap_mw
     said = (timeline.statements, timeline.ceilings, timeline.seen)
-    return records.dumps(_Content(VERSION, boot_id, cap_mw, *said, remembered.leases))
+    content = _Content(VERSION, boot_id, cap_mw, *said, remembered.leases, remembered.trim_mw)
+    return records.dumps(content)
 
 
 def save(directory: Path, remembered: Remembered, boot_id: str) -> None:

@@ -48,6 +48,7 @@ REMEMBERED = Remembered(
     ),
     28_000_000,
     LEASES,
+    trim_mw=1_250_000,
 )
 
 
@@ -64,19 +65,12 @@ def test_after_a_reboot_keys_the_cap_the_epoch_and_the_roster_come_back(tmp_path
         28_000_000,
         replace(LEASES, promises=(), wait_until_boot_s=0.0),
         of_this_boot=False,
+        trim_mw=1_250_000,
     )
 
 
 def test_without_a_file_nothing_is_remembered(tmp_path: Path) -> None:
     assert load(tmp_path, "this boot") == NOTHING
-
-
-def test_a_file_from_before_leases_is_read_for_its_budget(tmp_path: Path) -> None:
-    """What was lent is unknown then: the host waits at its floor as long as a lease could be in use."""
-    content = json.loads(encode(REMEMBERED, "this boot"))
-    del content["leases"]
-    (tmp_path / FILE_NAME).write_text(json.dumps({**content, "version": 1}))
-    assert load(tmp_path, "this boot") == replace(REMEMBERED, leases=None)
 
 
 @pytest.mark.parametrize(

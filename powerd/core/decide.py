@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from powerd.core import meter, overhead
+from powerd.core.advisory import Signals
 from powerd.core.demand import assess
 from powerd.core.draw import RackDraw, rack_draw, remember
 from powerd.core.event_caps import EventStatus
@@ -50,6 +51,7 @@ class Decision:
         schedule: all that are held.
         draw: what the whole rack draws.
         meter: what the rack's meters say.
+        signals: prices and emissions, the newest of each kind and zone.
         wake_boot_s: when the next decision falls due without any news; None = not before a period is over.
     """
 
@@ -75,6 +77,7 @@ class Decision:
     schedule: Schedule
     draw: RackDraw
     meter: meter.Meter
+    signals: Signals
     verdicts: tuple[Verdict, ...] = ()
     notices: tuple[Notice, ...] = ()
     wake_boot_s: float | None = None
@@ -126,6 +129,7 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
         schedule=state.schedule,
         draw=draw,
         meter=state.meter,
+        signals=state.signals,
         verdicts=verdicts,
         notices=told,
         wake_boot_s=_wake_boot_s(state, view, share.standing),

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from powerd.core import budget, failsafe, ramp
+from powerd.core import advisory, budget, failsafe, ramp
 from powerd.core.event_caps import EventStatus, statuses
 from powerd.core.event_target import Ground
 from powerd.core.event_turns import agenda, begin
@@ -52,6 +52,8 @@ def rack_view(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[R
     asked_mw = state.timeline.failsafe_mw
     failsafe_mw = rack.failsafe_mw if asked_mw is None else min(rack.failsafe_mw, asked_mw)
     base = budget.rack_cap(rack, _caps(statement, state, failsafe_mw, now, config))
+    if (advised := advisory.cap(state.signals, config.advisory, base.mw, now.wall_s)) is not None:
+        base = budget.lowered(rack, base, (advised,))
     events, state = _events(base.mw, failsafe_mw, state, now, config)
     # What hosts agree on is where an event leads, not where each of them is on the way: their clocks differ.
     shared = budget.lowered(rack, base, _event_steps(events, now, ramped=False)) if events else base

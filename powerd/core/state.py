@@ -143,6 +143,7 @@ def initial_state(
     cap_mw: MilliWatts | None = None,
     leases: Leases | None = None,
     schedule: Schedule | None = None,
+    trim_mw: MilliWatts = 0,
 ) -> State:
     """Return the state at the start of the daemon.
 
@@ -151,6 +152,7 @@ def initial_state(
         cap_mw: the rack cap in effect when it was written; None if nothing was remembered.
         leases: as `memory.recall` returns them.
         schedule: the grid events that were held, of any time.
+        trim_mw: what was taken off the budget for the rack's meter.
     """
     return State(
         timeline or Timeline(),
@@ -158,4 +160,5 @@ def initial_state(
         Ramp(free_mw=cap_mw),
         leases=leases or Leases(),
         schedule=schedule or Schedule(),
+        meter=Meter(excess_mw=trim_mw, held_mw=trim_mw),
     )

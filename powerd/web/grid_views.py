@@ -5,7 +5,7 @@ from powerd.core.meter import stale
 from powerd.core.model import Now
 from powerd.core.units import MilliWatts, watts
 from powerd.snapshot import Snapshot
-from powerd.web.models import EventView, MeterPart, MeterView
+from powerd.web.models import EventView, MeterPart, MeterView, SignalView
 from powerd.web.times import rfc3339
 
 
@@ -13,6 +13,22 @@ def events(snapshot: Snapshot) -> list[EventView]:
     """Return the events that have a say in the rack cap now, the strictest first."""
     ordered = sorted(snapshot.decision.events, key=lambda status: (status.cap_mw, status.key))
     return [_event(status) for status in ordered]
+
+
+def signals(snapshot: Snapshot, now: Now) -> list[SignalView]:
+    """Return prices and emissions, by kind and zone."""
+    return [
+        SignalView(
+            kind=name.kind.value,
+            zone=name.zone,
+            value=signal.value,
+            currency=signal.currency,
+            source=signal.source,
+            valid_until=rfc3339(signal.valid_until_s),
+            valid=signal.valid_from_s <= now.wall_s < signal.valid_until_s,
+        )
+        for name, signal in sorted(snapshot.decision.signals.items())
+    ]
 
 
 def meter(snapshot: Snapshot, now: Now) -> MeterView | None:

@@ -191,6 +191,18 @@ class EventView(Document):
     origin: str = Field(description="The standard and message it was made from; empty if native")
 
 
+class SignalView(Document):
+    """A price, or emissions: what energy costs or emits now. Kinds are never compared with each other."""
+
+    kind: str = Field(description="ghg_marginal, ghg_average, price_spot, price_tariff or price_forecast")
+    zone: str = Field(description="The part of the grid, as its sender calls it")
+    value: float = Field(description="Grams of CO2 equivalent, or units of `currency`, per kWh")
+    currency: str = Field(description="Three letters; empty for emissions")
+    source: str = Field(description="Who says so")
+    valid_until: str = Field(description="RFC 3339 time until which it counts")
+    valid: bool = Field(description="It counts now, by this host's wall clock")
+
+
 class MeterPart(Document):
     """One part of the rack that is metered: a feed, or a tap."""
 
@@ -276,6 +288,7 @@ class Status(Document):
         description="Every other host of the rack, in the order of the roster; empty where hosts do not lend"
     )
     events: list[EventView] = Field(description="Grid events with a say in the cap, the strictest first")
+    signals: list[SignalView] = Field(description="Prices and emissions, the newest of each kind and zone")
     meter: MeterView | None = Field(description="What the rack draws; null: nobody tells")
     guard: GuardView = Field(description="The privileged process")
     bus: BusView = Field(description="The MQTT connection")

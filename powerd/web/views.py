@@ -62,6 +62,7 @@ def status(snapshot: Snapshot, now: Now) -> Status:
         leases=rack_views.leases(snapshot, now),
         peers=rack_views.peers(snapshot, now),
         events=grid_views.events(snapshot),
+        signals=grid_views.signals(snapshot, now),
         meter=grid_views.meter(snapshot, now),
         guard=GuardView(
             usable=not snapshot.guard.error,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from powerd.core.admission import AdmissionRules
+from powerd.core.advisory import AdvisorySignal, SignalKind
 from powerd.core.confirm import confirm
 from powerd.core.decide import Decision, decide
 from powerd.core.demand import Demand
@@ -148,6 +149,7 @@ def decided(
     memory: LeaseMemory | None = MEMORY,
     events: tuple[GridEvent, ...] = (),
     meters: tuple[MeterReading, ...] = (),
+    signals: tuple[AdvisorySignal, ...] = (),
     config: Config = CONFIG,
 ) -> Decision:
     """Return what the host decides under a budget, once it has seen for a while what its GPUs want.
@@ -155,7 +157,7 @@ def decided(
     Args:
         heard: what peers say; each is taken in at the first of `TIMES_S` that is not before its receipt.
         memory: of leases; None if it was lost.
-        events, meters: heard at the last of `TIMES_S`.
+        events, meters, signals: heard at the last of `TIMES_S`.
     """
     found = readings() if gpus is None else tuple(gpus)
     leases = recall(memory, RACK, CONFIG.leases, moment(STARTED_S))
@@ -166,7 +168,7 @@ def decided(
         sampled = tuple(replace(each, sampled_boot_s=BOOT_S + after_s - 0.05) for each in found)
         inputs = Inputs(sampled, messages, states=states, may_lease=True)
         if after_s == TIMES_S[-1]:
-            inputs = replace(inputs, events=events, meters=meters)
+            inputs = replace(inputs, events=events, meters=meters, signals=signals)
         decision, state = decide(inputs, state, moment(after_s), config)
         _, state = confirm(decision, sampled, state, moment(after_s), config)
     return replace(decision, leases=state.leases, verdicts=VERDICTS, targets=tuple(map(target, readings())))
@@ -223,8 +225,20 @@ def curtailed() -> Snapshot:
         MeterReading("a", 14_200_000, Quality.GOOD, BOOT_S - 1.0),
         MeterReading("b", None, Quality.BAD, BOOT_S - 2.0),
     )
+    price = AdvisorySignal(
+        kind=SignalKind.PRICE_SPOT,
+        zone="fi",
+        value=0.31,
+        currency="EUR",
+        valid_from_s=WALL_S - 900.0,
+        valid_until_s=WALL_S + 900.0,
+        source="market",
+        epoch=EPOCH,
+        seq=1,
+        issued_at_s=WALL_S - 900.0,
+    )
     config = replace(CONFIG, meter=MeterRules(parts=("a", "b")))
-    decision = decided(events=(event,), meters=readings_of_feeds, config=config)
+    decision = decided(events=(event,), meters=readings_of_feeds, signals=(price,), config=config)
     return replace(snapshot(decision), meter_rules=config.meter)
 
 

@@ -42,3 +42,14 @@ def test_a_reading_that_grows_old_is_shown_as_not_usable() -> None:
 
 def test_a_rack_of_which_nobody_tells_anything_has_no_meter() -> None:
     assert grid_views.meter(host.lending(), host.moment(0.0)) is None
+
+
+def test_a_price_is_shown_with_its_unit_and_until_when_it_counts() -> None:
+    (price,) = grid_views.signals(host.curtailed(), host.moment(0.0))
+    assert (price.kind, price.zone, price.value, price.currency) == ("price_spot", "fi", 0.31, "EUR")
+    assert (price.valid, price.valid_until) == (True, "2026-11-21T17:15:00.000Z")
+
+
+def test_a_price_of_before_is_shown_as_that() -> None:
+    (price,) = grid_views.signals(host.curtailed(), host.moment(900.0))
+    assert not price.valid

@@ -19,7 +19,16 @@ from powerd.web.stream import MAX_LISTENERS
 if TYPE_CHECKING:
     from tests.web.conftest import Clock, Endpoint
 
-READS = ("/", "/healthz", "/readyz", "/v1/status", "/v1/explain?gpu=0", "/v1/events", "/metrics", "/openapi.json")
+READS = (
+    "/",
+    "/healthz",
+    "/readyz",
+    "/v1/status",
+    "/v1/explain?gpu=0",
+    "/v1/events",
+    "/metrics",
+    "/openapi.json",
+)
 
 
 async def next_event(response: aiohttp.ClientResponse) -> dict[str, Any]:
