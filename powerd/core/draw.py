@@ -12,8 +12,8 @@ from powerd.core.units import MilliWatts
 
 WINDOW_S = 600.0
 BUCKET_S = 60.0
-# After a longer pause the draw says nothing of the time between; a period is no longer.
-LONGEST_GAP_S = 60.0
+# After a longer pause the draw says nothing of the time between. A period is a minute at most.
+LONGEST_GAP_S = 90.0
 
 
 @dataclass(frozen=True, slots=True)

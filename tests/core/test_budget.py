@@ -53,6 +53,18 @@ def test_rack_overhead_and_guard_band_are_taken_off_before_sharing() -> None:
     ]
 
 
+def test_what_the_meter_shows_beyond_the_hosts_is_taken_off_too_and_shown() -> None:
+    example = rack(overhead=300, guard_band_pct=2.0)
+    result = usable(example, 5000 * W, 5000 * W, 120 * W)
+    assert result.mw == (5000 - 300 - 100 - 120) * W
+    assert [(s.rule, s.mw // W, s.source) for s in result.steps][-1] == ("meter_trim", 4480, "meter")
+
+
+def test_a_trim_makes_no_budget_infeasible() -> None:
+    """It is what limiting found missing, not what was asked for."""
+    assert usable(rack(), 2100 * W, 2100 * W, 500 * W).infeasible_mw == 0
+
+
 def test_a_guard_band_is_rounded_up() -> None:
     assert rack(guard_band_pct=2.0).guard_band_mw(1) == 1
 

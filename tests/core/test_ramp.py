@@ -83,6 +83,32 @@ def test_a_target_that_climbs_itself_is_followed_in_one_climb_without_a_new_jitt
     assert cap_watts(ramp) == 3060
 
 
+def test_a_target_that_rests_for_a_while_is_left_with_a_jitter_again() -> None:
+    ramp = after(at_work(3000), 3001, 100.0)
+    ramp = after(ramp, 3001, 115.0)
+    assert cap_watts(ramp) == 3001
+    ramp = after(ramp, 3100, 115.0 + SAME_CLIMB_S + 0.1)
+    assert cap_watts(after(ramp, 3100, 122.0)) == 3001
+
+
+def test_a_target_that_falls_ends_its_climb_for_good() -> None:
+    """A way back that is broken off by a new event starts again like any other."""
+    ramp = after(after(at_work(3000), 3001, 100.0), 3001, 115.0)
+    ramp = after(ramp, 2500, 116.0)
+    ramp = after(ramp, 2600, 117.0)
+    assert [cap_watts(after(ramp, 2600, t)) for t in (117.0, 122.0, 124.0)] == [2500, 2500, 2520]
+
+
+def test_a_dwell_that_begins_on_a_climbing_target_holds_it() -> None:
+    ramp = after(after(at_work(3000), 3001, 100.0), 3001, 115.0)
+    ramp = after(ramp, 3002, 116.0, dwell_until=150.0)
+    assert [cap_watts(after(ramp, 3002, t, dwell_until=150.0)) for t in (117.0, 150.0, 151.0)] == [
+        3001,
+        3001,
+        3002,
+    ]
+
+
 def test_the_first_budget_after_the_first_start_holds_at_once() -> None:
     """Nothing was curtailed, so there is nothing to return from."""
     init = after(Ramp(), 3000, 0.0, controlled=False)

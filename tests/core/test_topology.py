@@ -102,3 +102,21 @@ def test_the_least_cap_is_just_enough_for_the_floors(example: Rack) -> None:
     assert example.usable_mw(example.least_mw) >= example.floors_mw
     assert example.least_mw <= example.failsafe_mw
     assert example.usable_mw(example.least_mw - 1) < example.floors_mw
+
+
+@pytest.mark.parametrize(
+    ("host_watts", "rack_watts"), [(3000, 6000), (1500, 3000), (1000, 2000), (900, 1900), (0, 1000)]
+)
+def test_a_host_is_held_to_watts_by_a_cap_on_its_rack(host_watts: int, rack_watts: int) -> None:
+    """Below its floor no cap is low enough: then the cap is as far below."""
+    assert rack().cap_for_mw("h1", host_watts * W) == rack_watts * W
+
+
+@given(racks(), st.integers(0, 50_000_000))
+def test_under_that_cap_its_share_is_worth_at_most_so_much_and_hardly_less(example: Rack, mw: int) -> None:
+    for host in example.hosts:
+        cap_mw = example.cap_for_mw(host.name, mw)
+        share_mw = example.entitlement_mw(host.name, example.usable_mw(cap_mw))
+        assert share_mw <= max(mw, host.floor_mw)
+        if mw > host.floor_mw:
+            assert share_mw >= mw - 3
