@@ -5,13 +5,15 @@ cannot be shed, so two numbers are told: `now_mw` is what a meter would see go a
 could be lowered by, which is the most that could be drawn less at full load.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from powerd.core.host_state import HostState
 from powerd.core.leases import LeaseRules
 from powerd.core.model import GpuReading
+from powerd.core.place import Place
+from powerd.core.targets import may_draw_mw
 from powerd.core.topology import Rack
 from powerd.core.units import MilliWatts
 
@@ -59,6 +61,31 @@ class HostPower(NamedTuple):
 
     measured_mw: MilliWatts | None
     worst_case_mw: MilliWatts | None
+
+
+def sheds(
+    readings: Sequence[GpuReading],
+    floors_mw: Mapping[str, MilliWatts],
+    overhead_mw: MilliWatts,
+    place: Place,
+    peers: Iterable[HostState],
+    rules: ShedRules,
+    leases: LeaseRules,
+    boot_s: float,
+) -> tuple[Shed, Shed]:
+    """Return what this host, and what its whole rack could shed.
+
+    Args:
+        readings, overhead_mw: of this host.
+        floors_mw: of its GPUs that can be limited now, by UUID.
+        peers: what the others said last.
+    """
+    own = HostPower(
+        _sum([*(reading.draw_mw for reading in readings), overhead_mw]),
+        _sum([*map(may_draw_mw, readings), overhead_mw]),
+    )
+    powers = powers_heard(peers, leases.silent_s, boot_s) | {place.host: own}
+    return host_shed(readings, floors_mw, rules), rack_shed(place.rack, powers, rules, leases)
 
 
 def host_shed(readings: Iterable[GpuReading], floors_mw: Mapping[str, MilliWatts], rules: ShedRules) -> Shed:

@@ -12,7 +12,7 @@ from powerd.web.models import Document
 Phase: TypeAlias = Literal["pending", "active", "restoring", "ended", "cancelled", "set_aside"]
 
 
-class EventView(Document):
+class GridEventView(Document):
     """A grid event: one that is held, or one that is over and recorded."""
 
     id: str = Field(description="source/event_id; a report goes by it")
@@ -46,7 +46,7 @@ class EventList(Document):
     v: Literal[1] = Field(description="Version of this document")
     at: str = Field(description="RFC 3339 time of the iteration")
     ledger_error: str = Field(description="Why events of the past are missing here; empty if they are not")
-    events: list[EventView] = Field(description="The events")
+    events: list[GridEventView] = Field(description="The events")
 
 
 class IntervalView(Document):

@@ -15,7 +15,7 @@ from powerd.snapshot import Snapshot
 from powerd.web.event_models import (
     EventList,
     EventReportView,
-    EventView,
+    GridEventView,
     IntervalView,
     LedgerProof,
     Phase,
@@ -49,7 +49,7 @@ def event_list(snapshot: Snapshot, stories: Mapping[str, Story], ledger_error: s
 
 def _held(
     key: str, held: Held, status: EventStatus | None, stories: Mapping[str, Story], wall_s: float
-) -> EventView:
+) -> GridEventView:
     phase: Phase
     if status is not None:
         phase = "active" if status.phase.value == "active" else "restoring"
@@ -66,7 +66,7 @@ def _held(
     return _event(key, held.event, phase, target_mw, status, is_recorded=story is not None)
 
 
-def _past(key: str, story: Story) -> EventView:
+def _past(key: str, story: Story) -> GridEventView:
     """Return an event that only the ledger knows; one that never ended there was cut short."""
     phase: Phase = "ended" if story.reason is None else story.reason.value
     return _event(key, story.event, phase, _last_target_mw(story), None, is_recorded=True)
@@ -84,8 +84,8 @@ def _event(
     status: EventStatus | None,
     *,
     is_recorded: bool,
-) -> EventView:
-    return EventView(
+) -> GridEventView:
+    return GridEventView(
         id=key,
         source=event.source,
         event_id=event.event_id,
