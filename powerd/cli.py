@@ -73,7 +73,12 @@ def demo(
     duration: Annotated[float, typer.Option(help="Seconds; 0: until Ctrl-C.", metavar="SECONDS")] = 60.0,
     port: Annotated[int, typer.Option(help="Page of the first host; the others use the next ports.")] = 9780,
     broker: Annotated[str, typer.Option(help="URL of a broker; default: an embedded one.")] = "",
-    scenario: Annotated[str, typer.Option(help="What the facility does.")] = "stepped-budget",
+    scenario: Annotated[
+        str,
+        typer.Option(
+            help="What facility and grid do: default, phoenix, london, caiso-two-peaks or lost-controller."
+        ),
+    ] = "default",
     seed: Annotated[int, typer.Option(help="Which loads the GPUs have.", min=0)] = 0,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
@@ -81,8 +86,18 @@ def demo(
     """Run a whole rack on this machine, without GPUs, and show what powerd does with it.
 
     Real daemons and a real broker; only the GPUs are simulated, from measured curves and load traces. A
-    facility publishes 100, 70, 50 and 85 percent of the rack's budget and then falls silent. Ends with a
-    summary.
+    facility publishes 100, 70, 50 and 85 percent of the rack's budget and then falls silent. The other
+    scenarios are grid events, with hours made seconds:
+
+    phoenix: 25 percent less for three hours, down in 15 minutes and back in 10.
+
+    london: 30 percent less within 30 seconds, without notice.
+
+    caiso-two-peaks: less on the morning and the evening peak, and most at the height of that.
+
+    lost-controller: the facility dies during an event.
+
+    Ends with a summary.
     """
     import asyncio  # noqa: PLC0415
 

@@ -1,63 +1,19 @@
-"""The facility of the demo: says one budget after another, each again and again, and then falls silent.
+"""The facility of the demo: says one budget after another, each again and again, and may fall silent.
 
-It sends what any facility would, by `powerd.publish`. The silence is long enough for the lease to run out and
-the failsafe to be seen.
+It sends what any facility would, by `powerd.publish`.
 """
 
 import asyncio
 import contextlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from powerd.clock import Clock
 from powerd.demo.rack import DemoRack
-from powerd.errors import BusError, ConfigError
+from powerd.demo.scenario import CYCLE_S, EVERY_S, LEASE_S, Phase, Scenario
+from powerd.errors import BusError
 from powerd.publish import Budget, BudgetPublisher
 from powerd.signals.outbox import Outgoing
-
-SCENARIO = "stepped-budget"
-SCENARIOS = (SCENARIO,)
-
-BUDGETS_PCT = (100, 70, 50, 85)
-# The shortest that hosts accept. Said three times within it, as a real facility does.
-LEASE_S = 5.0
-EVERY_S = 1.5
-_SILENT_PART = 13 / 60
-# After the end of the lease, so that the failsafe can be seen.
-_FAILSAFE_SHOWN_S = 3.0
-_SHORTEST_PHASE_S = 1.0
-# What `--duration 0` repeats.
-CYCLE_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """One step of the scenario.
-
-    Attributes:
-        pct: of the nominal budget; None = silent.
-    """
-
-    pct: int | None
-    duration_s: float
-
-
-def schedule(duration_s: float) -> tuple[Phase, ...]:
-    """Divide a duration among the budgets and the silence.
-
-    Raises:
-        ConfigError: it is too short for a lease to run out, or not finite.
-    """
-    shortest_s = LEASE_S + _FAILSAFE_SHOWN_S + _SHORTEST_PHASE_S * len(BUDGETS_PCT)
-    if not shortest_s <= duration_s < math.inf:
-        raise ConfigError(
-            f"--duration {duration_s:g}: for a lease of {LEASE_S:g} s to run out it takes at least "
-            f"{shortest_s:g}; 0 goes on until Ctrl-C"
-        )
-    silent_s = max(LEASE_S + _FAILSAFE_SHOWN_S, duration_s * _SILENT_PART)
-    each_s = (duration_s - silent_s) / len(BUDGETS_PCT)
-    return (*(Phase(pct, each_s) for pct in BUDGETS_PCT), Phase(None, silent_s))
 
 
 class Facility:
@@ -71,12 +27,23 @@ class Facility:
         trouble: why it cannot publish; empty when it can.
     """
 
-    def __init__(self, rack: DemoRack, clock: Clock, said: Callable[[float], None]) -> None:
+    def __init__(
+        self, rack: DemoRack, scenario: Scenario, clock: Clock, said: Callable[[float], None]
+    ) -> None:
         self._rack = rack
+        self._scenario = scenario
         self._said = said
         self._publisher = BudgetPublisher(rack.topics, source="demo-facility", clock=clock)
         self.phase: Phase | None = None
         self.trouble = ""
+
+    async def open(self) -> None:
+        """Give the whole budget until cancelled: before the scenario begins.
+
+        Raises:
+            PublishRefusedError: the broker does not let it publish.
+        """
+        await self._go_through(Phase(100, math.inf))
 
     async def run(self, duration_s: float) -> None:
         """Go through the scenario once, or for ever if the duration is 0.
@@ -84,7 +51,7 @@ class Facility:
         Raises:
             PublishRefusedError: the broker does not let it publish.
         """
-        for phase in schedule(duration_s or CYCLE_S):
+        for phase in self._scenario.phases(duration_s or CYCLE_S):
             await self._go_through(phase)
         while not duration_s:
             await self.run(CYCLE_S)
@@ -101,7 +68,7 @@ class Facility:
             return Budget(watts, LEASE_S, reason=f"{phase.pct} % of nominal")
 
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(phase.duration_s):
+            async with asyncio.timeout(phase.duration_s if phase.duration_s < math.inf else None):
                 await self._publisher.publish_every(
                     self._rack.bus_options("facility"),
                     budget,

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from powerd.demo.facility import Facility
+from powerd.demo.grid_bridge import GridBridge
 from powerd.demo.observation import GpuView, HostView
 from powerd.demo.rack import DemoRack
 from powerd.demo.scoreboard import Scoreboard
@@ -30,9 +31,12 @@ class Display:
         console: decides about colours, width, and which characters can be used.
     """
 
-    def __init__(self, console: Console, rack: DemoRack, facility: Facility, board: Scoreboard) -> None:
+    def __init__(
+        self, console: Console, rack: DemoRack, facility: Facility, bridge: GridBridge, board: Scoreboard
+    ) -> None:
         self._rack = rack
         self._facility = facility
+        self._bridge = bridge
         self._board = board
         self._levels = _LEVELS if console.encoding.lower().startswith("utf") else _PLAIN_LEVELS
         self._bars = console.width >= _COLUMNS_WITHOUT_BARS + 2 * (rack.gpus + 2)
@@ -55,7 +59,8 @@ class Display:
             table.add_row(*self._row(host))
         line = Text(self.line(boot_s), style="bold")
         waits = (Text(f"  {text}") for text in _waits(hosts))
-        return Group(table, line, Text(self.news(boot_s)), *waits, *_problems(hosts))
+        news = Text("\n".join([self.news(boot_s), *self.grid_news(boot_s)]))
+        return Group(table, line, news, *waits, *_problems(hosts))
 
     def line(self, boot_s: float) -> str:
         """Return the rack in one line."""
@@ -64,9 +69,11 @@ class Display:
         worst_watts = sum(host.worst_case_watts for host in hosts)
         draw_watts = sum(host.draw_watts for host in hosts)
         borrowed_watts = sum(host.borrowed_watts for host in hosts)
+        asked_watts = self._board.asked_watts(boot_s)
+        event = f"   event {asked_watts:,.0f} W" if asked_watts < math.inf else ""
         return (
             f"rack   {self._elapsed(boot_s)}  budget {budget_watts:,.0f} W "
-            f"({100 * budget_watts / self._rack.nominal_watts:.0f} %)   draws {draw_watts:,.0f} W   "
+            f"({100 * budget_watts / self._rack.nominal_watts:.0f} %){event}   draws {draw_watts:,.0f} W   "
             f"worst case {worst_watts:,.0f} W   borrowed {borrowed_watts:,.0f} W"
         )
 
@@ -92,6 +99,19 @@ class Display:
             return f"facility: silent; its lease is over: failsafe, {self._rack.failsafe_watts:,} W"
         watts = self._rack.budget_watts(phase.pct)
         return f"facility: {phase.pct} % of nominal, {watts:,} W{self._followed(watts)}"
+
+    def grid_news(self, boot_s: float) -> Iterable[str]:
+        """Say of each grid event what it asks for, and when."""
+        if self._bridge.trouble:
+            yield f"grid: cannot publish: {self._bridge.trouble}"
+        for score in self._board.events:
+            record = score.record
+            level_watts = record.level_watts(boot_s)
+            if boot_s < record.start_boot_s:
+                yield f"grid: {record.call.name} begins in {record.start_boot_s - boot_s:.0f} s"
+            elif level_watts < math.inf:
+                way = "asks for" if boot_s < record.end_boot_s else "is over, on the way back at"
+                yield f"grid: {record.call.name}, {record.call.event_class}, {way} {level_watts:,.0f} W"
 
     def _followed(self, budget_watts: float) -> str:
         """Return how the hosts follow the budget: at once down, slowly up."""

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +40,13 @@ def writes_are_forbidden() -> bool:
 
 
 @contextlib.asynccontextmanager
-async def rack_processes(rack: DemoRack, *, own_broker: bool) -> AsyncGenerator[Processes]:
+async def rack_processes(
+    rack: DemoRack, *, own_broker: bool, said: Collection[str]
+) -> AsyncGenerator[Processes]:
     """Start the broker, if the rack needs its own, and every host; end them all, and remove their files.
+
+    Args:
+        said: further topics that the broker keeps of the rack; read when all is over.
 
     Raises:
         BusError: the broker that is there anyway cannot be used.
@@ -54,7 +59,7 @@ async def rack_processes(rack: DemoRack, *, own_broker: bool) -> AsyncGenerator[
             broker = await _start_broker(rack, directory, stack)
         else:
             async with connect(rack.bus_options("check")):
-                stack.push_async_callback(_forget, rack)
+                stack.push_async_callback(_forget, rack, said)
         hosts: dict[str, Child] = {}
         stack.push_async_callback(_stop, hosts)
         for host in rack.host_names:
@@ -102,9 +107,9 @@ async def _stop(hosts: dict[str, Child]) -> None:
     await asyncio.gather(*(child.stop() for child in hosts.values()))
 
 
-async def _forget(rack: DemoRack) -> None:
+async def _forget(rack: DemoRack, said: Collection[str]) -> None:
     """Take back what a broker that stays would keep of a rack that has gone."""
     with contextlib.suppress(BusError):  # then the broker has gone too
         async with connect(rack.bus_options("forget")) as session:
-            for topic in rack.retained_topics:
+            for topic in (*rack.retained_topics, *said):
                 await session.publish(Outgoing(topic, b"", qos=1, retain=True))

@@ -22,8 +22,6 @@ OVERHEAD_WATTS_PER_GPU = 50
 GUARD_BAND_PCT = 2
 # Assumed: racks are provisioned for less than what all their GPUs could draw at once.
 NOMINAL_PCT_OF_MAXIMUM = 80
-# Of the nominal budget. The floors, a third of the maximum, need 43 %.
-FAILSAFE_PCT = 45
 MAX_HOSTS = 64
 MAX_GPUS = 64
 
@@ -32,7 +30,6 @@ IDLE_ONE_IN = 4
 
 PERIOD_S = 0.2
 LEASE_TTL_S = 2.0
-RAMP_PCT_PER_MIN = 600
 # A training job of two hours takes twelve seconds.
 TIME_FACTOR = 600
 
@@ -65,9 +62,10 @@ silent_s = 1.2
 [control]                          # likewise
 period_s = {period_s}
 hold_s = 2.0
-raise_dwell_s = 1.0
+failsafe_hold_s = {failsafe_hold_s}
+raise_dwell_s = {raise_dwell_s}
 raise_ramp_pct_per_min = {ramp_pct_per_min}
-raise_jitter_s = 0.5
+raise_jitter_s = {raise_jitter_s}
 idle_after_s = 1.0
 warmup_s = 1.0
 
@@ -101,6 +99,24 @@ format = "console"
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """What a scenario needs of the hosts: how they raise, and the work they have.
+
+    Attributes:
+        ramp_pct_per_min, raise_dwell_s, raise_jitter_s, failsafe_hold_s: as in the `[control]` table.
+        failsafe_pct: of the nominal budget. The floors, a third of the maximum, need 43 %.
+        is_busy: every GPU wants more than it gets, always.
+    """
+
+    ramp_pct_per_min: float = 600
+    raise_dwell_s: float = 1.0
+    raise_jitter_s: float = 0.5
+    failsafe_hold_s: float = 7200.0
+    failsafe_pct: int = 45
+    is_busy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class DemoRack:
     """One rack of equal hosts.
 
@@ -111,6 +127,7 @@ class DemoRack:
         seed: which loads the GPUs have.
         broker_url, protocol: as in the `[mqtt]` table.
         start_boot_s: boot clock at which the loads start.
+        pace: as the scenario needs it.
     """
 
     name: str
@@ -121,6 +138,7 @@ class DemoRack:
     broker_url: str
     protocol: str
     start_boot_s: float
+    pace: Pace = Pace()
 
     @property
     def host_names(self) -> tuple[str, ...]:
@@ -130,7 +148,7 @@ class DemoRack:
     @property
     def idle_hosts(self) -> tuple[str, ...]:
         """Return the hosts that have no work."""
-        return self.host_names[1::IDLE_ONE_IN]
+        return () if self.pace.is_busy else self.host_names[1::IDLE_ONE_IN]
 
     @property
     def overhead_watts(self) -> int:
@@ -146,7 +164,7 @@ class DemoRack:
     @property
     def failsafe_watts(self) -> int:
         """Return the budget of a rack that hears no facility."""
-        return self.budget_watts(FAILSAFE_PCT)
+        return self.budget_watts(self.pace.failsafe_pct)
 
     def budget_watts(self, pct: int) -> int:
         """Return a part of the nominal budget, in whole watts."""
@@ -183,7 +201,7 @@ class DemoRack:
         return SimulatedGpus(
             count=self.gpus,
             model=MODEL,
-            load="idle" if host in self.idle_hosts else "mixed",
+            load="full" if self.pace.is_busy else "idle" if host in self.idle_hosts else "mixed",
             seed=self.seed * MAX_HOSTS + self.host_names.index(host),
             time_factor=TIME_FACTOR,
             start_boot_s=self.start_boot_s,
@@ -217,7 +235,10 @@ class DemoRack:
             ),
             lease_ttl_s=LEASE_TTL_S,
             period_s=PERIOD_S,
-            ramp_pct_per_min=RAMP_PCT_PER_MIN,
+            failsafe_hold_s=self.pace.failsafe_hold_s,
+            raise_dwell_s=self.pace.raise_dwell_s,
+            ramp_pct_per_min=self.pace.ramp_pct_per_min,
+            raise_jitter_s=self.pace.raise_jitter_s,
             gpus=self.gpus,
             model=_text(MODEL),
             load=_text(simulated.load),

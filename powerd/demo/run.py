@@ -9,7 +9,7 @@ import asyncio
 import secrets
 import signal
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,7 +20,8 @@ from rich.live import Live
 
 from powerd.clock import SystemClock, boot_s
 from powerd.demo import embedded_broker
-from powerd.demo.facility import LEASE_S, SCENARIOS, Facility, schedule
+from powerd.demo.facility import Facility
+from powerd.demo.grid_bridge import GridBridge
 from powerd.demo.host_stream import follow, total
 from powerd.demo.live_table import Display
 from powerd.demo.processes import Processes, rack_processes, writes_are_forbidden
@@ -29,10 +30,10 @@ from powerd.demo.rack import (
     MAX_GPUS,
     MAX_HOSTS,
     PERIOD_S,
-    RAMP_PCT_PER_MIN,
     TIME_FACTOR,
     DemoRack,
 )
+from powerd.demo.scenario import LEASE_S, named
 from powerd.demo.scoreboard import Scoreboard
 from powerd.demo.summary import FORBIDDEN, Summary
 from powerd.errors import ConfigError, PowerdError, innermost
@@ -72,10 +73,9 @@ class Options:
         _in_range("--hosts", self.hosts, 1, MAX_HOSTS)
         _in_range("--gpus", self.gpus, 1, MAX_GPUS)
         _in_range("--port", self.port, 1, _HIGHEST_PORT + 1 - self.hosts)
-        if self.scenario not in SCENARIOS:
-            raise ConfigError(f'--scenario "{self.scenario}" is unknown; there is {", ".join(SCENARIOS)}')
+        scenario = named(self.scenario)
         if self.duration_s:
-            schedule(self.duration_s)
+            scenario.phases(self.duration_s)
         if not self.broker_url and not embedded_broker.is_installed():
             raise ConfigError(
                 "the embedded broker is not installed: pip install 'powerd[demo]', or name one with --broker"
@@ -115,6 +115,7 @@ def _rack(options: Options) -> DemoRack:
         broker_url=options.broker_url or own_url,
         protocol="auto" if options.broker_url else embedded_broker.PROTOCOL,
         start_boot_s=boot_s(),
+        pace=named(options.scenario).pace(options.duration_s),
     )
     try:
         endpoint(rack.bus_options("check"))
@@ -156,8 +157,10 @@ class _Demo:
         self._rack = rack
         self._console = console
         self._board = Scoreboard(rack.host_names, rack.failsafe_watts, rack.work)
-        self._facility = Facility(rack, SystemClock(), self._said)
-        self._display = Display(console, rack, self._facility, self._board)
+        self._scenario = named(options.scenario)
+        self._facility = Facility(rack, self._scenario, SystemClock(), self._said)
+        self._bridge = GridBridge(rack, self._scenario, SystemClock(), self._board.announce)
+        self._display = Display(console, rack, self._facility, self._bridge, self._board)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self, stop: asyncio.Event) -> Summary:
@@ -170,7 +173,9 @@ class _Demo:
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as http,
-                rack_processes(self._rack, own_broker=not self._options.broker_url) as processes,
+                rack_processes(
+                    self._rack, own_broker=not self._options.broker_url, said=self._bridge.topics
+                ) as processes,
                 asyncio.TaskGroup() as group,
             ):
                 try:
@@ -196,8 +201,13 @@ class _Demo:
             run(processes.broker.ended())
         for host, child in processes.hosts.items():
             run(follow(http, self._rack.url(host), child, self._board.add))
-        await self._ready(stop)
+        await self._wait_for(self._is_ready, stop)
         run(self._show())
+        if self._scenario.calls:
+            opening = run(self._facility.open())
+            await self._wait_for(self._is_free, stop)
+            opening.cancel()
+        run(self._bridge.run(self._options.duration_s))
         facility, stopping = run(self._facility.run(self._options.duration_s)), run(_is_set(stop))
         await asyncio.wait([facility, stopping], return_when=asyncio.FIRST_COMPLETED)
         return await self._sum_up(http)
@@ -211,17 +221,20 @@ class _Demo:
         say(f"budgets: nominal {rack.nominal_watts:,} W, failsafe {rack.failsafe_watts:,} W")
         say(
             f"time is compressed: period {PERIOD_S:g} s, budgets valid for {LEASE_S:g} s, leases between "
-            f"hosts {LEASE_TTL_S:g} s, raises {RAMP_PCT_PER_MIN} %/min, loads x {TIME_FACTOR}"
+            f"hosts {LEASE_TTL_S:g} s, raises {rack.pace.ramp_pct_per_min:g} %/min, loads x {TIME_FACTOR}"
         )
+        say(f"scenario {self._scenario.name}: {self._scenario.about}")
+        if self._scenario.calls:
+            say(f"grid events x {self._factor:g}: an hour of them takes {3600 / self._factor:.1f} s")
         if rack.idle_hosts:
             say(f"without work, so that others can use their watts: {', '.join(rack.idle_hosts)}")
         if writes_are_forbidden():
             say(FORBIDDEN)
 
-    async def _ready(self, stop: asyncio.Event) -> None:
-        """Wait until every host has its GPUs and hears the broker."""
+    async def _wait_for(self, condition: Callable[[str], bool], stop: asyncio.Event) -> None:
+        """Wait until something is so of every host."""
         deadline_s = boot_s() + _READY_WITHIN_S
-        while waiting := [host for host in self._rack.host_names if not self._is_ready(host)]:
+        while waiting := [host for host in self._rack.host_names if not condition(host)]:
             if stop.is_set():
                 raise PowerdError("stopped before the rack was up")
             if boot_s() > deadline_s:
@@ -230,8 +243,19 @@ class _Demo:
             await asyncio.sleep(_POLL_S)
 
     def _is_ready(self, host: str) -> bool:
+        """Say whether a host has its GPUs, shows what they draw under its limits, and hears the broker."""
         view = self._board.latest.get(host)
-        return view is not None and view.connected and len(view.gpus) == self._rack.gpus
+        if view is None or not view.connected or len(view.gpus) != self._rack.gpus:
+            return False
+        return view.writes_forbidden or view.draw_watts <= self._rack.failsafe_watts / self._rack.hosts
+
+    def _is_free(self, host: str) -> bool:
+        """Say whether a host may leave its floor: what it drew there would be no measure for later."""
+        return self._board.latest[host].waits_s is None
+
+    @property
+    def _factor(self) -> float:
+        return self._scenario.factor(self._options.duration_s)
 
     def _said(self, watts: float) -> None:
         self._board.publish(boot_s(), watts, LEASE_S)
@@ -255,6 +279,7 @@ class _Demo:
         return Summary(
             rack=self._rack,
             scenario=self._options.scenario,
+            factor=self._factor,
             end_boot_s=end_boot_s,
             own_broker=not self._options.broker_url,
             scoreboard=self._board,

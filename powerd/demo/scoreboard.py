@@ -4,17 +4,17 @@ Everything is measured from outside, from what hosts report, against the budgets
 Nothing before the first budget counts. Pure arithmetic on the times it is given, boot clock seconds.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from powerd.core.units import MilliWatts, milliwatts
 from powerd.demo.budget_record import BudgetRecord
+from powerd.demo.event_record import BEFORE_S, SETTLED_AFTER_S, EventRecord, EventScore
 from powerd.demo.observation import HostView
+from powerd.snapshot import Reaction
 
-# A cut has to be obeyed this long after it was published. That takes milliseconds; but it shows in the next
-# sample only, up to 0.2 s later, and the draw of the sample before counts until then.
-SETTLED_AFTER_S = 0.5
 STEP_S = 0.05
 _S_PER_H = 3600
 
@@ -77,10 +77,10 @@ def spread(values: Sequence[float]) -> Spread:
 
 @dataclass(slots=True)
 class Cut:
-    """A budget that was lowered, and the hosts that have to follow.
+    """A budget that was lowered, or an event that lowers at once, and the hosts that have to follow.
 
     Attributes:
-        reactions_ms: of the hosts that had limits to lower: budget published until last cut read back.
+        reactions_ms: of the hosts that had limits to lower: published until last cut read back.
     """
 
     watts: float
@@ -97,6 +97,7 @@ class Scoreboard:
         work: for the comparison with equal caps.
 
     Attributes:
+        events: how each grid event was followed, in the order in which they were published.
         cut: the latest one; None before the first.
         peak_watts: highest draw of the rack, overhead included.
         exceeded_watt_s: draw above the budget in force, from the very moment that one was published; rather
@@ -115,10 +116,13 @@ class Scoreboard:
 
     def __init__(self, hosts: Sequence[str], failsafe_watts: float, work: Work) -> None:
         self.budgets = BudgetRecord(failsafe_watts)
+        self.events: list[EventScore] = []
         self._draw = RackDraw(hosts)
+        self._recent: deque[tuple[float, float]] = deque(maxlen=round(BEFORE_S / STEP_S))
         self._work_of = work
         self.latest: dict[str, HostView] = {}
         self.cut: Cut | None = None
+        self._call: Cut | None = None
         self.peak_watts = 0.0
         self.exceeded_watt_s = 0.0
         self.exceeded_after_reaction_watt_s = 0.0
@@ -135,6 +139,16 @@ class Scoreboard:
         """Take in a budget that the facility is about to send."""
         if self.budgets.publish(boot_s, watts, lease_s):
             self.cut = Cut(watts, boot_s, set(self.latest))
+
+    def announce(self, record: EventRecord) -> None:
+        """Take in an event that the grid bridge is about to send."""
+        self.events.append(EventScore(record, STEP_S, self._recent))
+        if record.told_boot_s >= record.start_boot_s:  # without notice: a cut like that of a budget
+            self._call = Cut(record.target_watts, record.told_boot_s, set(self.latest))
+
+    def asked_watts(self, boot_s: float) -> float:
+        """Return what grid events let the rack draw; infinity without one."""
+        return min((score.record.level_watts(boot_s) for score in self.events), default=math.inf)
 
     def add(self, view: HostView) -> None:
         """Take in what a host reports."""
@@ -170,22 +184,32 @@ class Scoreboard:
 
     def _weigh(self, boot_s: float, watts: float) -> None:
         self.peak_watts = max(self.peak_watts, watts)
+        self._recent.append((boot_s, watts))
         excess_watt_s = max(0.0, watts - self.budgets.at(boot_s)) * STEP_S
         self.exceeded_watt_s += excess_watt_s
         if self.budgets.since_cut_s(boot_s) >= SETTLED_AFTER_S:
             self.exceeded_after_reaction_watt_s += excess_watt_s
+        for score in self.events:
+            others = [other.record.level_watts(boot_s) for other in self.events if other is not score]
+            score.weigh(boot_s, watts, min([self.budgets.at(boot_s), *others]))
 
     def _react(self, view: HostView) -> None:
-        cut = self.cut
-        if cut is None or view.host not in cut.waiting or view.lease_watts != cut.watts:
+        cut, call, reaction = self.cut, self._call, view.reaction
+        if cut is not None and view.host in cut.waiting and view.lease_watts == cut.watts:
+            cut.waiting.remove(view.host)
+            if reaction is not None and reaction.received_boot_s >= cut.published_boot_s:
+                self._time(cut, reaction)
+        if call is None or view.host not in call.waiting or reaction is None:
             return
-        cut.waiting.remove(view.host)
-        reaction = view.reaction
-        if reaction is not None and reaction.received_boot_s >= cut.published_boot_s:
-            took_ms = (reaction.last_cut_boot_s - cut.published_boot_s) * 1000
-            cut.reactions_ms.append(took_ms)
-            self.reactions_ms.append(took_ms)
-            self.reactions_in_host_ms.append(reaction.seconds * 1000)
+        if reaction.received_boot_s >= call.published_boot_s:
+            call.waiting.remove(view.host)
+            self._time(call, reaction)
+
+    def _time(self, cut: Cut, reaction: Reaction) -> None:
+        took_ms = (reaction.last_cut_boot_s - cut.published_boot_s) * 1000
+        cut.reactions_ms.append(took_ms)
+        self.reactions_ms.append(took_ms)
+        self.reactions_in_host_ms.append(reaction.seconds * 1000)
 
     def _tally(self, view: HostView, until_boot_s: float) -> None:
         """Add up the time for which a report was the latest of its host."""

@@ -10,8 +10,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from powerd.demo.event_record import SETTLED_AFTER_S, EventScore
 from powerd.demo.rack import DemoRack
-from powerd.demo.scoreboard import SETTLED_AFTER_S, Scoreboard, Spread, spread
+from powerd.demo.scoreboard import Scoreboard, Spread, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Summary:
     """The whole result.
 
     Attributes:
+        factor: seconds of event time in one of real time; 1 without grid events.
         own_broker: the demo brought its broker.
         limit_writes: limits that were written and took effect, by the hosts' metrics.
         messages_rejected: budgets that hosts could not use, likewise.
@@ -26,6 +28,7 @@ class Summary:
 
     rack: DemoRack
     scenario: str
+    factor: float
     end_boot_s: float
     own_broker: bool
     scoreboard: Scoreboard
@@ -68,6 +71,8 @@ class Summary:
             "failsafe_entries": board.failsafe_entries,
             "messages_rejected": self.messages_rejected,
             "writes_forbidden": self.writes_forbidden,
+            "event_time_factor": round(self.factor, 3),
+            "events": [_event(score, rack.nominal_watts) for score in board.events],
         }
 
     def table(self) -> RenderableType:
@@ -77,7 +82,7 @@ class Summary:
         table.add_column(no_wrap=True)
         table.add_column(no_wrap=True, justify="right", style="bold")
         table.add_column(style="dim")
-        for name, value, meaning in _rows(it):
+        for name, value, meaning in [*_rows(it), *_event_rows(it)]:
             table.add_row(name, value, meaning)
         title = (
             f"{it['hosts']} hosts x {it['gpus']} GPUs, {it['duration_s']:.0f} s, scenario {it['scenario']}, "
@@ -87,6 +92,7 @@ class Summary:
         return Group(Text(title, style="bold"), *forbidden, table)
 
 
+_S_PER_MIN = 60
 FORBIDDEN = "POWERD_FORBID_WRITES is set: hosts decided, and nothing was written."
 
 
@@ -125,6 +131,76 @@ def _rows(it: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("failsafe entries", f"{it['failsafe_entries']}", "one per host each time a lease runs out"),
         ("messages rejected", f"{it['messages_rejected']}", ""),
     ]
+
+
+def _event(score: EventScore, nominal_watts: int) -> dict[str, Any]:
+    """Return how one event was followed."""
+    record, to_target_s = score.record, score.time_to_target_s
+    errors_pct, slope = score.errors_pct, score.restore_watts_per_s
+    slope_pct = None if slope is None else 100 * slope / nominal_watts * _S_PER_MIN / record.factor
+    return {
+        "name": record.call.name,
+        "class": record.call.event_class.value,
+        "target_watts": round(record.target_watts, 1),
+        "time_to_target_s": _rounded(to_target_s, 3),
+        "time_to_target_event_s": _rounded(None if to_target_s is None else to_target_s * record.factor, 1),
+        "tracking_error_pct": {
+            "mean": _rounded(sum(errors_pct) / len(errors_pct) if errors_pct else None, 2),
+            "worst": _rounded(max(errors_pct, default=None), 2),
+        },
+        "overshoot_watt_seconds": round(score.overshoot_watt_s, 1),
+        "rebound_watts": _rounded(score.rebound_watts, 1),
+        "restore_pct_per_min": _rounded(slope_pct, 2),
+    }
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def _event_rows(it: dict[str, Any]) -> list[tuple[str, str, str]]:
+    rows = []
+    if it["events"]:
+        rows = [("event time", f"x {it['event_time_factor']:g}", "times of events are divided by it")]
+    for event in it["events"]:
+        errors, event_s = event["tracking_error_pct"], _or_dash(event["time_to_target_event_s"], ",.0f")
+        rows += [
+            (
+                f"event {event['name']}",
+                f"{event['target_watts']:,.0f} W",
+                f"the least that it asks for; {event['class']}",
+            ),
+            (
+                "  time to target",
+                f"{_or_dash(event['time_to_target_s'], '.1f')} s",
+                f"from its start, the ramp included; {event_s} s in event time",
+            ),
+            (
+                "  tracking error",
+                f"{_or_dash(errors['mean'], '.2f')} / {_or_dash(errors['worst'], '.2f')} %",
+                "mean / worst distance of the draw from the target while it is held",
+            ),
+            (
+                "  overshoot",
+                f"{event['overshoot_watt_seconds']:,.1f} W s",
+                "above the ramped target, counted from the moment it falls",
+            ),
+            (
+                "  rebound",
+                f"{_or_dash(event['rebound_watts'], ',.1f')} W",
+                "highest draw after it, above the level before it",
+            ),
+            (
+                "  restored at",
+                f"{_or_dash(event['restore_pct_per_min'], '.2f')} %/min",
+                "of the nominal budget, in event time",
+            ),
+        ]
+    return rows
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"
 
 
 def _ms(percentiles: dict[str, float | None]) -> str:

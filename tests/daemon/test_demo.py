@@ -139,7 +139,7 @@ def test_the_demo_holds_its_budgets_passes_watts_on_shows_the_failsafe_and_clean
         it = demo.summary()
         assert broker.retained("powerd/#") is None
     assert it.keys() >= KEYS
-    assert (it["hosts"], it["gpus"], it["scenario"]) == (HOSTS, 2, "stepped-budget")
+    assert (it["hosts"], it["gpus"], it["scenario"]) == (HOSTS, 2, "default")
     assert it["duration_s"] == pytest.approx(DURATION_S, abs=0.5)
     assert it["budget_watts"] == {"min": it["failsafe_watts"], "max": it["nominal_watts"]}
     assert it["exceeded_after_reaction_watt_seconds"] == 0
@@ -148,6 +148,24 @@ def test_the_demo_holds_its_budgets_passes_watts_on_shows_the_failsafe_and_clean
     assert 0 < it["reaction_ms"]["p50"] <= it["reaction_ms"]["p99"] <= it["reaction_ms"]["max"]
     assert it["limit_writes"] > 0
     assert it["failsafe_entries"] == HOSTS
+    assert it["messages_rejected"] == 0
+    demo.assert_nothing_is_left()
+
+
+def test_a_grid_event_is_followed_in_compressed_time_and_forgotten(directory: Path, tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        demo = Demo(directory, "--scenario", "phoenix", "--duration", "20", "--broker", broker.url)
+        demo.wait_for("limited", children=2 * HOSTS)
+        it = demo.summary()
+        assert broker.retained("powerd/#") is None
+    assert it["event_time_factor"] == 810
+    [event] = it["events"]
+    assert (event["name"], event["class"]) == ("phoenix", "mandatory")
+    assert event["target_watts"] == pytest.approx(0.75 * it["nominal_watts"], abs=0.1)
+    assert event["time_to_target_event_s"] > 0
+    assert 0 < event["tracking_error_pct"]["mean"] < 10
+    assert event["rebound_watts"] == 0
+    assert event["restore_pct_per_min"] > 0
     assert it["messages_rejected"] == 0
     demo.assert_nothing_is_left()
 

@@ -7,10 +7,13 @@ import pytest
 from rich.console import Console
 
 from powerd.clock import SystemClock
-from powerd.demo.facility import Facility, Phase
+from powerd.demo.event_record import EventRecord
+from powerd.demo.facility import Facility
+from powerd.demo.grid_bridge import GridBridge
 from powerd.demo.live_table import Display
 from powerd.demo.observation import GpuView, HostView
 from powerd.demo.rack import DemoRack
+from powerd.demo.scenario import SCENARIOS, Phase
 from powerd.demo.scoreboard import Scoreboard
 from powerd.demo.summary import Summary
 
@@ -61,13 +64,17 @@ def board() -> Scoreboard:
 
 @pytest.fixture
 def facility() -> Facility:
-    return Facility(RACK, SystemClock(), lambda _watts: None)
+    return Facility(RACK, SCENARIOS["default"], SystemClock(), lambda _watts: None)
+
+
+def bridge() -> GridBridge:
+    return GridBridge(RACK, SCENARIOS["phoenix"], SystemClock(), lambda _record: None)
 
 
 def shown(board: Scoreboard, facility: Facility, *, width: int = 100, encoding: str = "utf-8") -> str:
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     console = Console(file=file, width=width)
-    console.print(Display(console, RACK, facility, board).screen(2.0))
+    console.print(Display(console, RACK, facility, bridge(), board).screen(2.0))
     file.flush()
     file.seek(0)
     return file.read()
@@ -118,7 +125,7 @@ def test_a_problem_that_all_hosts_have_is_shown_once(board: Scoreboard, facility
 def test_the_news_tells_a_budget_from_silence_and_silence_from_failsafe(
     board: Scoreboard, facility: Facility
 ) -> None:
-    display = Display(Console(), RACK, facility, board)
+    display = Display(Console(), RACK, facility, bridge(), board)
     assert "nothing said yet" in display.news(0.0)
     board.publish(10.0, RACK.budget_watts(70), lease_s=5)
     facility.phase = Phase(70, 10)
@@ -128,10 +135,36 @@ def test_the_news_tells_a_budget_from_silence_and_silence_from_failsafe(
     assert f"failsafe, {RACK.failsafe_watts:,} W" in display.news(16.0)
 
 
+def test_the_news_tells_what_a_grid_event_asks_for_and_when(board: Scoreboard, facility: Facility) -> None:
+    """An hour is a second: half an hour, then 15 min down, 3 h held, 10 min back up."""
+    [call] = SCENARIOS["phoenix"].calls
+    board.announce(EventRecord(call, 10.0, 10.0, 3600.0, 2000.0))
+    display = Display(Console(), RACK, facility, bridge(), board)
+    assert list(display.grid_news(10.0)) == ["grid: phoenix begins in 0 s"]
+    assert list(display.grid_news(12.0)) == ["grid: phoenix, mandatory, asks for 1,500 W"]
+    [back] = display.grid_news(13.75 + 1 / 12)
+    assert back == "grid: phoenix, mandatory, is over, on the way back at 1,750 W"
+    assert list(display.grid_news(14.0)) == []
+    assert "event 1,500 W" in display.line(12.0)
+    assert "event" not in display.line(14.0)
+
+
+def test_an_event_that_nobody_measured_yet_has_no_figures(board: Scoreboard) -> None:
+    [call] = SCENARIOS["phoenix"].calls
+    board.announce(EventRecord(call, 10.0, 10.0, 270.0, 2000.0))
+    summary = Summary(RACK, "phoenix", 270.0, 5.0, True, board, 3, 0, writes_forbidden=False)
+    [event] = summary.document()["events"]
+    assert (event["name"], event["target_watts"]) == ("phoenix", 1500)
+    assert event["tracking_error_pct"] == {"mean": None, "worst": None}
+    assert (event["time_to_target_s"], event["rebound_watts"], event["restore_pct_per_min"]) == (None,) * 3
+    console = Console(file=io.StringIO(), width=120)
+    console.print(summary.table())
+
+
 def test_where_nothing_was_written_nothing_is_compared(board: Scoreboard) -> None:
     board.publish(0.0, 1000, lease_s=60)
     board.add(replace(host("n1"), received_boot_s=3.0))
-    allowed = Summary(RACK, "stepped-budget", 5.0, True, board, 3, 0, writes_forbidden=False)
+    allowed = Summary(RACK, "default", 1.0, 5.0, True, board, 3, 0, writes_forbidden=False)
     forbidden = replace(allowed, writes_forbidden=True)
     assert allowed.document()["recovered_wh"] > 0
     assert forbidden.document()["recovered_wh"] is None

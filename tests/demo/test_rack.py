@@ -7,13 +7,15 @@ import pytest
 
 from powerd import rules, settings
 from powerd.demo.child_process import environment
-from powerd.demo.facility import BUDGETS_PCT, LEASE_S, schedule
-from powerd.demo.rack import MAX_GPUS, MAX_HOSTS, DemoRack
+from powerd.demo.rack import MAX_GPUS, MAX_HOSTS, DemoRack, Pace
 from powerd.demo.run import Options
+from powerd.demo.scenario import BUDGETS_PCT, LEASE_S, SCENARIOS, stepped_budgets
 from powerd.errors import ConfigError
 
+PACE = SCENARIOS["default"].pace(60)
 
-def rack(hosts: int = 4, gpus: int = 8) -> DemoRack:
+
+def rack(hosts: int = 4, gpus: int = 8, pace: Pace = PACE) -> DemoRack:
     return DemoRack(
         name="demo-1",
         hosts=hosts,
@@ -23,12 +25,11 @@ def rack(hosts: int = 4, gpus: int = 8) -> DemoRack:
         broker_url="mqtt://127.0.0.1:1883",
         protocol="3.1.1",
         start_boot_s=12345.678,
+        pace=pace,
     )
 
 
-def options(
-    duration_s: float = 60, hosts: int = 4, scenario: str = "stepped-budget", broker: str = ""
-) -> Options:
+def options(duration_s: float = 60, hosts: int = 4, scenario: str = "default", broker: str = "") -> Options:
     return Options(hosts, 8, duration_s, 9780, broker, scenario, 0)
 
 
@@ -44,6 +45,18 @@ def test_every_host_gets_a_valid_configuration_that_may_enforce(
         assert (loaded.host.mode, loaded.guard.spawn, loaded.gpu.driver) == ("enforce", True, "simulated")
         assert loaded.gpu.simulated == made.simulated(name)
         assert loaded.http.listen == made.url(name).removeprefix("http://")
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_hosts_raise_as_fast_as_the_scenario_needs_it(name: str, tmp_path: Path) -> None:
+    pace = SCENARIOS[name].pace(60)
+    made = rack(pace=pace)
+    file = tmp_path / "n1.toml"
+    file.write_text(made.config("n1", tmp_path), encoding="utf-8")
+    control = settings.load(file).settings.control
+    assert control.raise_ramp_pct_per_min == pace.ramp_pct_per_min
+    assert (control.raise_dwell_s, control.raise_jitter_s) == (pace.raise_dwell_s, pace.raise_jitter_s)
+    assert control.failsafe_hold_s == pace.failsafe_hold_s
 
 
 def test_hosts_agree_on_the_rack_and_differ_in_their_loads(tmp_path: Path) -> None:
@@ -75,11 +88,11 @@ def test_every_budget_of_the_scenario_can_be_reached_and_is_above_the_failsafe()
 
 
 def test_the_facility_says_each_budget_for_as_long_and_is_silent_until_the_failsafe_shows() -> None:
-    *said, silent = schedule(60)
+    *said, silent = stepped_budgets(60)
     assert [(phase.pct, phase.duration_s) for phase in said] == [(pct, 11.75) for pct in BUDGETS_PCT]
     assert (silent.pct, silent.duration_s) == (None, 13)
-    assert sum(phase.duration_s for phase in schedule(12)) == 12
-    assert schedule(12)[-1].duration_s >= LEASE_S + 3
+    assert sum(phase.duration_s for phase in stepped_budgets(12)) == 12
+    assert stepped_budgets(12)[-1].duration_s >= LEASE_S + 3
 
 
 def test_settings_of_the_caller_do_not_reach_the_hosts_and_the_ban_on_writing_does() -> None:
@@ -97,8 +110,9 @@ def test_settings_of_the_caller_do_not_reach_the_hosts_and_the_ban_on_writing_do
     ("wrong", "named"),
     [
         (options(duration_s=5), "--duration 5"),
+        (options(duration_s=5, scenario="phoenix"), "--duration 5: for scenario phoenix"),
         (options(hosts=0), "--hosts 0"),
-        (options(scenario="nope"), '--scenario "nope" is unknown; there is stepped-budget'),
+        (options(scenario="nope"), '--scenario "nope" is unknown; there are default, phoenix, london, caiso'),
     ],
 )
 def test_options_that_cannot_be_used_are_named(wrong: Options, named: str) -> None:

@@ -1,11 +1,14 @@
 """The demo's arithmetic, against numbers worked out by hand."""
 
+import math
 from collections.abc import Sequence
 
 import pytest
 
 from powerd.core.units import MilliWatts
+from powerd.demo.event_record import EventRecord
 from powerd.demo.observation import GpuView, HostView
+from powerd.demo.scenario import SCENARIOS
 from powerd.demo.scoreboard import RackDraw, Scoreboard, Spread, spread
 from powerd.snapshot import Reaction
 
@@ -206,6 +209,37 @@ def test_reaction_is_from_published_to_read_back_and_only_of_hosts_that_had_to_c
     scores.add(view(10.1, drawing(300), host="n2", lease=800, reaction=before))
     assert scores.reactions_ms == pytest.approx([6])
     assert scores.reactions_in_host_ms == pytest.approx([4])
+
+
+def test_an_event_without_notice_is_a_cut_and_an_announced_one_is_not() -> None:
+    def announced(told_boot_s: float) -> Scoreboard:
+        scores = board()
+        scores.publish(9.0, 1200, lease_s=60)
+        scores.add(view(9.0, drawing(300)))
+        [call] = SCENARIOS["london"].calls
+        scores.announce(EventRecord(call, 10.0, told_boot_s, 600.0, 1000.0))
+        scores.add(view(11.001, drawing(300), reaction=Reaction(8.0, 8.1)))
+        scores.add(view(11.1, drawing(300), reaction=Reaction(11.002, 11.006)))
+        return scores
+
+    assert announced(11.0).reactions_ms == pytest.approx([6])
+    assert announced(10.5).reactions_ms == []
+
+
+def test_events_are_weighed_against_the_draw_of_the_whole_rack() -> None:
+    """600 W are 100 W below the target of 700 W; after the event the draw is what it was."""
+    scores = board()
+    scores.publish(0.0, 1000, lease_s=300)
+    scores.add(view(9.0, drawing(1000)))
+    [call] = SCENARIOS["london"].calls
+    scores.announce(EventRecord(call, 10.0, 10.0, 600.0, 1000.0))
+    for at_s, watts in ((10.9, 1000), (11.1, 600), (14.0, 600), (16.0, 1000)):
+        scores.add(view(at_s, drawing(watts)))
+    [score] = scores.events
+    assert max(score.errors_pct) == pytest.approx(100 / 7)
+    assert scores.asked_watts(12.0) == 700
+    assert scores.asked_watts(16.0) == math.inf
+    assert score.rebound_watts == 0
 
 
 def test_renewals_and_raises_are_no_cuts() -> None:
