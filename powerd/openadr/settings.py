@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from powerd.core.advisory import SignalKind
 from powerd.core.grid_event import Baseline, EventClass, EventRamp, Level
@@ -28,10 +28,20 @@ from powerd.settings_errors import explain
 from powerd.settings_tables import LogSettings, MqttSettings, Positive, Segment, Table
 from powerd.signals.endpoint import BusOptions
 
+MAX_SOURCE_CHARACTERS = 24
+
+
+def _short(value: str) -> str:
+    if len(value) > MAX_SOURCE_CHARACTERS:
+        raise ValueError(
+            f"has more than {MAX_SOURCE_CHARACTERS} characters; the name of each event begins with it"
+        )
+    return value
+
+
 Priority = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(min_length=1, max_length=128)]
-# It begins the name of every event, which has 64 characters.
-Source = Annotated[Segment, Field(max_length=24)]
+Source = Annotated[Segment, AfterValidator(_short)]
 Ramp = Annotated[float, Field(ge=0, le=86400)]
 DAY_S = 86400.0
 

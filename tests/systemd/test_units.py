@@ -12,10 +12,15 @@ from powerd.core.leases import LeaseRules
 from powerd.guard.config import GuardConfig
 from powerd.guard.keeper import FALL_BACK_WITHIN_S
 from powerd.guard.server import STOP_WITHIN_S
+from powerd.openadr.bridge import HEARTBEAT_S
+from powerd.openadr.settings import SiteSettings
 
 DIRECTORY = Path(__file__).parent.parent.parent / "systemd"
 GUARD = "powerd-guard.service"
-UNITS = ("powerd.service", GUARD)
+BRIDGE = "powerd-bridge-openadr.service"
+# Of every host with GPUs, and of one machine of a site.
+HOST_UNITS = ("powerd.service", GUARD)
+UNITS = (*HOST_UNITS, BRIDGE)
 BINARY = "/opt/powerd/bin/powerd"
 # Directives that confine rather than start a service (systemd.exec(5), systemd.resource-control(5)).
 HARDENING = re.compile(
@@ -82,7 +87,7 @@ def test_every_hardening_line_has_its_reason_beside_it(unit: str) -> None:
             assert above.startswith("# "), f"{unit}:{number + 1}: {line}"
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", HOST_UNITS)
 def test_each_unit_never_gives_up_and_lowers_the_limits_when_it_ends(unit: str) -> None:
     assert value(unit, "Type") == "notify"
     assert value(unit, "Restart") == "always"
@@ -115,7 +120,7 @@ def test_no_bound_cuts_short_what_it_bounds() -> None:
     assert value(GUARD, "WatchdogSignal") == "SIGKILL"
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", HOST_UNITS)
 def test_limits_are_in_force_before_a_job_can_start(unit: str) -> None:
     assert {"slurmd.service", "kubelet.service"} <= set(value(unit, "Before").split())
     assert "nvidia-persistenced.service" in value(unit, "After").split()
@@ -129,6 +134,22 @@ def test_only_the_guard_has_a_capability_and_only_the_daemon_a_network() -> None
     assert value("powerd.service", "CapabilityBoundingSet") == ""
     assert value("powerd.service", "PrivateDevices") == "yes"
     assert value("powerd.service", "User") != value(GUARD, "User")
+
+
+def test_the_bridge_has_neither_a_capability_nor_a_device_nor_a_user_and_never_gives_up() -> None:
+    assert value(BRIDGE, "CapabilityBoundingSet") == ""
+    assert value(BRIDGE, "PrivateDevices") == "yes"
+    assert value(BRIDGE, "DynamicUser") == "yes"
+    assert (value(BRIDGE, "Restart"), value(BRIDGE, "StartLimitIntervalSec")) == ("always", "0")
+    assert seconds(BRIDGE, "WatchdogSec") > 2 * HEARTBEAT_S
+
+
+def test_the_bridge_keeps_its_state_where_its_configuration_says() -> None:
+    """What was published must be known after a restart, or it could not be cancelled."""
+    state_dir = SiteSettings(name="hel1").state_dir
+    assert state_dir == f"/var/lib/{value(BRIDGE, 'StateDirectory')}"
+    example = (DIRECTORY.parent / "config" / "openadr.toml").read_text(encoding="utf-8")
+    assert f"/run/credentials/{BRIDGE}/" in example
 
 
 def test_what_the_guard_remembers_survives_a_stop_of_its_service() -> None:
@@ -145,5 +166,5 @@ def test_the_guard_serves_the_user_that_the_daemon_runs_as() -> None:
     user = value("powerd.service", "User")
     assert value(GUARD, "Environment") == f"POWERD_GUARD__CLIENT_USER={user}"
     users = (DIRECTORY / "sysusers.conf").read_text(encoding="utf-8")
-    for unit in UNITS:
+    for unit in HOST_UNITS:
         assert re.search(rf"^u {value(unit, 'User')} ", users, flags=re.MULTILINE)
