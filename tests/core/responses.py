@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from powerd.core.draw import RackDraw
 from powerd.core.event_caps import EventStatus
@@ -88,12 +89,12 @@ class Rack:
         self,
         watts: float | None,
         *events: EventStatus,
-        source: str = "hosts",
+        source: Literal["meter", "hosts"] = "hosts",
         cancelled: Iterable[str] = (),
     ) -> None:
         """Iterate once, and let a period pass."""
         mw = None if watts is None else round(watts * W)
-        draw = RackDraw(mw, source if mw is not None else "", None, mw)
+        draw = RackDraw(mw, "" if mw is None else source, None, mw)
         now = Now(5000.0 + self.at_s, WALL_S + self.at_s + self.stepped_s)
         seen = Look(now, draw, HARD_WATTS * W, events, frozenset(cancelled))
         self.recording, entries = record(self.recording, seen, 3.0 * self.period_s)
@@ -105,7 +106,7 @@ class Rack:
         seconds: float,
         watts: float | Callable[[float], float] | None,
         *events: EventStatus,
-        source: str = "hosts",
+        source: Literal["meter", "hosts"] = "hosts",
     ) -> None:
         """Iterate for a while."""
         for _ in range(round(seconds / self.period_s)):
