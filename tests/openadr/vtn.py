@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from powerd.signals.strict_json import JsonObject
 from tests.openadr import contract
 
 # Before the VTN itself there may be others that answer, and no document binds them.
-_OF_PROXIES = (502, 503, 504)
+_OF_PROXIES = (302, 502, 503, 504)
 CLIENT, SECRET = "ven-client", "s3cret"
 
 
@@ -23,6 +24,7 @@ class Vtn:
 
     Args:
         wall_s: its clock.
+        tls: its certificate, for "localhost"; None = plain HTTP.
 
     Attributes:
         page: it never gives more objects at once, whatever it is asked for.
@@ -37,8 +39,9 @@ class Vtn:
         violations: what did not keep to the document.
     """
 
-    def __init__(self, wall_s: Callable[[], float]) -> None:
+    def __init__(self, wall_s: Callable[[], float], tls: ssl.SSLContext | None = None) -> None:
         self._wall_s = wall_s
+        self._tls = tls
         self.programs: dict[str, JsonObject] = {}
         self.events: dict[str, JsonObject] = {}
         self.vens: dict[str, JsonObject] = {}
@@ -62,7 +65,8 @@ class Vtn:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/openadr3/3.1.0"
+        start = "https://localhost" if self._tls else "http://127.0.0.1"
+        return f"{start}:{self.port}/openadr3/3.1.0"
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -78,7 +82,7 @@ class Vtn:
         app.router.add_route("*", "/openadr3/3.1.0/{path:.*}", self._serve)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._tls, reuse_address=True)
         await site.start()
         self.port = self._runner.addresses[0][1]
 
@@ -108,6 +112,8 @@ class Vtn:
             status, answer = 400, {"title": "Bad Request", "detail": str(error)}
         now = datetime.fromtimestamp(self._wall_s() + self.ahead_s, UTC)
         headers = {"Date": format_datetime(now, usegmt=True)}
+        if status == 302:
+            headers["Location"] = f"{self.url}/elsewhere"
         if status >= 500 and self.retry_after_s:
             headers["Retry-After"] = str(self.retry_after_s)
         return web.json_response(answer, status=status, headers=headers)
