@@ -10,13 +10,14 @@ from pathlib import Path
 from benchmarks.allocator import measure_allocator, measure_decision
 from benchmarks.cluster import SEEDS, measure_efficiency, measure_hostile, measure_hour
 from benchmarks.cluster import measure_waking as measure_virtual_waking
+from benchmarks.events import measure_events
 from benchmarks.explorer import measure_explorer
 from benchmarks.footprint import measure_footprint
 from benchmarks.ledger import measure_ledger
 from benchmarks.parser import measure_parser
 from benchmarks.peers import measure_peers
 from benchmarks.rack import measure_cuts, measure_kills, measure_messages, measure_waking
-from benchmarks.reaction import measure_reaction
+from benchmarks.reaction import measure_event_reaction, measure_reaction
 from benchmarks.table import Table
 
 SLOW_SET_MS = 15.0
@@ -39,11 +40,13 @@ def main() -> int:
     available: dict[str, Callable[[], Table]] = {
         "allocator": measure_allocator,
         "decision": measure_decision,
+        "events": measure_events,
         "parser": measure_parser,
         "explorer": measure_explorer,
         "footprint": partial(measure_footprint, options.seconds),
         "peers": partial(measure_peers, options.seconds),
         "reaction": partial(measure_reaction, options.cuts),
+        "event-reaction": partial(measure_event_reaction, options.cuts),
         "slow-driver": partial(measure_reaction, options.cuts, SLOW_SET_MS),
         "ledger": partial(measure_ledger, options.iterations),
         "cluster": partial(measure_hostile, options.seeds),
