@@ -30,21 +30,21 @@ def admit_event(schedule: Schedule, event: GridEvent, rules: EventRules) -> tupl
     key = f"{key_of(event)}?{event.epoch}.{event.seq}"
     if key in schedule.held:
         return schedule, _verdict(VerdictKind.DUPLICATE, event, "duplicate")
-    held = {**schedule.held, **_doubtful(schedule, event, key)}
     text = f"{why}: it may only lower"
-    return replace(schedule, held=held), _verdict(VerdictKind.LOWER_ONLY, event, reason, text)
+    schedule = schedule.holding(*_doubtful(schedule, event, key))
+    return schedule, _verdict(VerdictKind.LOWER_ONLY, event, reason, text)
 
 
 def _verdict(kind: VerdictKind, event: GridEvent, reason: str = "", text: str = "") -> Verdict:
     return Verdict(kind, event.source, event.epoch, event.seq, reason, text, f"event {event.event_id}")
 
 
-def _doubtful(schedule: Schedule, event: GridEvent, key: str) -> dict[str, Held]:
+def _doubtful(schedule: Schedule, event: GridEvent, key: str) -> tuple[str, Held]:
     """Return what is to be held of a doubtful event: what is only said again, however often, but once."""
     for same, held in schedule.held.items():
         if held.is_doubtful and asks_the_same(held.event, event):
-            return {same: replace(held, event=event)}
-    return {key: Held(event, is_doubtful=True)}
+            return same, replace(held, event=event)
+    return key, Held(event, is_doubtful=True)
 
 
 def _swept(schedule: Schedule, event: GridEvent, rules: EventRules) -> Schedule:
@@ -55,12 +55,14 @@ def _swept(schedule: Schedule, event: GridEvent, rules: EventRules) -> Schedule:
     if not event.received.wall_synced:
         return schedule
     wall_s = event.received.wall_s
+    old = set()
     is_crowded = len(schedule.held) >= rules.max_events
-    old = {
-        key
-        for key, held in schedule.held.items()
-        if held.is_over(wall_s - DAY_S) or (is_crowded and _has_passed(held, wall_s))
-    }
+    for begins_s, key in schedule.by_start:
+        if begins_s > wall_s - (0.0 if is_crowded else DAY_S):
+            break
+        held = schedule.held[key]
+        if held.is_over(wall_s - DAY_S) or (is_crowded and _has_passed(held, wall_s)):
+            old.add(key)
     if not old:
         return schedule
     return replace(schedule, held={key: held for key, held in schedule.held.items() if key not in old})
@@ -147,8 +149,10 @@ def _accept(schedule: Schedule, event: GridEvent) -> Schedule:
         if asks_the_same(before.event, event):
             asked_s = before.event.issued_at_s if before.asked_s is None else before.asked_s
         held = replace(before, event=event, cancelled_s=None, asked_s=asked_s)
-    kept = {k: v for k, v in schedule.held.items() if not _replaces(event, k, v)}
-    schedule = replace(schedule, held={**kept, key: held})
+    gone = {
+        k for k, v in schedule.held.items() if (v.is_doubtful or event.keeps_order) and _replaces(event, k, v)
+    }
+    schedule = schedule.holding(key, held, gone)
     return _noted(schedule, event) if event.keeps_order else schedule
 
 

@@ -52,7 +52,9 @@ def _status(turn: Turn, plan: Agenda, ground: Ground, rules: EventRules, wall_s:
     hard_limit_mw = ground.rack.hard_limit_mw
     before_mw = hard_limit_mw if held.before_mw is None else held.before_mw
     asked_mw = lowest_mw(turn.intervals, held, ground, rules)
-    if plan.widened_s and turn.phase is EventPhase.ACTIVE:
+    if turn.phase is EventPhase.ACTIVE and (
+        plan.widened_s or wall_s - turn.intervals[-1].start_s >= _settled_s(held, rules)
+    ):
         cap_mw = asked_mw
     else:
         # What ends late starts its way back late; a cancellation came by our own clock.
@@ -99,13 +101,18 @@ def _path_mw(
     return mw if is_held else None
 
 
+def _settled_s(held: Held, rules: EventRules) -> float:
+    """Return how long it takes at the most from one interval to the next."""
+    return max(held.event.ramp.down_s, way_back_s(held, rules))
+
+
 def _stretches(held: Held, rules: EventRules, wall_s: float) -> Iterator[tuple[Action | None, float]]:
     """Yield what was asked for until a moment, and for how long; None for nothing. The latest first.
 
     Back to one that lasted until its goal was reached: what was before that has no influence any more.
     """
     intervals = held.event.intervals
-    enough_s = max(held.event.ramp.down_s, way_back_s(held, rules))
+    enough_s = _settled_s(held, rules)
     begun, until_s = bisect_right(intervals, wall_s, key=start_s), wall_s
     cancelled_s = math.inf if held.cancelled_s is None else held.cancelled_s
     for interval in reversed(intervals[: min(begun, bisect_left(intervals, cancelled_s, key=start_s))]):

@@ -11,6 +11,7 @@ from powerd.core.topology import Rack
 from powerd.core.units import MilliWatts
 
 WHOLE_PCT = 100.0
+WHOLE = Fraction(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def fraction(event: GridEvent, rules: EventRules) -> Fraction | None:
     if event.level is Level.FEED:
         parts = (part for name, part in rules.feeds.items() if not event.targets or name in event.targets)
         return min(map(_exact, parts), default=None)
-    return Fraction(1)
+    return WHOLE
 
 
 def baseline_mw(action: Action, held: Held, ground: Ground) -> MilliWatts:
@@ -82,15 +83,16 @@ def target_mw(action: Action, held: Held, ground: Ground, rules: EventRules) -> 
         return None
     if kind is ActionKind.FLOOR or (shed_pct is not None and shed_pct >= WHOLE_PCT):
         return rack.least_mw
-    base_mw, part = baseline_mw(action, held, ground), fraction(held.event, rules)
+    base_mw = baseline_mw(action, held, ground)
     pct = action.pct if kind is ActionKind.REDUCE_PCT else shed_pct
     if held.event.level is Level.HOST:
         # Of the rack caps, the one under which this host's share is worth what is asked of the host.
         own_mw = rack.entitlement_mw(host, rack.usable_mw(base_mw))
-        return rack.cap_for_mw(host, _lowered_mw(action, own_mw, pct, Fraction(1)))
-    if part is None and pct is None:
-        return min(_lowered_mw(action, base_mw, pct, Fraction(1)), ground.failsafe_mw)
-    return _lowered_mw(action, base_mw, pct, part or Fraction(1))
+        return rack.cap_for_mw(host, _lowered_mw(action, own_mw, pct, WHOLE))
+    part = WHOLE if pct is not None else fraction(held.event, rules)
+    if part is None:
+        return min(_lowered_mw(action, base_mw, pct, WHOLE), ground.failsafe_mw)
+    return _lowered_mw(action, base_mw, pct, part)
 
 
 def is_unsplit(event: GridEvent, rules: EventRules) -> bool:
@@ -102,16 +104,17 @@ def is_unsplit(event: GridEvent, rules: EventRules) -> bool:
 def _lowered_mw(action: Action, base_mw: MilliWatts, pct: float | None, part: Fraction) -> MilliWatts:
     """Return what is left, rounded down; `part` is that of watts which are asked of more than the rack."""
     if pct is not None:
-        return int(base_mw * _left(pct))
+        left, whole = _left(pct)
+        return base_mw * left // whole
     if action.kind is ActionKind.LIMIT:
         return int(action.mw * part)
     return max(0, base_mw - math.ceil(action.mw * part))
 
 
 @lru_cache(maxsize=1024)
-def _left(pct: float) -> Fraction:
-    """Return what is left of a whole that is reduced by so much per cent."""
-    return 1 - _exact(pct) / 100
+def _left(pct: float) -> tuple[int, int]:
+    """Return what is left of a whole that is reduced by so much per cent, as a ratio."""
+    return (1 - _exact(pct) / 100).as_integer_ratio()
 
 
 @lru_cache(maxsize=1024)

@@ -31,7 +31,7 @@ class Turn:
 
     Attributes:
         key: as in `Schedule.held`.
-        rank: the lowest of a source and program governs.
+        rank: the lowest of a source and program governs; between equals the lower watts do.
         intervals: those in force: one, or several while windows are widened; none while it restores.
         is_sure: it is in force however far the clock may be off.
     """
@@ -86,13 +86,13 @@ def agenda(old: Agenda | None, schedule: Schedule, ground: Ground, rules: EventR
             continue
         if not _is_obeyed(held.event, rules) or not addresses(held.event, ground, rules):
             continue
-        turn, changes_s = _turn(key, held, ground, rules, wall_s, widened_s)
+        turn, changes_s = _turn(key, held, rules, wall_s, widened_s)
         until_s = min(until_s, changes_s)
         if turn is not None and not _was_set_aside(turn, old):
             groups.setdefault((held.event.source, held.event.program), []).append(turn)
     if moved:
-        schedule = replace(schedule, held={**schedule.held, **moved})
-    chosen = (turn for turns in groups.values() for turn in _chosen(turns, schedule))
+        schedule = schedule.noting(moved)
+    chosen = (turn for turns in groups.values() for turn in _chosen(turns, schedule, ground, rules))
     return Agenda(schedule, widened_s, wall_s, until_s, tuple(sorted(chosen, key=_key)))
 
 
@@ -107,19 +107,24 @@ def begin(plan: Agenda, ground: Ground) -> Agenda:
             held = replace(held, budget_mw=ground.base_mw)
         if held is not plan.schedule.held[turn.key]:
             fresh[turn.key] = held
-    if not fresh:
-        return plan
-    return replace(plan, schedule=replace(plan.schedule, held={**plan.schedule.held, **fresh}))
+    return replace(plan, schedule=plan.schedule.noting(fresh)) if fresh else plan
 
 
-def _chosen(turns: list[Turn], schedule: Schedule) -> Iterator[Turn]:
+def _chosen(turns: list[Turn], schedule: Schedule, ground: Ground, rules: EventRules) -> Iterator[Turn]:
     """Yield those of a source and program that have a say: the first that is surely in force, and no other.
 
     What may be in force before that has a say too, and so has what is doubtful: these can only lower. Only a
     source that keeps order sets what is doubtful aside by what it says later.
     """
+
+    def order(turn: Turn) -> tuple[object, ...]:
+        mw = lowest_mw(turn.intervals, schedule.held[turn.key], ground, rules)
+        return *turn.rank, mw is None, mw or 0, turn.key
+
+    if len(turns) > 1:
+        turns = sorted(turns, key=order)
     is_settled = False
-    for turn in sorted(turns, key=_rank):
+    for turn in turns:
         held = schedule.held[turn.key]
         if held.is_doubtful:
             if not (is_settled and held.event.keeps_order):
@@ -131,10 +136,6 @@ def _chosen(turns: list[Turn], schedule: Schedule) -> Iterator[Turn]:
 
 def _key(turn: Turn) -> str:
     return turn.key
-
-
-def _rank(turn: Turn) -> tuple[object, ...]:
-    return turn.rank
 
 
 def _is_obeyed(event: GridEvent, rules: EventRules) -> bool:
@@ -151,7 +152,7 @@ def _was_set_aside(turn: Turn, old: Agenda | None) -> bool:
 
 
 def _turn(
-    key: str, held: Held, ground: Ground, rules: EventRules, wall_s: float, widened_s: float
+    key: str, held: Held, rules: EventRules, wall_s: float, widened_s: float
 ) -> tuple[Turn | None, float]:
     """Return what an event that has started is to be ranked by, if anything, and when that changes."""
     event, over_s = held.event, held.over_s(widened_s)
@@ -164,11 +165,9 @@ def _turn(
         back_s = ended_s + way_back_s(held, rules)
         if wall_s >= back_s or held.before_mw is None:
             return None, boundary_s
-        return Turn(key, EventPhase.RESTORING, (1, -ended_s, key)), min(back_s, boundary_s)
-    mw = lowest_mw(intervals, held, ground, rules)
+        return Turn(key, EventPhase.RESTORING, (1, -ended_s)), min(back_s, boundary_s)
     is_sure = any(i.start_s + widened_s <= wall_s < _end_s(i) - widened_s for i in intervals)
-    rank = (0, *_precedence(held), mw is None, mw or 0, key)
-    return Turn(key, EventPhase.ACTIVE, rank, intervals, is_sure), min(over_s, boundary_s)
+    return Turn(key, EventPhase.ACTIVE, (0, *_precedence(held)), intervals, is_sure), min(over_s, boundary_s)
 
 
 def _precedence(held: Held) -> tuple[object, ...]:

@@ -4,7 +4,9 @@ An event needs no lease: what was asked for holds until its end, whether its sen
 """
 
 import math
-from dataclasses import dataclass, field
+from bisect import insort
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from powerd.core.grid_event import GridEvent
@@ -101,6 +103,22 @@ class Schedule:
     def by_start(self) -> tuple[tuple[float, str], ...]:
         """Return when each event starts, with its key, in that order."""
         return tuple(sorted((held.event.start_s, key) for key, held in self.held.items()))
+
+    def holding(self, key: str, held: Held, gone: Collection[str] = ()) -> "Schedule":
+        """Return the schedule with one more event, or another version of it, and without some others."""
+        others = {k: v for k, v in self.held.items() if k not in gone} if gone else self.held
+        schedule = replace(self, held={**others, key: held})
+        out = {*gone, key} if key in self.held else set(gone)
+        starts = [each for each in self.by_start if each[1] not in out] if out else list(self.by_start)
+        insort(starts, (held.event.start_s, key))
+        schedule.__dict__["by_start"] = tuple(starts)
+        return schedule
+
+    def noting(self, notes: Mapping[str, Held]) -> "Schedule":
+        """Return the schedule with what was found of some events: none of them starts at another time."""
+        schedule = replace(self, held={**self.held, **notes})
+        schedule.__dict__["by_start"] = self.by_start
+        return schedule
 
 
 def key_of(event: GridEvent) -> str:

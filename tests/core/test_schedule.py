@@ -4,6 +4,8 @@ import math
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from powerd.core.grid_event import EventRamp, GridEvent
 from powerd.core.schedule import Held, Schedule, asks_the_same, key_of
@@ -44,6 +46,18 @@ def test_events_are_known_by_their_start() -> None:
     schedule = Schedule({key_of(one): Held(one) for one in events})
     assert [key for _, key in schedule.by_start] == ["grid/e100", "grid/e200", "grid/e300"]
     assert (CLOSED.start_s, CLOSED.end_s, OPEN.end_s) == (wall(100), wall(200), None)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 50), st.sets(st.integers(0, 9))), max_size=12))
+def test_starts_stay_in_order_whatever_comes_and_goes(steps: list[tuple[int, int, set[int]]]) -> None:
+    schedule = Schedule()
+    for number, start, gone in steps:
+        held = Held(event(part(start, None, limit(1)), name=str(number)))
+        keys = {f"grid/{other}" for other in gone - {number}} & schedule.held.keys()
+        schedule = schedule.holding(f"grid/{number}", held, keys)
+        schedule = schedule.noting({f"grid/{number}": replace(held, before_mw=1)})
+        assert schedule.by_start == Schedule(schedule.held).by_start
+        assert keys.isdisjoint(schedule.held)
 
 
 @pytest.mark.parametrize(
