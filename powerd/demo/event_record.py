@@ -60,12 +60,14 @@ class EventRecord:
     def level_watts(self, boot_s: float) -> float:
         """Return what it lets the rack draw, ramps included; infinity where it says nothing."""
         at_s, ramp = self._event_s(boot_s), self.call.ramp
-        for ask in self.call.asks:
-            if ask.start_s <= at_s < ask.end_s:
-                return self._between(self.base_watts, self._watts(ask), at_s - ask.start_s, ramp.down_s)
-        last = self.call.asks[-1]
-        if last.end_s <= at_s < last.end_s + ramp.up_s:
-            return self._between(self._watts(last), self.base_watts, at_s - last.end_s, ramp.up_s)
+        begun = [ask for ask in self.call.asks if ask.start_s <= at_s]
+        if not begun:
+            return math.inf
+        ask = begun[-1]
+        if at_s < ask.end_s:
+            return self._between(self.base_watts, self._watts(ask), at_s - ask.start_s, ramp.down_s)
+        if at_s < ask.end_s + ramp.up_s:
+            return self._between(self._watts(ask), self.base_watts, at_s - ask.end_s, ramp.up_s)
         return math.inf
 
     def is_held(self, boot_s: float) -> bool:

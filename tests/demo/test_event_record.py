@@ -28,10 +28,12 @@ def follow(score: EventScore, *moments: tuple[float, float], others_watts: float
     return score
 
 
-def test_the_target_follows_the_ramps_and_there_is_none_in_a_gap() -> None:
+def test_the_target_follows_the_ramps_and_there_is_none_once_they_are_done() -> None:
     made = record(ask(10, 20, 20), ask(30, 40, 40), down_s=4, up_s=8)
-    levels = [made.level_watts(100 + at_s) for at_s in (9, 10, 12, 14, 19, 20, 30, 32, 39, 40, 44, 48)]
-    assert levels == [math.inf, 1000, 900, 800, 800, math.inf, 1000, 800, 600, 600, 800, math.inf]
+    first = [made.level_watts(100 + at_s) for at_s in (9, 10, 12, 14, 19, 20, 24, 28)]
+    assert first == [math.inf, 1000, 900, 800, 800, 800, 900, math.inf]
+    second = [made.level_watts(100 + at_s) for at_s in (30, 32, 39, 40, 44, 48)]
+    assert second == [1000, 800, 600, 600, 800, math.inf]
 
 
 def test_event_time_is_compressed_by_the_factor() -> None:
