@@ -62,9 +62,7 @@ def _about_unit(status: EventStatus, hard_limit_mw: MilliWatts) -> Iterator[Noti
     kinds = {interval.action.kind for interval in event.intervals}
     if ActionKind.LIMIT in kinds and status.target_mw is not None:
         is_emergency = event.event_class is EventClass.EMERGENCY
-        yield from about_suspect_watts(
-            status.target_mw, hard_limit_mw, status.key, is_emergency=is_emergency
-        )
+        yield from about_suspect_watts(status.target_mw, hard_limit_mw, status.key, is_emergency=is_emergency)
 
 
 def _about_odds(status: EventStatus, schedule: Schedule, rules: EventRules) -> Iterator[Notice]:

@@ -187,6 +187,14 @@ def test_events_hold_before_any_controller_is_heard() -> None:
     assert host.tick(at(1.0)).phase is Phase.INIT
 
 
+def test_without_a_controller_events_are_counted_from_the_operators_own_budget() -> None:
+    host = Bench(replace(config(), standing_mw=5000 * W))
+    assert host.tick(at(0.0)).rack_cap_mw == 5000 * W
+    decision = heard(host, event(part(101, 200, cut(20))))
+    assert (decision.phase, decision.rack_cap_mw) == (Phase.LIMITED, 4000 * W)
+    assert host.until(at(400.0)).rack_cap_mw == 5000 * W
+
+
 def test_a_restart_in_the_middle_goes_on_from_the_same_baseline() -> None:
     host = at_work(4000)
     heard(host, event(part(101, 1000, cut(25)), ramp=EventRamp(up_s=100)))

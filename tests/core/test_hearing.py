@@ -7,7 +7,7 @@ from powerd.core.hearing import STEP_DOWN_LEAD_S, expire, hear
 from powerd.core.leases import LeaseRules
 from powerd.core.meter import MeterAlive, MeterReading, MeterRules, Quality
 from powerd.core.state import Config, Inputs, State, initial_state
-from powerd.core.timeline import Verdict, VerdictKind
+from powerd.core.timeline import STANDING, Verdict, VerdictKind, governing
 from tests.core.make import W, at, budget, config
 from tests.core.make_events import event, limit, part
 from tests.core.make_leases import RACK, heard_budget, says
@@ -105,3 +105,15 @@ def test_a_lower_budget_of_a_peer_of_the_same_roster_is_obeyed() -> None:
     }
     assert ceilings["peer"]["facility-a"].mw == 5000 * W
     assert not any(ceilings[name] for name in ceilings if name != "peer")
+
+
+def test_a_budget_that_the_operator_has_set_for_good_is_renewed_as_long_as_the_host_runs() -> None:
+    """For racks of which nobody publishes a budget: events are counted from it."""
+    by = replace(config(), standing_mw=5000 * W)
+    state, verdicts = heard(Inputs(()), 10.0, by=by)
+    statement, _ = governing(state.timeline)
+    assert statement is not None
+    assert (statement.source, statement.mw, statement.end_boot_s) == (STANDING, 5000 * W, 310.0)
+    assert (verdicts, state.heard) == ([], {STANDING})
+    later, _ = heard(Inputs(()), 5000.0, state, by)
+    assert later.timeline.statements[STANDING].end_boot_s == 5300.0
