@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, replace
 
 from powerd.core.grid_event import GridEvent
 from powerd.core.ledger_entry import (
+    Body,
     Changed,
     Ended,
     EndReason,
     Entry,
     IntervalBegan,
-    Restored,
     Started,
 )
 
@@ -42,7 +42,7 @@ class Story:
     ended_s: float | None = None
     restored_s: float | None = None
 
-    def hear(self, wall_s: float, body: object) -> None:
+    def hear(self, wall_s: float, body: Body) -> None:
         """Take in one entry after the first."""
         if isinstance(body, Started | IntervalBegan):
             self.reason = self.ended_s = self.restored_s = None
@@ -57,7 +57,7 @@ class Story:
         elif isinstance(body, Ended):
             self._close(wall_s)
             self.reason, self.ended_s = body.reason, wall_s
-        elif isinstance(body, Restored):
+        else:
             self._close(wall_s)
             self.restored_s = wall_s
 

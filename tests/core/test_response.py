@@ -7,7 +7,7 @@ import pytest
 from powerd.core.event_report import EventReport, IntervalReport, ReportRules
 from powerd.core.event_turns import EventPhase
 from powerd.core.grid_event import Baseline, EventRamp, GridEvent, Level
-from powerd.core.ledger_entry import EndReason, Entry, Lost
+from powerd.core.ledger_entry import Ended, EndReason, Entry, Lost, Samples
 from powerd.core.model import Now
 from powerd.core.response import report
 from tests.core.responses import KEY, WALL_S, Rack, W, event, limit, reduction, status
@@ -296,6 +296,28 @@ def test_lost_entries_and_set_clocks_are_in_the_report() -> None:
     rack.entries.append(Entry(WALL_S, "", Lost(7)))
     made = replayed(rack)
     assert (made.clock_steps, made.lost_entries) == (1, 7)
+
+
+def test_an_event_whose_start_was_lost_is_told_from_where_it_is_known_again() -> None:
+    rack = obeyed()
+    late = Entry(WALL_S, KEY, Ended(EndReason.SET_ASIDE))
+    made = report([late, *rack.entries], KEY)
+    assert made.reason is EndReason.ENDED
+
+
+def test_a_draw_without_a_cap_beside_it_is_shown_and_not_judged() -> None:
+    """As after a loss of entries: as far as the samples tell, the event had no say."""
+    rack = obeyed()
+    rack.restart()
+    blind = [
+        Entry(entry.wall_s, entry.event, replace(entry.body, events=()))
+        if isinstance(entry.body, Samples)
+        else entry
+        for entry in rack.entries
+    ]
+    made = report(blind, KEY)
+    assert only(made).mean_mw is not None
+    assert (only(made).overshoot_mj, only(made).within_pct, made.is_compliant) == (None, None, None)
 
 
 def test_an_event_that_nothing_is_known_of_is_refused() -> None:

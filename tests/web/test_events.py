@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ from tests.core.responses import WALL_S, Rack, event, limit, status
 if TYPE_CHECKING:
     from tests.web.conftest import Clock
 
+ROOT = Path(__file__).parent.parent.parent
 PAST = event((600.0, 1800.0, limit(20_000)), event_id="curtail/7")
 NOW = event((0.0, 9e8, limit(25_000)), event_id="now")
 LATER = event((9e7, None, limit(10_000)), event_id="later")
@@ -263,6 +265,19 @@ def test_a_copy_of_a_ledger_is_checked_without_a_daemon(tmp_path: Path) -> None:
     changed.close()
     code, text = verify_ledger(str(path), "--json")
     assert (code, json.loads(text)["broken_at"]) == (1, 9)
+
+
+def test_samples_can_be_taken_out_by_sql_alone_as_documented(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "proof-of-response.md").read_text(encoding="utf-8")
+    found = re.search(r'ledger\.sqlite3 "(SELECT .*?)"', text, re.DOTALL)
+    assert found
+    path = tmp_path / FILE_NAME
+    write(path, story())
+    with closing(open_to_read(path)) as connection:
+        query = found[1].replace("unixepoch('now', '-1 hour')", str(int(WALL_S)))
+        rows = connection.execute(query).fetchall()
+    assert rows[0] == (WALL_S, 1.0, 30_000.0, "hosts")
+    assert len(rows) > 2000
 
 
 @pytest.mark.parametrize(("name", "why"), [("missing", "no such file"), ("other", "file is not a database")])
