@@ -199,6 +199,16 @@ def failsafe(view: View) -> Samples:
     return (((slug if cause else "none",), float(bool(cause))),)
 
 
+def shed(view: View) -> Samples:
+    """Give how much less could be drawn, by scope; nothing where that is not known."""
+    return _present(((scope,), shed.now_mw) for scope, shed in view.snapshot.shed.items())
+
+
+def shed_limits(view: View) -> Samples:
+    """Give what limits could be lowered by, by scope; nothing where that is not known."""
+    return _present(((scope,), shed.limit_mw) for scope, shed in view.snapshot.shed.items())
+
+
 def modes(view: View) -> Samples:
     """Give one series for each mode, 1 for the one in force."""
     return (((mode,), float(view.snapshot.mode == mode)) for mode in MODES)

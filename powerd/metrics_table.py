@@ -259,6 +259,14 @@ TABLE: tuple[Row, ...] = (
         "1 while a time service keeps the wall clock.",
         read=lambda view: readers.one(view.snapshot.now.wall_synced),
     ),
+    Row("powerd_shed_available_watts", G, "How much less could be drawn now.", ("scope",), readers.shed),
+    Row(
+        "powerd_shed_limit_watts",
+        G,
+        "What limits could be lowered by: how much less could be drawn at full load.",
+        ("scope",),
+        readers.shed_limits,
+    ),
     Row(
         LEDGER_DROPPED,
         C,

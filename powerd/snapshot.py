@@ -4,7 +4,7 @@ One writer (the controller), many readers; nobody reads anything else.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, TypeAlias
 
 from powerd.core.decide import Decision
@@ -12,6 +12,7 @@ from powerd.core.host_state import HostState
 from powerd.core.leases import LeaseRules, counting
 from powerd.core.meter import MeterRules
 from powerd.core.model import GpuReading, GpuState, Now, Outcome
+from powerd.core.shed import Shed
 from powerd.core.units import MilliWatts
 
 # A loop, or a reading, that is older than this many control periods is not alive, or not true, any more.
@@ -168,6 +169,14 @@ class Snapshot:
             if each.mw
         )
         return (*lent, *borrowed)
+
+    @property
+    def shed(self) -> Mapping[str, Shed]:
+        """Return how much less could be drawn, by host and rack. Nothing, where no limit is written."""
+        sheds = {"host": self.decision.shed, "rack": self.decision.rack_shed}
+        if self.mode == "enforce":
+            return sheds
+        return {scope: replace(shed, now_mw=0, limit_mw=0) for scope, shed in sheds.items()}
 
     @property
     def peers(self) -> Mapping[str, HostState | None]:

@@ -16,7 +16,7 @@ from powerd.core.units import MilliWatts
 from powerd.signals import rfc3339
 from powerd.signals.native import VERSION
 from powerd.signals.strict_json import JsonObject
-from powerd.signals.summary import HostSummary, host_summary, summary_fields
+from powerd.signals.summary import HostSummary, host_summary, shed_fields, summary_fields
 from powerd.signals.wire import encode, total_mw, watts_or_null
 from powerd.snapshot import Snapshot
 
@@ -83,6 +83,7 @@ class HostReport:
         return encode(
             self._envelope("telemetry", snapshot.now.wall_s)
             | _power(snapshot)
+            | {"shed": shed_fields(snapshot.shed["host"])}
             | {"gpus": [_gpu_numbers(gpu, _limit_of(snapshot, gpu.uuid)) for gpu in snapshot.readings]}
         )
 
@@ -108,7 +109,12 @@ class HostReport:
             else _peer_summary(snapshot, host.name)
             for host in place.rack.hosts
         ]
-        return encode(self._envelope("summary", now.wall_s) | summary_fields(place.asked_mw, hosts))
+        draw = snapshot.decision.draw
+        rack: JsonObject = {
+            "draw": {"watts": watts_or_null(draw.mw), "source": draw.source},
+            "shed": shed_fields(snapshot.shed["rack"]),
+        }
+        return encode(self._envelope("summary", now.wall_s) | rack | summary_fields(place.asked_mw, hosts))
 
     def _envelope(self, kind: str, wall_s: float) -> JsonObject:
         self._sent[kind] += 1

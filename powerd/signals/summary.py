@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from powerd.core.host_state import HostState
+from powerd.core.shed import Shed
 from powerd.core.units import MilliWatts
 from powerd.signals.strict_json import JsonObject
 from powerd.signals.wire import total_mw, watts_or_null
@@ -62,6 +63,16 @@ def summary_fields(rack_cap_mw: MilliWatts, hosts: Iterable[HostSummary]) -> Jso
             | {name: watts_or_null(of(each)) for name, of in _FIGURES.items()}
             for each in hosts
         ],
+    }
+
+
+def shed_fields(shed: Shed) -> JsonObject:
+    """Return how much less could be drawn, how soon and for how long; null is as long as it is asked for."""
+    return {
+        "watts": watts_or_null(shed.now_mw),
+        "limit_watts": watts_or_null(shed.limit_mw),
+        "within_s": shed.within_s,
+        "for_s": shed.for_s,
     }
 
 

@@ -3,9 +3,10 @@
 from powerd.core.event_caps import EventStatus
 from powerd.core.meter import stale
 from powerd.core.model import Now
+from powerd.core.shed import Shed
 from powerd.core.units import MilliWatts, watts
 from powerd.snapshot import Snapshot
-from powerd.web.models import EventView, MeterPart, MeterView, SignalView
+from powerd.web.models import EventView, MeterPart, MeterView, ShedView, ShedViews, SignalView
 from powerd.web.times import rfc3339
 
 
@@ -52,6 +53,21 @@ def meter(snapshot: Snapshot, now: Now) -> MeterView | None:
             )
             for part in rules.parts
         ],
+    )
+
+
+def shed(snapshot: Snapshot) -> ShedViews:
+    """Return how much less this host and its rack could draw."""
+    host, rack = (_shed(snapshot.shed[scope]) for scope in ("host", "rack"))
+    return ShedViews(host=host, rack=rack)
+
+
+def _shed(found: Shed) -> ShedView:
+    return ShedView(
+        watts=_optional(found.now_mw),
+        limit_watts=_optional(found.limit_mw),
+        within_s=found.within_s,
+        for_s=found.for_s,
     )
 
 

@@ -225,6 +225,24 @@ class MeterView(Document):
     parts: list[MeterPart] = Field(description="As configured; empty without a meter")
 
 
+class ShedView(Document):
+    """How much less could be drawn, if it were asked for now."""
+
+    watts: float | None = Field(description="What a meter would see go away; null if that is not known")
+    limit_watts: float | None = Field(
+        description="What limits could be lowered by: as much at full load; null if that is not known"
+    )
+    within_s: float = Field(description="How soon at the latest after it was asked for")
+    for_s: float | None = Field(description="For how long; null: as long as it is asked for")
+
+
+class ShedViews(Document):
+    """How much less this host and its rack could draw."""
+
+    host: ShedView = Field(description="This host's GPUs, down to their floors")
+    rack: ShedView = Field(description="All hosts of the rack, down to their floors in the roster")
+
+
 class GuardView(Document):
     """How the privileged process that writes the limits stands."""
 
@@ -290,6 +308,7 @@ class Status(Document):
     events: list[EventView] = Field(description="Grid events with a say in the cap, the strictest first")
     signals: list[SignalView] = Field(description="Prices and emissions, the newest of each kind and zone")
     meter: MeterView | None = Field(description="What the rack draws; null: nobody tells")
+    shed: ShedViews = Field(description="How much less could be drawn; 0 W unless the mode is enforce")
     guard: GuardView = Field(description="The privileged process")
     bus: BusView = Field(description="The MQTT connection")
     errors: list[ProblemView] = Field(description="Problems, newest last")

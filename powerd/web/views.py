@@ -64,6 +64,7 @@ def status(snapshot: Snapshot, now: Now) -> Status:
         events=grid_views.events(snapshot),
         signals=grid_views.signals(snapshot, now),
         meter=grid_views.meter(snapshot, now),
+        shed=grid_views.shed(snapshot),
         guard=GuardView(
             usable=not snapshot.guard.error,
             error=snapshot.guard.error,
