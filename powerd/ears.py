@@ -11,7 +11,9 @@ from powerd.core.meter import MeterAlive, MeterReading
 from powerd.core.model import Notice
 from powerd.core.state import Config
 from powerd.core.timeline import BudgetMessage
+from powerd.dsx.load_target import SOURCE_PREFIX
 from powerd.dsx.traces import Traces
+from powerd.meters import dsx_bms
 from powerd.meters.listener import MeterListener
 from powerd.rules import meter_options
 from powerd.settings_model import Settings
@@ -36,6 +38,23 @@ class Sinks:
     notice: Callable[[Notice], None]
     rejected: Callable[[str, str], None]
     traces: Traces
+
+
+def named_senders(settings: Settings) -> frozenset[str]:
+    """Return all whom the configuration names, as refusals of what they send are counted."""
+    signals = settings.signals
+    isvs = {*signals.dsx.isvs, *(key.source.rsplit("/", 1)[1] for key in signals.dsx.keys.values())}
+    return frozenset(
+        {
+            *signals.native.sources,
+            *signals.events.sources,
+            *signals.advisory.sources,
+            *settings.rack.hosts,
+            *signals.meters.parts,
+            *({dsx_bms.SOURCE} if signals.meters.parts else ()),
+            *(f"{SOURCE_PREFIX}{isv}" for isv in isvs),
+        }
+    )
 
 
 def ears(settings: Settings, config: Config, topics: Topics, clock: Clock, sinks: Sinks) -> list[Ear]:

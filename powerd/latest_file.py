@@ -27,9 +27,10 @@ def replace_file(path: Path, text: str) -> None:
         with open(os.open(fresh, flags, 0o600), "wb") as file:  # noqa: PTH123 - a descriptor
             file.write(text.encode())
         os.replace(fresh, path)  # noqa: PTH105 - at 1 Hz the plain call costs a third
-    except OSError:
+    except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(fresh)  # noqa: PTH108
+        error.filename = error.filename or str(path)  # a disk that is full does not say where
         raise
 
 

@@ -4,7 +4,7 @@ Invariant: bounded cardinality. GPUs that are gone lose their series, and source
 one. Not thread-safe: the control loop feeds it and the endpoint scrapes it on the same event loop.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, disable_created_metrics
@@ -41,9 +41,10 @@ class Metrics:
         rack: value of the label `rack` of every series.
         host: value of the label `host` of every series.
         clock: tells how old the latest snapshot is at a scrape.
+        named: senders that the configuration names: their refusals are kept apart, as those of the believed.
     """
 
-    def __init__(self, rack: str, host: str, clock: Clock) -> None:
+    def __init__(self, rack: str, host: str, clock: Clock, named: Collection[str] = ()) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # untyped in prometheus-client
         self._host = (rack, host)
         self._clock = clock
@@ -51,6 +52,7 @@ class Metrics:
         self._totals = {row.name: dict.fromkeys(row.start, 0.0) for row in TABLE if _is_counted(row)}
         self._histograms = {row.name: self._histogram(row) for row in TABLE if _is_own_histogram(row)}
         self._believed_boot_s: dict[str, float] = {}
+        self._named = frozenset(named)
         self._reasons: set[str] = set()
         self.registry = CollectorRegistry()
         self.registry.register(_Exposition(self))
@@ -139,7 +141,8 @@ class Metrics:
             self._reasons.add(reason)
         else:
             reason = _OTHER
-        return (source if source in self._believed_boot_s else "unknown", reason)
+        is_known = source in self._named or source in self._believed_boot_s
+        return (source if is_known else "unknown", reason)
 
     def _note_sources(self, snapshot: Snapshot) -> None:
         for verdict in snapshot.decision.verdicts:

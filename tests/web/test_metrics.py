@@ -308,6 +308,18 @@ def test_rejections_keep_believed_sources_apart_and_fold_all_others(
     assert "intruder" not in text(metrics)
 
 
+def test_rejections_of_senders_that_the_configuration_names_are_kept_apart_before_any_is_believed(
+    snapshot: Snapshot, clock: "Clock"
+) -> None:
+    metrics = Metrics("r17", "r17-n3", clock, named={"feed-a"})
+    metrics.observe(snapshot)
+    metrics.signal_rejected("feed-a", "unit_error")
+    metrics.signal_rejected("feed-z", "unit_error")
+    name = "powerd_signal_rejected_total"
+    assert value(metrics, name, source="feed-a", reason="unit_error") == 1
+    assert value(metrics, name, source="unknown", reason="unit_error") == 1
+
+
 def test_reasons_and_sources_cannot_grow_without_bound(metrics: Metrics, snapshot: Snapshot) -> None:
     for number in range(200):
         metrics.signal_rejected("x", f"reason_{number}")
