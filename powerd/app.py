@@ -26,7 +26,7 @@ from powerd.core.schedule import Schedule
 from powerd.core.state import State, initial_state
 from powerd.core.timeline import STANDING, Timeline, only_from
 from powerd.dsx.traces import Traces
-from powerd.ears import Sinks, ears
+from powerd.ears import Sinks, ears, named_senders
 from powerd.errors import ConfigError, innermost
 from powerd.guard.client import GuardClient
 from powerd.guard.spawn import spawn_guard
@@ -93,7 +93,7 @@ class Daemon:
         self._rack = rack(settings)
         self._config = core_config(settings, self._rack)
         host = settings.host
-        self._metrics = Metrics(host.rack, host.name, self._clock)
+        self._metrics = Metrics(host.rack, host.name, self._clock, named_senders(settings))
         self._topics = Topics(settings.mqtt.prefix, host.site, host.rack, host.name)
         state, damages = self._first_state()
         self._host_report = HostReport(host=host.name, rack=host.rack, epoch=state.leases.epoch)
