@@ -13,6 +13,7 @@ from benchmarks.cluster import measure_waking as measure_virtual_waking
 from benchmarks.events import measure_events
 from benchmarks.explorer import measure_explorer
 from benchmarks.footprint import measure_footprint
+from benchmarks.grid_events import measure_grid_events
 from benchmarks.ledger import measure_ledger
 from benchmarks.parser import measure_parser
 from benchmarks.peers import measure_peers
@@ -53,6 +54,7 @@ def main() -> int:
         "cluster-waking": partial(measure_virtual_waking, options.wakings),
         "cluster-sharing": measure_efficiency,
         "cluster-hour": partial(measure_hour, 600.0),
+        "grid-events": measure_grid_events,
         "rack-waking": partial(measure_waking, options.wakings),
         "rack-cuts": partial(measure_cuts, options.rack_cuts),
         "rack-messages": measure_messages,

@@ -7,28 +7,34 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from powerd import runtime_file
+from powerd import events_file, runtime_file
 from powerd.controller import Controller, Options, Report
 from powerd.core.decide import Decision
 from powerd.core.host_state import HostState
 from powerd.core.leases import Leases
 from powerd.core.memory import recall
 from powerd.core.model import Now, Plan
+from powerd.core.schedule import Schedule
 from powerd.core.state import Config, initial_state
 from powerd.errors import SignalRejectedError
 from powerd.guard.client import PlanReport
 from powerd.host_gpus import HostGpus
+from powerd.latest_file import LatestFile
 from powerd.reporter import remembered
+from powerd.signals.grid_event import parse_event
 from powerd.signals.host_state import parse_host_state
 from powerd.signals.native import parse_budget
 from powerd.signals.report import HostReport
+from powerd.signals.topics import event_id_of
 from powerd.snapshot import BusStatus
+from tests.cluster.event_caps import EventCaps
 from tests.cluster.guard import GuardService, SimGuard
 from tests.cluster.network import Client
 from tests.cluster.world import HostClock, Process, World
 
 SITE, RACK = "s", "r"
 BUDGET_TOPIC = "budget"
+EVENT_TOPICS = "event/"
 _BUS = BusStatus("simulated", connected=True)
 
 
@@ -97,12 +103,14 @@ class Watcher(Protocol):
 
 
 class WatchedController(Controller):
-    """The real one, which also shows what it decided last."""
+    """The real one, which also shows what it decided last, and when by its clocks."""
 
     decided: Decision
+    decided_at: Now
 
-    def _decide(self, *args: Any, **named: Any) -> Decision:
-        self.decided = super()._decide(*args, **named)
+    def _decide(self, now: Now, *args: Any, **named: Any) -> Decision:
+        self.decided_at = now
+        self.decided = super()._decide(now, *args, **named)
         return self.decided
 
 
@@ -111,6 +119,7 @@ class Daemon:
 
     Attributes:
         controller: the real one.
+        event_caps: what the events that this run knows let the rack draw.
         pause_before_plan_s: the next plan that raises waits for so long between being decided and being
             sent, with everything else in the process; 0 = it does not.
     """
@@ -143,6 +152,10 @@ class Daemon:
         self._watcher = watcher
         self._guard = SimGuard(world, guard, self.process, guard_delay_s, self)
         state = initial_state(*self._memory())
+        self.event_caps = EventCaps(state.schedule, config.rack)
+        self._events_file = LatestFile[Schedule](
+            lambda schedule: events_file.save(disk.directory, schedule), lambda _schedule, _error: None
+        )
         self._host_report = HostReport(host=config.host, rack=RACK, epoch=state.leases.epoch)
         self.keeper = runtime_file.Keeper(disk.directory, disk.boot_id, self._on_file)
         self.keeper.keep(remembered(state, config.rack))
@@ -201,7 +214,7 @@ class Daemon:
         self._watcher.done(self, plan, report)
 
     def _begin(self) -> None:
-        for part in (self.controller.run(), self.keeper.run()):
+        for part in (self.controller.run(), self.keeper.run(), self._events_file.run()):
             self._tasks.append(self.process.loop.create_task(part))
 
     def _memory(self) -> tuple[Any, ...]:
@@ -212,7 +225,7 @@ class Daemon:
             known = runtime_file.NOTHING
         now, config = self.now(), self._config
         leases = recall(known.leases, config.rack, config.leases, now, of_this_boot=known.of_this_boot)
-        return now, known.timeline, known.cap_mw, leases
+        return now, known.timeline, known.cap_mw, leases, events_file.load(self._disk.directory)
 
     def _in_thread(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
         """Do what the daemon hands to a thread: writing its file. A killed one may have done it or not."""
@@ -238,6 +251,8 @@ class Daemon:
         if not self.process.is_alive:
             return
         self._watcher.reported(self, report)
+        if report.state.schedule.held:
+            self._events_file.keep(report.state.schedule)
         memory = remembered(report.state, self._config.rack)
         if report.message is None:
             self.keeper.keep(memory)
@@ -249,6 +264,9 @@ class Daemon:
         self.process.call(self._on_message, topic, payload, retained)
 
     def _on_message(self, topic: str, payload: bytes, retained: bool) -> None:
+        if topic.startswith(EVENT_TOPICS):
+            self._on_event(topic, payload, retained)
+            return
         if topic != BUDGET_TOPIC:
             self.controller.submit_state(self._reader.read(topic, payload, self._clock.boot_s))
             return
@@ -261,6 +279,18 @@ class Daemon:
             raise AssertionError(f"the facility's budget was rejected: {error}") from error
         self._watcher.heard_budget(message.mw)
         self.controller.submit(message)
+
+    def _on_event(self, topic: str, payload: bytes, retained: bool) -> None:
+        hard_limit_mw = self._config.rack.hard_limit_mw
+        event = parse_event(
+            payload,
+            event_id=event_id_of(topic),
+            hard_limit_mw=hard_limit_mw,
+            retained=retained,
+            received=self.now(),
+        )
+        self.event_caps.hear(event)
+        self.controller.submit_event(event)
 
 
 # When the world began, on a wall clock that is right.

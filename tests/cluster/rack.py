@@ -18,6 +18,7 @@ from powerd.core.admission import AdmissionRules
 from powerd.core.demand import DemandRules
 from powerd.core.failsafe import FailsafeRules
 from powerd.core.ramp import RampRules
+from powerd.core.schedule import EventRules
 from powerd.core.state import Config
 from tests.cluster.daemon import StateReader
 from tests.cluster.facility import Facility
@@ -121,6 +122,7 @@ class SimulatedRack:
             demand=DemandRules(s.idle_after_s, s.warmup_s),
             leases=s.rules,
             hold_s=s.hold_s,
+            events=EventRules(own_fraction=index / len(s.rack.hosts)),
         )
 
     def _plan(self, config: Config, index: int, directory: Path, random: Random) -> HostPlan:
