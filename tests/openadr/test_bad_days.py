@@ -60,6 +60,24 @@ async def test_a_vtn_that_is_down_at_a_restart_leaves_the_events_of_before_in_fo
             await still_says(site, 800_000)
 
 
+async def test_without_memory_and_without_a_vtn_nothing_that_stands_is_cancelled(
+    start: Start, tmp_path: Path
+) -> None:
+    async with start() as site:
+        site.vtn.put(event(intervalPeriod=ENDLESS))
+        async with site.bridge():
+            await site.says(NAME)
+        (tmp_path / "openadr.json").unlink()
+        await site.vtn.stop()
+        async with site.bridge():
+            await site.pass_time(130)
+            await site.vtn.start()
+            await site.pass_time(61)
+            await until(lambda: site.natives()[NAME]["epoch"] > 0)
+        said = [each["status"] for topic, each in site.messages if topic.endswith(NAME) and each]
+        assert set(said) == {"active"}
+
+
 async def test_errors_are_met_with_growing_patience_and_end_nothing(start: Start) -> None:
     async with start() as site:
         site.vtn.put(event())
