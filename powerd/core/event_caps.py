@@ -91,8 +91,8 @@ def _path_mw(
     for action, lasts_s in reversed(tuple(_stretches(held, rules, wall_s))):
         asked_mw = None if action is None else target_mw(action, held, ground, rules)
         goal_mw = ground.base_mw if asked_mw is None else asked_mw
-        if mw is None:
-            mw = max(before_mw, goal_mw)  # nothing is lowered yet
+        # At first nothing is lowered yet; and what allows more than there is to draw is left from that.
+        mw = max(before_mw, goal_mw) if mw is None else min(mw, ground.base_mw)
         if goal_mw < mw:
             mw = _between(mw, goal_mw, lasts_s, ramp.down_s if asked_mw is not None else 0.0)
         else:

@@ -78,7 +78,7 @@ def test_what_is_asked_holds_once_its_ramp_is_over_and_no_way_leads_above_the_bu
     """And at one moment the answer is always the same."""
     desk = Desk(rules=replace(RULES, own_fraction=0.7))
     heard = sorted(heard, key=lambda one: one.received.boot_s)
-    for n, boot_s in enumerate(sorted(moments)):
+    for n, boot_s in enumerate(sorted(moment + 0.5 for moment in moments)):  # off all edges
         while heard and heard[0].received.boot_s <= boot_s:
             desk.hear(heard.pop(0))
         desk.base = bases[n % len(bases)]
@@ -103,7 +103,7 @@ def test_an_event_of_another_program_never_raises_the_cap(
 ) -> None:
     """It takes nobody's place; only what starts later may count from the lower cap that it finds."""
     another = replace(another, program="another", received=at(0.0), issued_at_s=at(0.0).wall_s)
-    heard = [replace(one, received=at(0.0), issued_at_s=at(0.0).wall_s, ramp=EventRamp()) for one in heard]
+    heard = [replace(one, received=at(0.0), issued_at_s=at(0.0).wall_s) for one in heard]
     without, with_it = Desk(), Desk()
     without.hear(*heard)
     with_it.hear(*heard, another)
@@ -117,7 +117,7 @@ def test_a_doubtful_event_never_raises_the_cap(
     heard: list[GridEvent], doubtful: GridEvent, moments: list[float]
 ) -> None:
     """Neither a new one nor a new version, nor a cancellation."""
-    heard = [replace(one, received=at(0.0), issued_at_s=at(0.0).wall_s, ramp=EventRamp()) for one in heard]
+    heard = [replace(one, received=at(0.0), issued_at_s=at(0.0).wall_s) for one in heard]
     without, with_it = Desk(), Desk()
     without.hear(*heard)
     with_it.hear(*heard, replace(doubtful, received=at(0.0), issued_at_s=wall(-45), seq=9))

@@ -96,6 +96,13 @@ def test_after_a_short_gap_the_next_reduction_starts_where_the_way_back_had_come
     assert desk.caps(150, 200, 210, 219, 220, 245, 270) == [3000, 3000, 3100, 3190, 3200, 2700, 2200]
 
 
+def test_an_interval_that_lowers_nothing_is_left_from_the_budget_and_not_from_what_it_would_allow() -> None:
+    """Else the first two thirds of the ramp would be nothing, and the rest three times as steep."""
+    desk = Desk()
+    desk.hear(event(part(100, 200, limit(6000)), part(200, 400, limit(3000)), ramp=EventRamp(down_s=100)))
+    assert desk.caps(199, 200, 250, 300) == [4000, 4000, 3500, 3000]
+
+
 def test_no_gap_is_no_way_back() -> None:
     """Though up is at once, the next interval goes down from where the one before was."""
     desk = Desk()
