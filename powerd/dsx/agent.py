@@ -130,10 +130,7 @@ class DsxReporter:
 
     def _say_status(self, found: dict[str, FeedOutlook], told: dict[str, Told], snapshot: Snapshot) -> None:
         wall_s, config = snapshot.now.wall_s, self._config
-        views = [
-            (feed, feed_view(each, snapshot, config.rack, config.events, told[feed]))
-            for feed, each in found.items()
-        ]
+        views = [(feed, feed_view(each, snapshot, config, told[feed])) for feed, each in found.items()]
         followed = (_cause(found[feed], each.event) for feed, each in told.items())
         self._say(
             self._options.status_topic,

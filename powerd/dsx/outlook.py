@@ -10,7 +10,7 @@ from powerd.core.event_turns import EventPhase
 from powerd.core.flex import FeedNow, Told
 from powerd.core.grid_event import ActionKind, GridEvent
 from powerd.core.schedule import EventRules, Held, Schedule
-from powerd.core.topology import Rack
+from powerd.core.state import Config
 from powerd.core.units import MilliWatts
 from powerd.dsx.load_target import ORIGIN
 from powerd.dsx.status import FeedTarget, FeedView
@@ -126,10 +126,9 @@ def feed_now(outlook: FeedOutlook, decision: Decision, names: frozenset[tuple[st
     )
 
 
-def feed_view(
-    outlook: FeedOutlook, snapshot: Snapshot, rack: Rack, rules: EventRules, told: Told
-) -> FeedView:
+def feed_view(outlook: FeedOutlook, snapshot: Snapshot, config: Config, told: Told) -> FeedView:
     """Return what a status says of a feed; no target is in force where nothing is written."""
+    rack = config.rack
     active = outlook.active if snapshot.mode == "enforce" else frozenset()
     limits = [
         each
@@ -141,9 +140,9 @@ def feed_view(
     return FeedView(
         minimum_mw=rack.least_mw,
         maximum_mw=rack.hard_limit_mw,
-        default_mw=rack.hard_limit_mw,
+        default_mw=rack.hard_limit_mw if config.standing_mw is None else config.standing_mw,
         targets=tuple(
-            _feed_target(each, rules, is_active=each.key in active) for each in limits[:MAX_TARGETS]
+            _feed_target(each, config.events, is_active=each.key in active) for each in limits[:MAX_TARGETS]
         ),
         load_mw=now_mw,
         is_compliant=limit_mw is None or now_mw <= limit_mw,

@@ -80,6 +80,12 @@ def test_the_numbers_of_a_feed_are_this_racks_part_of_it(rig: Rig) -> None:
     assert "end_time" not in feed["targets"][0]["interval"]
 
 
+def test_where_no_budgets_are_published_the_default_is_that_of_the_rack(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, replace(configured(), standing_mw=2500 * W))
+    rig.hear(target(200, interval={}), time="2026-11-21T16:59:30Z")
+    assert watts(rig.feed()["metadata"]["default_constraint"]) == 2500
+
+
 def test_on_the_way_down_the_feed_is_in_flight_and_not_compliant_yet(rig: Rig) -> None:
     rig.hear(target(200, interval={}), time="2026-11-21T16:59:30Z")
     feed = rig.feed()
