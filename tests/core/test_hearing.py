@@ -114,6 +114,7 @@ def test_a_budget_that_the_operator_has_set_for_good_is_renewed_as_long_as_the_h
     statement, _ = governing(state.timeline)
     assert statement is not None
     assert (statement.source, statement.mw, statement.end_boot_s) == (STANDING, 5000 * W, 310.0)
-    assert (verdicts, state.heard) == ([], {STANDING})
+    assert verdicts == []
+    assert state.heard == {STANDING}
     later, _ = heard(Inputs(()), 5000.0, state, by)
     assert later.timeline.statements[STANDING].end_boot_s == 5300.0
