@@ -7,15 +7,15 @@ nothing, so the controller decides again after a write that failed, in the same 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from powerd.core import meter, overhead
 from powerd.core.advisory import Signals
 from powerd.core.demand import assess
-from powerd.core.draw import RackDraw, rack_draw, remember
+from powerd.core.draw import RackDraw
 from powerd.core.event_caps import EventStatus
-from powerd.core.event_notices import about_events, about_suspect_watts
+from powerd.core.event_notices import about_budget_unit, about_events
 from powerd.core.failsafe import Phase
 from powerd.core.hearing import STEP_DOWN_LEAD_S, expire, hear
 from powerd.core.host_share import host_share
@@ -27,11 +27,13 @@ from powerd.core.place import Place
 from powerd.core.plan import writes
 from powerd.core.rack_view import RackView, rack_view
 from powerd.core.schedule import Schedule
+from powerd.core.shed import Shed
 from powerd.core.standing import Standing
 from powerd.core.state import Config, Inputs, State
 from powerd.core.targets import GpuTarget, gpu_range, may_draw_mw, settle
 from powerd.core.timeline import Statement, Verdict
 from powerd.core.units import MilliWatts
+from powerd.core.weighing import could_shed, weigh
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Decision:
         events: the grid events that have a say in the rack cap.
         schedule: all that are held.
         draw: what the whole rack draws.
+        shed, rack_shed: how much less this host, and the whole rack, could be made to draw.
         meter: what the rack's meters say.
         signals: prices and emissions, the newest of each kind and zone.
         wake_boot_s: when the next decision falls due without any news; None = not before a period is over.
@@ -76,6 +79,8 @@ class Decision:
     events: tuple[EventStatus, ...]
     schedule: Schedule
     draw: RackDraw
+    shed: Shed
+    rack_shed: Shed
     meter: meter.Meter
     signals: Signals
     verdicts: tuple[Verdict, ...] = ()
@@ -88,7 +93,7 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
     before, agenda = state.failsafe.phase, state.agenda
     state, verdicts = hear(inputs, expire(state, now, config), now, config)
     state, learned = _look(inputs, state, now, config)
-    draw, state = _weigh(inputs, state, now, config)
+    draw, state = weigh(inputs, state, now, config)
     view, state = rack_view(inputs, state, now, config)
     share, state = host_share(inputs, view, state, now, config)
     current = {r.uuid: may_draw_mw(r) for r in inputs.readings if r.uuid in share.sharing.ranges}
@@ -104,8 +109,9 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
         *about_budget(share.infeasible_mw, braking=now.boot_s < state.brake_until_boot_s),
         *about_peers(share.place, share.standing, state.leases, config.leases, now.boot_s),
         *about_events(agenda, view.events, state.schedule, config.events, config.rack.hard_limit_mw),
-        *_about_budget_unit(view.statement, config),
+        *about_budget_unit(view.statement, config.rack.hard_limit_mw),
     )
+    shed, rack_shed = could_shed(inputs, share, state, now, config)
     decision = Decision(
         phase=state.failsafe.phase,
         rack_cap_mw=view.cap_mw,
@@ -128,6 +134,8 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
         events=view.events,
         schedule=state.schedule,
         draw=draw,
+        shed=shed,
+        rack_shed=rack_shed,
         meter=state.meter,
         signals=state.signals,
         verdicts=verdicts,
@@ -172,25 +180,6 @@ def _look(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State
     return updated, tuple(told)
 
 
-def _weigh(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[RackDraw, State]:
-    """Find out what the whole rack draws, and how far that is from what its hosts account for."""
-    draw = rack_draw(
-        config.rack,
-        inputs.readings,
-        overhead.overhead_step(state.overhead, config.overhead_mw, now.boot_s).mw,
-        state.leases.peers.values(),
-        state.meter,
-        config.meter,
-        silent_s=config.leases.silent_s,
-        boot_s=now.boot_s,
-    )
-    trimmed = state.meter
-    if config.meter.parts:
-        known = (draw.metered_mw, draw.accounted_mw)
-        trimmed = meter.trim(trimmed, config.meter, *known, config.rack.hard_limit_mw, now.boot_s)
-    return draw, replace(state, meter=trimmed, draws=remember(state.draws, draw.mw, now.boot_s))
-
-
 def _end_boot_s(statement: Statement | None, standing: Standing, now: Now, config: Config) -> float:
     """Return how long a plan may hold: never longer than any lease it rests on."""
     end = min(now.boot_s + config.hold_s, standing.end_boot_s)
@@ -203,12 +192,6 @@ def _wake_boot_s(state: State, view: RackView, standing: Standing) -> float | No
         ends.append(view.wake_boot_s)
     wake_boot_s = min((standing.step_down_boot_s, *ends))
     return wake_boot_s if math.isfinite(wake_boot_s) else None
-
-
-def _about_budget_unit(statement: Statement | None, config: Config) -> Iterator[Notice]:
-    if statement is not None and statement.mw is not None:
-        hard_limit_mw = config.rack.hard_limit_mw
-        yield from about_suspect_watts(statement.mw, hard_limit_mw, statement.source, is_emergency=False)
 
 
 def _failsafe_cause(state: State, now: Now) -> str:

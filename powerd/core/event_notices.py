@@ -8,6 +8,7 @@ from powerd.core.event_turns import Agenda, EventPhase
 from powerd.core.grid_event import ActionKind, Baseline, EventClass
 from powerd.core.model import Notice, Severity
 from powerd.core.schedule import EventRules, Schedule
+from powerd.core.timeline import Statement
 from powerd.core.units import MilliWatts, watts
 
 # Below this part of the nameplate somebody probably wrote kilowatts where watts are meant.
@@ -33,6 +34,12 @@ def about_events(
             yield from _about_unit(status, hard_limit_mw)
     for key in had.keys() - statuses.keys():
         yield Notice("event_ended", Severity.INFO, f"event {key} has no say in the rack cap any more", key)
+
+
+def about_budget_unit(statement: Statement | None, hard_limit_mw: MilliWatts) -> Iterator[Notice]:
+    """Tell when a budget is so little that its unit may be wrong."""
+    if statement is not None and statement.mw is not None:
+        yield from about_suspect_watts(statement.mw, hard_limit_mw, statement.source, is_emergency=False)
 
 
 def about_suspect_watts(

@@ -20,6 +20,7 @@ from powerd.core.overhead import Overhead, OverheadSample
 from powerd.core.plan import DeadBand
 from powerd.core.ramp import Ramp, RampRules
 from powerd.core.schedule import EventRules, Schedule
+from powerd.core.shed import ShedRules
 from powerd.core.timeline import BudgetMessage, Timeline
 from powerd.core.topology import GpuPolicies, Rack
 from powerd.core.units import MilliWatts
@@ -51,6 +52,7 @@ class Config:
     events: EventRules = field(default_factory=EventRules)
     meter: MeterRules = field(default_factory=MeterRules)
     advisory: AdvisoryRules = field(default_factory=AdvisoryRules)
+    shed: ShedRules = field(default_factory=ShedRules)
     hold_s: float = 5.0
     brake_hold_s: float = 300.0
 
