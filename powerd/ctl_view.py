@@ -90,12 +90,21 @@ def _last_of_each(budget: Document) -> Iterator[Document]:
             yield step
 
 
+def event_line(event: Document) -> str:
+    """Return what an event with a say asks for now, and until when."""
+    name, cap = f"{event['id']} of {event['source']}", watts(event["cap_watts"])
+    if event["phase"] == "restoring":
+        return f"{name}: over, on the way back at {cap}"
+    asks = "no limit"
+    if event["target_watts"] is not None:
+        asks = f"down to {watts(event['target_watts'])}, now {cap}"
+    return f"{name}: {asks}, until {event['ends'] or 'cancelled'}"
+
+
 def _grid(status: Document) -> Iterator[tuple[str, str]]:
     """Yield what the grid asks for, and what the rack draws where a meter tells."""
     for event in status["events"]:
-        end = f"until {event['ends']}" if event["ends"] else "until cancelled"
-        asks = f"down to {watts(event['target_watts'])}" if event["target_watts"] is not None else "over"
-        yield "event", f"{event['id']} of {event['source']}: {asks}, now {watts(event['cap_watts'])}, {end}"
+        yield "event", event_line(event)
     meter = status["meter"]
     if meter is not None and meter["parts"]:
         amiss = [part["name"] for part in meter["parts"] if not part["usable"]]

@@ -22,6 +22,8 @@ def event_list(document: Document) -> RenderableType:
     if not document["events"]:
         return Text("no grid events are held or recorded")
     table = _table("event", "class", "phase", "start", "end", "target", "report")
+    # Names may be as long as a screen is wide: they are folded, and nothing else is cut for them.
+    table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
     for event in document["events"]:
         table.add_row(
             event["id"],
