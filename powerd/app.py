@@ -32,9 +32,13 @@ from powerd.guard.client import GuardClient
 from powerd.guard.spawn import spawn_guard
 from powerd.host_gpus import HostGpus
 from powerd.latest_file import LatestFile
+from powerd.ledger.file import FILE_NAME as LEDGER_FILE
+from powerd.ledger.reader import LedgerReader
+from powerd.ledger.writer import Ledger, LedgerOptions
 from powerd.metrics import Metrics
 from powerd.notify import notify
 from powerd.overhead_sensor import OverheadSampler, overhead_sensor
+from powerd.recorder import Recorder
 from powerd.reporter import BusReporter, Reporter, remembered
 from powerd.rules import core_config, rack
 from powerd.runtime_file import Keeper
@@ -116,6 +120,8 @@ class Daemon:
         self._traces = Traces()
         self._inbound = self._make_inbound()
         self._bus = self._make_bus() if settings.signals.native.enabled else None
+        ledger_path = Path(host.state_dir) / LEDGER_FILE
+        self._recorder = self._make_recorder(ledger_path) if settings.ledger.enabled else None
         self._reporter = Reporter(self._listeners(), self._keeper, self._rack)
         self._controller = self._make_controller(state, damages)
         self.web = WebServer(
@@ -126,6 +132,7 @@ class Daemon:
             socket_path=Path(settings.http.socket) if settings.http.socket else None,
             socket_group=settings.http.socket_group,
             names=(host.name,),
+            ledger=LedgerReader(ledger_path) if settings.ledger.enabled else None,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -144,6 +151,14 @@ class Daemon:
                     task.cancel()
         except* ConfigError as group:
             raise ConfigError(innermost(group)) from None
+        finally:
+            if self._recorder is not None:
+                self._recorder.close()
+
+    def _make_recorder(self, path: Path) -> Recorder:
+        ledger = Ledger(path, LedgerOptions(max_mb=self._settings.ledger.max_mb))
+        ledger.start()
+        return Recorder(ledger, self._notice, self._metrics.ledger_dropped)
 
     def _make_sampler(self) -> OverheadSampler | None:
         read = overhead_sensor(self._settings.host.overhead_sensor)
@@ -195,10 +210,12 @@ class Daemon:
         def keep_events(report: Report) -> None:
             self._events_file.keep(report.state.schedule)
 
+        listeners: list[Callable[[Report], None]] = [observe, publish, keep_events]
+        if self._recorder is not None:
+            listeners.append(self._recorder)
         if self._bus is None:
-            return [observe, publish, keep_events]
-        to_bus = BusReporter(self._bus, self._topics, self._host_report, self._keeper, self._config)
-        listeners: list[Callable[[Report], None]] = [observe, publish, keep_events, to_bus]
+            return listeners
+        listeners.append(BusReporter(self._bus, self._topics, self._host_report, self._keeper, self._config))
         if self._settings.signals.dsx.enabled:
             from powerd.dsx.wiring import dsx_reporter  # noqa: PLC0415 - as in `ears`
 

@@ -114,6 +114,7 @@ class Controller:
         self._may_remember = may_remember
         self._problems = Problems()
         self._wake = asyncio.Event()
+        self._wake_soon: asyncio.TimerHandle | None = None
         self._wake_boot_s: float | None = None
         self._sampled = False
         self._arrivals = Arrivals()
@@ -152,8 +153,10 @@ class Controller:
             return
         self._peers[state.host] = state
         self._arrivals.states.append(state)
-        if before is None or concerns(before, state, self._options.host, lends=self._spare_mw > 0):
-            asyncio.get_running_loop().call_later(PEERS_DELAY_S, self._wake.set)
+        if self._wake_soon is None and (
+            before is None or concerns(before, state, self._options.host, lends=self._spare_mw > 0)
+        ):
+            self._wake_soon = asyncio.get_running_loop().call_later(PEERS_DELAY_S, self._wake.set)
 
     def notice(self, notice: Notice) -> None:
         """Hand over something that people should hear about; told with the next iteration."""
@@ -221,6 +224,9 @@ class Controller:
         """Decide, enforce, report: once."""
         now = self._clock.now()
         sampled, self._sampled = self._sampled, False
+        if self._wake_soon is not None:  # what it would wake for is decided on now
+            self._wake_soon.cancel()
+            self._wake_soon = None
         heard = self._arrivals.take()
         outcomes, self._outcomes = self._outcomes, ()
         decision = self._decide(now, outcomes, heard)

@@ -15,6 +15,7 @@ from powerd.settings_tables import (
     ControlSettings,
     HostSettings,
     HttpSettings,
+    LedgerSettings,
     LogSettings,
     MqttSettings,
     RackSettings,
@@ -34,6 +35,7 @@ class Settings(BaseSettings):
     signals: SignalSettings = SignalSettings()
     mqtt: MqttSettings = MqttSettings()
     http: HttpSettings = HttpSettings()
+    ledger: LedgerSettings = LedgerSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

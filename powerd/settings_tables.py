@@ -270,6 +270,18 @@ class HttpSettings(Table):
         return value
 
 
+class LedgerSettings(Table):
+    """The `[ledger]` table: what is written down of grid events.
+
+    Attributes:
+        enabled: keep a ledger in `host.state_dir`.
+        max_mb: it grows no larger, 1..65536 MiB; nothing is ever deleted from it.
+    """
+
+    enabled: bool = True
+    max_mb: int = Field(default=1024, ge=1, le=65536)
+
+
 class LogSettings(Table):
     """The `[log]` table; formats as in `powerd.log`."""
 
