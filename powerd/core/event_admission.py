@@ -141,7 +141,17 @@ def _accept(schedule: Schedule, event: GridEvent) -> Schedule:
     before = _before(schedule, event)
     if event.is_cancelled:
         # It goes back up from where it was: what was obeyed counts, not what the cancellation repeats.
-        cancelled = replace(event, intervals=before.event.intervals, ramp=before.event.ramp)
+        cancelled = replace(
+            before.event,
+            is_cancelled=True,
+            epoch=event.epoch,
+            seq=event.seq,
+            issued_at_s=event.issued_at_s,
+            received=event.received,
+            retained=event.retained,
+            digest=event.digest,
+            correlation_id=event.correlation_id,
+        )
         cancelled_s = event.received.wall_s if before.cancelled_s is None else before.cancelled_s
         held = replace(before, event=cancelled, cancelled_s=cancelled_s)
     else:

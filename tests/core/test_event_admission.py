@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from powerd.core.event_admission import DAY_S, MAX_CONTENTS
-from powerd.core.grid_event import Baseline, EventRamp, GridEvent
+from powerd.core.grid_event import Baseline, EventRamp, GridEvent, Level
 from powerd.core.schedule import EventRules
 from tests.core.make import at
 from tests.core.make_events import RELEASE, RULES, Desk, cut, event, flex, limit, part, wall
@@ -71,6 +71,17 @@ def test_a_cancellation_ends_an_event_whatever_it_repeats_of_it() -> None:
     desk.hear(event(LOW, ramp=EventRamp(up_s=100)))
     assert desk.cap(150) == 2500
     assert desk.hear_one(event(HIGH, seq=2, received=at(150), cancelled=True)) == ACCEPTED
+    assert desk.caps(150, 200, 250) == [2500, 3250, 4000]
+
+
+def test_a_cancellation_that_names_another_scope_still_has_its_way_back_here() -> None:
+    desk = Desk()
+    desk.hear(event(LOW, ramp=EventRamp(up_s=100)))
+    desk.cap(120)
+    elsewhere = event(
+        LOW, seq=2, received=at(150), cancelled=True, level=Level.HOST, targets=("nowhere",), program="another"
+    )
+    assert desk.hear_one(elsewhere) == ACCEPTED
     assert desk.caps(150, 200, 250) == [2500, 3250, 4000]
 
 
