@@ -79,7 +79,7 @@ def test_a_cancellation_that_names_another_scope_still_has_its_way_back_here() -
     desk.hear(event(LOW, ramp=EventRamp(up_s=100)))
     desk.cap(120)
     elsewhere = event(
-        LOW, seq=2, received=at(150), cancelled=True, level=Level.HOST, targets=("nowhere",), program="another"
+        LOW, seq=2, received=at(150), cancelled=True, level=Level.HOST, targets=("x",), program="another"
     )
     assert desk.hear_one(elsewhere) == ACCEPTED
     assert desk.caps(150, 200, 250) == [2500, 3250, 4000]
