@@ -20,8 +20,10 @@ from benchmarks.peers import measure_peers
 from benchmarks.rack import measure_cuts, measure_kills, measure_messages, measure_waking
 from benchmarks.reaction import measure_event_reaction, measure_reaction
 from benchmarks.table import Table
+from tests.cluster.grid_day import run_with_events
 
 SLOW_SET_MS = 15.0
+EVENT_SEEDS = 100
 
 
 def main() -> int:
@@ -36,6 +38,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, help="processes killed (default 200)")
     parser.add_argument("--seed", type=int, default=1, help="of the kills (default 1)")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"hostile days of racks (default {SEEDS})")
+    parser.add_argument("--event-seeds", type=int, default=EVENT_SEEDS, help="the same with grid events")
     parser.add_argument("--json", type=Path, help="write the JSON here too")
     options = parser.parse_args()
     available: dict[str, Callable[[], Table]] = {
@@ -51,6 +54,13 @@ def main() -> int:
         "slow-driver": partial(measure_reaction, options.cuts, SLOW_SET_MS),
         "ledger": partial(measure_ledger, options.iterations),
         "cluster": partial(measure_hostile, options.seeds),
+        "cluster-events": partial(
+            measure_hostile,
+            options.event_seeds,
+            run_with_events,
+            "Hostile days with grid events",
+            EVENT_SEEDS,
+        ),
         "cluster-waking": partial(measure_virtual_waking, options.wakings),
         "cluster-sharing": measure_efficiency,
         "cluster-hour": partial(measure_hour, 600.0),

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import cycle
 from random import Random
@@ -19,8 +19,8 @@ from powerd.core.decide import Decision
 from tests.cluster.faults import Adversary
 from tests.cluster.host import RackHost
 from tests.cluster.plant import PlantGpu
-from tests.cluster.rack import Result, SimulatedRack, rack_of, run
-from tests.cluster.scenario import W, even, scenario
+from tests.cluster.rack import Result, SimulatedRack, rack_of, run_seed
+from tests.cluster.scenario import W, even
 
 HOSTS, GPUS = 18, 4
 STEPS, SEEDS = 1_000_000, 500
@@ -31,16 +31,25 @@ BUDGET_W = HOSTS * (200 + GPUS * 300)
 IDLE_MW = 50 * W
 
 
-def measure_hostile(seeds: int) -> Table:
-    """Run hostile days on all cores, and count what happened and what was violated."""
+def measure_hostile(
+    seeds: int, one_day: Callable[[int], Result] = run_seed, what: str = "Hostile days", of: int = SEEDS
+) -> Table:
+    """Run hostile days on all cores, and count what happened and what was violated.
+
+    Args:
+        one_day: runs the day of a seed.
+        what: the days, for the title.
+        of: so many seeds are needed at least, and steps in proportion.
+    """
     begun_s = time.monotonic()
+    wanted = STEPS * of // SEEDS
     steps = iterations = above_newest = 0
     virtual_s = 0.0
     faults: Counter[str] = Counter()
     violated: list[Result] = []
     cores = len(os.sched_getaffinity(0))
     with multiprocessing.Pool(cores) as pool:
-        for result in pool.imap_unordered(_run_seed, range(seeds), chunksize=4):
+        for result in pool.imap_unordered(one_day, range(seeds), chunksize=4):
             steps += result.steps
             iterations += result.iterations
             virtual_s += result.virtual_s
@@ -52,11 +61,11 @@ def measure_hostile(seeds: int) -> Table:
     wall_s = time.monotonic() - begun_s
     kinds = tuple(Figure(f"  {kind}", count, "") for kind, count in sorted(faults.items()))
     return Table(
-        f"Hostile days of racks of 2 to 6 hosts, {cores} cores, {wall_s:.0f} s",
+        f"{what} of racks of 2 to 6 hosts, {cores} cores, {wall_s:.0f} s",
         (
             Figure("violations", len(violated), "", 0.0),
-            Figure("seeds missing of 500", max(0, SEEDS - seeds), "", 0.0),
-            Figure("steps missing of 1,000,000", max(0, STEPS - steps), "", 0.0),
+            Figure(f"seeds missing of {of}", max(0, of - seeds), "", 0.0),
+            Figure(f"steps missing of {wanted:,}", max(0, wanted - steps), "", 0.0),
             Figure("steps, each checked", steps, ""),
             Figure("  of which above the newest budget, as theorem B allows", above_newest, ""),
             Figure("iterations of controllers", iterations, ""),
@@ -66,10 +75,6 @@ def measure_hostile(seeds: int) -> Table:
             *kinds,
         ),
     )
-
-
-def _run_seed(seed: int) -> Result:
-    return run(scenario(seed))
 
 
 @dataclass

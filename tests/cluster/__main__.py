@@ -4,8 +4,8 @@ import argparse
 import sys
 from collections import Counter
 
-from tests.cluster.rack import run
-from tests.cluster.scenario import scenario
+from tests.cluster.grid_day import run_with_events
+from tests.cluster.rack import run_seed
 
 
 def main() -> int:
@@ -14,11 +14,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="the first seed (default 0)")
     parser.add_argument("--count", type=int, default=1, help="how many, from that one on (default 1)")
     parser.add_argument("--verbose", action="store_true", help="print every event")
+    parser.add_argument("--events", action="store_true", help="with grid events")
     options = parser.parse_args()
+    one_day = run_with_events if options.events else run_seed
     steps, violated = 0, 0
     faults: Counter[str] = Counter()
     for seed in range(options.seed, options.seed + options.count):
-        result = run(scenario(seed), show=options.verbose)
+        result = one_day(seed, show=options.verbose)
         steps += result.steps
         faults += result.faults
         if result.violation:

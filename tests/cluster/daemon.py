@@ -103,13 +103,23 @@ class Watcher(Protocol):
 
 
 class WatchedController(Controller):
-    """The real one, which also shows what it decided last, and when by its clocks."""
+    """The real one, which also shows what it decided last.
+
+    Attributes:
+        event_caps: what it knows of grid events.
+        event_cap_mw: the most that these let the rack draw when it decided last; infinity = as much as it
+            likes.
+    """
 
     decided: Decision
-    decided_at: Now
+    event_caps: EventCaps
+    event_cap_mw: float
 
     def _decide(self, now: Now, *args: Any, **named: Any) -> Decision:
-        self.decided_at = now
+        heard = args[1]
+        for event in heard.events:
+            self.event_caps.hear(event)
+        self.event_cap_mw = self.event_caps.cap_mw(now)
         self.decided = super()._decide(now, *args, **named)
         return self.decided
 
@@ -119,7 +129,6 @@ class Daemon:
 
     Attributes:
         controller: the real one.
-        event_caps: what the events that this run knows let the rack draw.
         pause_before_plan_s: the next plan that raises waits for so long between being decided and being
             sent, with everything else in the process; 0 = it does not.
     """
@@ -152,7 +161,6 @@ class Daemon:
         self._watcher = watcher
         self._guard = SimGuard(world, guard, self.process, guard_delay_s, self)
         state = initial_state(*self._memory())
-        self.event_caps = EventCaps(state.schedule, config.rack)
         self._events_file = LatestFile[Schedule](
             lambda schedule: events_file.save(disk.directory, schedule), lambda _schedule, _error: None
         )
@@ -171,6 +179,7 @@ class Daemon:
             bus_status=lambda: _BUS,
             may_remember=lambda: self.keeper.works,
         )
+        self.controller.event_caps = EventCaps(state.schedule, config.rack)
         client.deliver = self._deliver
         self.process.call(self._begin)
 
@@ -289,7 +298,6 @@ class Daemon:
             retained=retained,
             received=self.now(),
         )
-        self.event_caps.hear(event)
         self.controller.submit_event(event)
 
 

@@ -12,6 +12,10 @@ from powerd.core.schedule import Schedule
 from powerd.core.topology import Rack
 
 
+# Both sides round what is on its way.
+ROUNDING_MW = 2
+
+
 class EventCaps:
     """The events that one run of a daemon knows: from its file, and heard since.
 
@@ -46,5 +50,5 @@ class EventCaps:
                 to_mw = interval.action.mw
                 # On its way down it started at the hard limit at the most.
                 left = max(0.0, 1 - (wall_s - interval.start_s) / max(event.ramp.down_s, 1e-9))
-                return to_mw + max(0.0, self._hard_limit_mw - to_mw) * left
+                return to_mw + max(0.0, self._hard_limit_mw - to_mw) * left + ROUNDING_MW
         return math.inf

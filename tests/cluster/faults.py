@@ -31,10 +31,12 @@ class Adversary:
 
     Attributes:
         counts: faults by kind.
+        is_over: there are no new ones.
     """
 
     def __init__(self, rack: "SimulatedRack") -> None:
         self.counts: Counter[str] = Counter()
+        self.is_over = False
         self._rack = rack
         self._world = rack.world
         self._scenario = rack.scenario
@@ -90,6 +92,8 @@ class Adversary:
         self._world.history.note(where.name if where else "fault", f"{kind} {detail}".rstrip())
 
     def _next_fault(self) -> None:
+        if self.is_over:
+            return
         if self._random.random() < ANYWHERE:
             self._one_of(self._anywhere)()
         else:
@@ -98,6 +102,8 @@ class Adversary:
 
     def _strike(self, host: RackHost) -> None:
         """Do something to one host, and perhaps soon something else: misfortunes seldom come singly."""
+        if self.is_over:
+            return
         if self._random.random() < 0.5:
             self._one_of(self._at_a_host)(host)
         elif self._world.now_s >= host.trouble_until_s:

@@ -186,7 +186,10 @@ class RackHost:
         self._in_force[id(plan)] = (plan, in_force)
         self._remember(daemon)
         cap_mw = decision.rack_cap_mw
-        self._theorem.decided(self.watch, in_force, self._worth_mw(cap_mw), cap_mw, self._may_follow_mw())
+        # Of what asks for less than the floors, the floors are left.
+        by_events_mw = max(rack.least_mw, daemon.controller.event_cap_mw)
+        may_follow_mw = min(self._may_follow_mw(), by_events_mw)
+        self._theorem.decided(self.watch, in_force, self._worth_mw(cap_mw), cap_mw, may_follow_mw)
 
     def arrived(self, daemon: Daemon, plan: Plan, *, accepted: bool) -> None:
         """Take in that a plan has come to the guard."""

@@ -5,7 +5,7 @@ import logging
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -26,7 +26,7 @@ from tests.cluster.faults import Adversary
 from tests.cluster.host import HostPlan, RackHost
 from tests.cluster.network import Broker
 from tests.cluster.plant import PlantGpu
-from tests.cluster.scenario import Scenario
+from tests.cluster.scenario import Scenario, scenario
 from tests.cluster.theorem import Theorem, ViolationError
 from tests.cluster.world import History, HostClock, World
 
@@ -40,6 +40,7 @@ class Result:
         events: the last of what happened.
         digest: of all that happened.
         above_newest: steps in which the rack was above the newest budget, as theorem B allows.
+        replay: options that replay it.
     """
 
     seed: int
@@ -51,6 +52,7 @@ class Result:
     digest: str
     events: tuple[str, ...]
     above_newest: int
+    replay: str
 
     def __str__(self) -> str:
         """Return what a person needs to look into it."""
@@ -58,7 +60,7 @@ class Result:
             (
                 f"seed {self.seed}: {self.violation or 'everything held'}",
                 *self.events,
-                f"replay: python -m tests.cluster --seed {self.seed} --verbose",
+                f"replay: python -m tests.cluster {self.replay} --verbose",
             )
         )
 
@@ -163,26 +165,32 @@ def rack_of(scenario: Scenario, *, show: bool = False) -> Iterator[SimulatedRack
             rack.stop()
 
 
-def run(scenario: Scenario, *, show: bool = False) -> Result:
+Script = Callable[["SimulatedRack", Adversary], None]
+
+
+def run(day: Scenario, *, show: bool = False, script: Script | None = None) -> Result:
     """Run a scenario with its faults.
 
     Args:
         show: print every event.
+        script: told of the rack when everything has started: what else is to happen.
     """
-    with rack_of(scenario, show=show) as rack:
+    with rack_of(day, show=show) as rack:
         adversary = Adversary(rack)
         violation = ""
         try:
             rack.start()
             adversary.start()
-            rack.world.run_until(scenario.length_s)
+            if script is not None:
+                script(rack, adversary)
+            rack.world.run_until(day.length_s)
             violation = "; ".join(error for host in rack.hosts for error in host.errors())
         except ViolationError as found:
             violation = str(found)
             rack.world.history.note("theorem", violation)
     history = rack.world.history
     return Result(
-        seed=scenario.seed,
+        seed=day.seed,
         violation=violation,
         steps=rack.theorem.steps,
         iterations=sum(host.iterations for host in rack.hosts),
@@ -191,7 +199,13 @@ def run(scenario: Scenario, *, show: bool = False) -> Result:
         digest=history.digest,
         events=tuple(history.lines),
         above_newest=rack.theorem.above_newest,
+        replay=f"--seed {day.seed}{' --events' if script else ''}",
     )
+
+
+def run_seed(seed: int, *, show: bool = False) -> Result:
+    """Run the day of a seed."""
+    return run(scenario(seed), show=show)
 
 
 class _Journal:

@@ -161,14 +161,14 @@ class Theorem:
         self._newest_mw = self._rack.usable_mw(max(cap_mw, self._rack.least_mw))
 
     def decided(
-        self, watch: HostWatch, plan: InForce, worth_mw: int, cap_mw: int, may_follow_mw: int
+        self, watch: HostWatch, plan: InForce, worth_mw: int, cap_mw: int, may_follow_mw: float
     ) -> None:
         """Take in a plan that is about to be sent to a guard.
 
         Args:
             worth_mw: what the host's share of that cap is worth.
             cap_mw: the rack cap that it was made for.
-            may_follow_mw: the largest budget that the host may follow now.
+            may_follow_mw: the largest budget that the host may follow now, less by the grid events it knows.
         """
         if cap_mw > may_follow_mw:
             text = f"{cap_mw / 1000:g} W, none above {may_follow_mw / 1000:g} W is in force"
@@ -182,9 +182,16 @@ class Theorem:
         self._check_used(watch, plan)
 
     def confirmed(self, watch: HostWatch, plan: InForce) -> None:
-        """Take in that a plan was carried out. It replaces all before once the plant shows it."""
-        if plan in watch.live and watch.applied_mw <= plan.limit_mw:
-            watch.drop(watch.live[: watch.live.index(plan)], self._world.now_s)
+        """Take in that a plan was carried out: what is in force begins with the last that the plant shows.
+
+        Where a GPU cannot be written that may be one before it, which asked for no less than there is.
+        """
+        if plan not in watch.live:
+            return
+        carried_out = watch.live[: watch.live.index(plan) + 1]
+        shown = [each for each in carried_out if each.arrived and watch.applied_mw <= each.limit_mw]
+        if shown:
+            watch.drop(watch.live[: watch.live.index(shown[-1])], self._world.now_s)
             self._renew(watch)
 
     def refused(self, watch: HostWatch, plan: InForce) -> None:
