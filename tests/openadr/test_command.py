@@ -41,6 +41,13 @@ async def powerd(*arguments: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=pipe, stderr=pipe)
 
 
+async def stored(broker: Mosquitto, topic: str, text: bytes) -> None:
+    """Wait until the broker keeps a message with this in it."""
+    async with asyncio.timeout(30):
+        while text not in (await asyncio.to_thread(broker.retained, topic) or b""):
+            pass  # each look takes its time
+
+
 @contextlib.asynccontextmanager
 async def serving() -> AsyncIterator[Vtn]:
     async with Vtn(time.time) as vtn:
@@ -54,9 +61,7 @@ async def test_from_the_file_to_the_racks_and_an_orderly_end(tmp_path: Path, bro
     async with serving() as vtn:
         bridge = await powerd("--config", str(configuration(tmp_path, vtn, broker)))
         topic = TOPICS.grid_event(NAME)
-        async with asyncio.timeout(30):
-            while await asyncio.to_thread(broker.retained, topic) is None:
-                assert bridge.returncode is None
+        await stored(broker, topic, b'"status":"active"')
         bridge.send_signal(signal.SIGTERM)
         _, log = await asyncio.wait_for(bridge.communicate(), 20)
         assert bridge.returncode == 0, log.decode()
@@ -75,15 +80,13 @@ async def test_what_was_deleted_after_a_bridge_was_killed_is_cancelled_by_the_ne
         file = configuration(tmp_path, vtn, broker)
         first = await powerd("--config", str(file))
         await until(lambda: NAME in _state(tmp_path), within_s=30)
+        await stored(broker, TOPICS.bridge_online("openadr"), b'"online":true')
         first.kill()
         await first.wait()
+        await stored(broker, TOPICS.bridge_online("openadr"), b'"online":false')
         del vtn.events["8842"]
         second = await powerd("--config", str(file))
-        async with asyncio.timeout(30):
-            while b'"status":"cancelled"' not in (
-                await asyncio.to_thread(broker.retained, TOPICS.grid_event(NAME)) or b""
-            ):
-                assert second.returncode is None
+        await stored(broker, TOPICS.grid_event(NAME), b'"status":"cancelled"')
         second.terminate()
         await asyncio.wait_for(second.communicate(), 20)
 
