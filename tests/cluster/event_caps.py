@@ -11,7 +11,6 @@ from powerd.core.model import Now
 from powerd.core.schedule import Schedule
 from powerd.core.topology import Rack
 
-
 # Both sides round what is on its way.
 ROUNDING_MW = 2
 
