@@ -20,7 +20,7 @@ from powerd.openadr.advice import Advice
 from powerd.openadr.announcer import Announcer, Wanted
 from powerd.openadr.client import Binding, VtnClient
 from powerd.openadr.errors import VtnError
-from powerd.openadr.held import Held
+from powerd.openadr.held import MAX_EVENTS, Held
 from powerd.openadr.mapping import Mapped
 from powerd.openadr.notifier import Notifier
 from powerd.openadr.options import BridgeOptions
@@ -28,6 +28,7 @@ from powerd.signals import rfc3339, strict_json
 from powerd.signals.backoff import Backoff
 from powerd.signals.bus import Bus, Presence
 from powerd.signals.endpoint import BusOptions
+from powerd.signals.outbox import Outbox
 from powerd.signals.strict_json import JsonObject
 from powerd.signals.topics import SiteTopics, event_id_of
 from powerd.signals.wire import encode
@@ -36,6 +37,8 @@ HEARTBEAT_S = 10.0
 # However many notifications come, the VTN is asked no more often.
 LEAST_POLL_S = 1.0
 MAX_BACKOFF_S = 60.0
+# Each event may come to a few native ones, and all may have to be said at once.
+MAX_WAITING = 8 * MAX_EVENTS
 _FORBIDDEN, _NOT_FOUND, _NOT_IMPLEMENTED = 403, 404, 501
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -95,6 +98,7 @@ class Bridge:
             on_message=self._on_message,
             on_notice=self._on_bus_notice,
             presence=Presence(topics.bridge_online(options.source), self._online),
+            outbox=Outbox(max_messages=MAX_WAITING),
             rng=outside.rng,
         )
         self._wake = asyncio.Event()

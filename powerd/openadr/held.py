@@ -51,9 +51,11 @@ class Held:
             self._notice("vtn_program_missing", missing, text)
 
     def take_events(self, events: Iterable[JsonObject], now: Now) -> None:
-        """Take in events, each in the newest version that was seen."""
+        """Take in events of the programs that are obeyed, each in the newest version that was seen."""
         for data in events:
-            self._take(self._memory.events, data, now, "event")
+            is_obeyed = self._program(str(data.get("programID"))) is not None
+            if is_obeyed or data.get("id") in self._memory.events:
+                self._take(self._memory.events, data, now, "event")
 
     def absent(self, listed: Collection[str]) -> list[str]:
         """Return the events that are held and are not in a list of the VTN's."""

@@ -53,6 +53,7 @@ class Bus:
         on_notice: told once about each change: connected, lost, refused, flooded.
         presence: the host's online topic; None for a client that is no host.
         inbox: limits what `on_message` gets to see.
+        outbox: where messages wait; of another size for a client that has much to say.
         rng, sleep: for tests.
 
     Raises:
@@ -68,6 +69,7 @@ class Bus:
         on_notice: Callable[[Notice], None],
         presence: Presence | None = None,
         inbox: Inbox[tuple[bytes, bool]] | None = None,
+        outbox: Outbox | None = None,
         rng: random.Random | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -82,7 +84,7 @@ class Bus:
         self._backoff = Backoff(
             options.reconnect_min_s, options.reconnect_max_s, rng or random.SystemRandom()
         )
-        self._outbox = Outbox()
+        self._outbox = outbox or Outbox()
         self._max_qos = _EXACTLY_ONCE
         self._to_publish = asyncio.Event()
         self._release_timer: asyncio.TimerHandle | None = None

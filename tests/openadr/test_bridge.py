@@ -1,5 +1,6 @@
 """What the VTN says, said to the site: by REST alone, with a real broker on the site's side."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +210,7 @@ async def test_long_after_its_end_an_event_is_cleared_from_the_broker(start: Sta
             await until(lambda: (TOPICS.grid_event(NAME), None) in site.messages)
 
 
-async def test_only_the_programs_that_are_named_are_obeyed_by_name_or_identifier(start: Start) -> None:
+async def test_only_the_programs_that_are_named_are_obeyed(start: Start, tmp_path: Path) -> None:
     named = {"peak-saver": Program(), "45": Program()}
     async with start(programs=named, others=None) as site:
         site.vtn.programs |= {"45": program("45", "by-id"), "46": program("46", "not-ours")}
@@ -218,6 +219,8 @@ async def test_only_the_programs_that_are_named_are_obeyed_by_name_or_identifier
             await site.says("vtn1-a-limit")
             await site.says("vtn1-b-limit")
             assert "vtn1-c-limit" not in site.natives()
+            remembered = json.loads((tmp_path / "openadr.json").read_text())
+            assert remembered["events"].keys() == {"a", "b"}, "others would only take up room"
 
 
 async def test_a_program_that_the_vtn_does_not_show_is_noticed(start: Start) -> None:
@@ -225,12 +228,12 @@ async def test_a_program_that_the_vtn_does_not_show_is_noticed(start: Start) -> 
         assert 'the VTN shows no program "peak-shaver"' in site.texts("vtn_program_missing")[0]
 
 
-async def test_every_page_of_the_list_is_read_however_small_the_pages(start: Start) -> None:
+async def test_hundreds_of_events_are_read_page_by_page_and_all_of_them_said(start: Start) -> None:
     async with start() as site:
-        site.vtn.page = 7
-        site.vtn.put(*(event(f"e{number}") for number in range(60)))
+        site.vtn.page = 23
+        site.vtn.put(*(event(f"e{each}") for each in range(400)))
         async with site.bridge():
-            await until(lambda: len(site.natives()) == 60)
+            await until(lambda: len(site.natives()) == 400)
 
 
 async def test_an_event_missing_from_the_list_is_asked_for_before_it_is_given_up(
