@@ -10,8 +10,11 @@ from powerd.settings import leaves, load
 from powerd.settings_errors import known_keys
 from powerd.settings_model import Settings
 from powerd.settings_signals import MeterPartSettings
+from tests.dsx.keys import private_file, trusted
 
-FILE = Path(__file__).parent.parent / "config" / "powerd.toml"
+ROOT = Path(__file__).parent.parent
+FILE = ROOT / "config" / "powerd.toml"
+TRIAL = ROOT / "config" / "trial.toml"
 # Shown with an example value, because there is no default to show.
 UNSET_BY_DEFAULT = {
     "host.overhead_watts",
@@ -36,7 +39,9 @@ def with_defaults_spelt_out() -> dict[str, Any]:
 
 def documented() -> dict[str, Any]:
     """Return the documented values by dotted key, names chosen by the operator written as `*`."""
-    anyone = re.compile(r"^(rack\.hosts|rack\.feeds|gpu\.overrides|signals\.meters\.parts|signals\.dsx\.keys)\.[^.]+")
+    anyone = re.compile(
+        r"^(rack\.hosts|rack\.feeds|gpu\.overrides|signals\.meters\.parts|signals\.dsx\.keys)\.[^.]+"
+    )
     return {anyone.sub(r"\1.*", ".".join(key)): value for key, value in leaves(with_defaults_spelt_out())}
 
 
@@ -73,3 +78,38 @@ def test_the_file_names_no_default_for_values_that_have_none() -> None:
 
 def test_every_line_of_the_file_fits_a_terminal() -> None:
     assert max(len(line) for line in FILE.read_text(encoding="utf-8").splitlines()) <= 120
+
+
+def on_trial(directory: Path, *tables: str) -> Settings:
+    """Load the rack that the documents are tried with, and tables that they add; feeds are theirs."""
+    own = re.sub(r"\[rack\.feeds\]\n[^\n]+\n", "", TRIAL.read_text(encoding="utf-8"))
+    path = directory / "trial.toml"
+    path.write_text("\n".join((own, *tables)), encoding="utf-8")
+    return load(path).settings
+
+
+def tables_of(document: str) -> list[str]:
+    return re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / document).read_text("utf-8"), re.DOTALL)
+
+
+def test_the_rack_to_try_powerd_with_needs_neither_root_nor_gpus_nor_budgets() -> None:
+    settings = load(TRIAL).settings
+    assert (settings.gpu.driver, settings.guard.spawn, settings.signals.native.budgets) == (
+        "simulated",
+        True,
+        False,
+    )
+
+
+def test_what_the_page_about_grid_events_configures_is_taken(tmp_path: Path) -> None:
+    [advisory] = tables_of("grid-events.md")
+    assert on_trial(tmp_path, advisory).signals.advisory.band_pct == 10
+
+
+def test_what_the_page_about_dsx_flex_configures_is_taken(tmp_path: Path) -> None:
+    [tables] = tables_of("dsx-flex.md")
+    for file, made in (("acme.pem", trusted(tmp_path).file), ("ima.pem", trusted(tmp_path, "infra").file)):
+        tables = tables.replace(f"/etc/powerd/dsx/{file}", made)
+    tables = tables.replace("/etc/powerd/dsx/agent.key", private_file(tmp_path, "agent"))
+    dsx = on_trial(tmp_path, tables).signals.dsx
+    assert (dsx.identifier, list(dsx.keys)) == ("hel1-r17", ["acme-2026", "ima-2026"])

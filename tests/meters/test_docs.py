@@ -14,10 +14,11 @@ from powerd.core.meter import total_mw
 from powerd.core.model import Now
 from powerd.meters.options import DsxPart, GenericPart, NativePart, Part
 from tests.broker import Mosquitto
-from tests.meters.ears import Ears
+from tests.meters.ears import TOPICS, Ears
 from tests.signals.stubs import Observed, options, until
 
-PAGE = (Path(__file__).parents[2] / "docs" / "meters.md").read_text("utf-8")
+# Of the rack of the tests.
+PAGE = (Path(__file__).parents[2] / "docs" / "meters.md").read_text("utf-8").replace("r17", TOPICS.rack)
 KINDS: dict[str, Callable[..., Part]] = {
     "native": NativePart,
     "dsx-bms": DsxPart,
