@@ -62,7 +62,9 @@ class BusReporter:
     def _sum_up(self, snapshot: Snapshot) -> None:
         """Tell people how the rack stands, if that is this host's duty."""
         config, boot_s = self._config, snapshot.now.boot_s
-        if not config.has_peers or boot_s < self._summary_boot_s + SUMMARY_EVERY_S:
+        # Where several hosts do not hear each other, nobody knows how the rack stands.
+        knows_all = config.has_peers or len(config.rack.hosts) == 1
+        if not knows_all or boot_s < self._summary_boot_s + SUMMARY_EVERY_S:
             return
         if (
             on_duty(config.rack, snapshot.host, snapshot.decision.leases, config.leases, boot_s)

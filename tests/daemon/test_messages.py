@@ -4,6 +4,7 @@ Every case offers more watts and a longer lease than the budget in force, so tha
 """
 
 import json
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -264,3 +265,18 @@ def test_budgets_on_another_topic_are_not_heard(host: Rig) -> None:
         host.facility.publish(host.facility.budget(OFFERED_WATTS, LONG_S), topic=topic)
     host.wait_iterations(2)
     assert len(host.write_log()) == writes
+
+
+def test_the_only_host_of_a_rack_speaks_for_all_of_it(host: Rig) -> None:
+    """A bridge that reports to a grid knows the rack from nobody else."""
+    topic = f"powerd/v1/hel1/rack/{RACK}/summary"
+    heard = subprocess.run(
+        ["mosquitto_sub", "-p", str(host.broker.port), "-t", topic, "-C", "1", "-W", "10"],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    summary = json.loads(heard.stdout)
+    assert (summary["live_hosts"], summary["rack"]) == (1, RACK)
+    assert summary["draw"]["source"] == "hosts"
+    assert summary["shed"]["watts"] is not None
