@@ -16,6 +16,8 @@ from powerd.demo.observation import HostView
 from powerd.snapshot import Reaction
 
 STEP_S = 0.05
+# A demo that goes on until Ctrl-C remembers the last events only.
+MAX_EVENTS = 32
 _S_PER_H = 3600
 
 # Work per second that (host, GPU) does under a limit at a moment.
@@ -97,7 +99,7 @@ class Scoreboard:
         work: for the comparison with equal caps.
 
     Attributes:
-        events: how each grid event was followed, in the order in which they were published.
+        events: how each of the last grid events was followed, in the order in which they were published.
         cut: the latest one; None before the first.
         peak_watts: highest draw of the rack, overhead included.
         exceeded_watt_s: draw above the budget in force, from the very moment that one was published; rather
@@ -142,7 +144,7 @@ class Scoreboard:
 
     def announce(self, record: EventRecord) -> None:
         """Take in an event that the grid bridge is about to send."""
-        self.events.append(EventScore(record, STEP_S, self._recent))
+        self.events = [*self.events[-MAX_EVENTS + 1 :], EventScore(record, STEP_S, self._recent)]
         if record.told_boot_s >= record.start_boot_s:  # without notice: a cut like that of a budget
             self._call = Cut(record.target_watts, record.told_boot_s, set(self.latest))
 
