@@ -113,6 +113,8 @@ def _draws(shape: Shape) -> Iterator[tuple[float, int]]:
         for second in range(int(shape.restored_s + AFTER_S)):
             rack.world.run_until(float(second))
             yield float(second), _draw_mw(rack)
+        for host in rack.hosts:
+            assert not host.errors(), host.errors()
 
 
 def _draw_mw(rack: SimulatedRack) -> int:

@@ -1,7 +1,7 @@
 """What a host may draw by the grid events that it knows: by definition, not by the code under test.
 
 The newest version of each event counts, while one of its intervals is in force by the host's own wall clock.
-How a cap comes back after that is no matter of safety.
+How a cap comes back after that is no matter of safety. Only watts are counted, not what lowers a baseline.
 """
 
 import math
@@ -45,7 +45,8 @@ class EventCaps:
         for interval in event.intervals:
             end_s = math.inf if interval.end_s is None else interval.end_s
             if interval.start_s <= wall_s < end_s:
-                assert interval.action.kind is ActionKind.LIMIT
+                if interval.action.kind is not ActionKind.LIMIT:
+                    return math.inf
                 to_mw = interval.action.mw
                 # On its way down it started at the hard limit at the most.
                 left = max(0.0, 1 - (wall_s - interval.start_s) / max(event.ramp.down_s, 1e-9))
