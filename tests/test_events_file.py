@@ -1,4 +1,4 @@
-"""Events that were heard are known after a restart, exactly as they were; a damaged file is told, not obeyed."""
+"""Events that were heard are known after a restart as they were; a damaged file is told, not obeyed."""
 
 from dataclasses import replace
 from pathlib import Path
