@@ -6,6 +6,7 @@ what is taken off before sharing, and at most its hard limit (I7).
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 from powerd.core.units import MilliWatts, watts
 
@@ -43,8 +44,7 @@ class GpuPolicies:
         return self.by_uuid.get(uuid, self.default)
 
 
-@dataclass(frozen=True)
-class Host:
+class Host(NamedTuple):
     """One host of the roster.
 
     Attributes:
@@ -56,7 +56,7 @@ class Host:
     share: float
     floor_mw: MilliWatts
 
-    @cached_property
+    @property
     def share_units(self) -> int:
         """Return the share as an integer, so that splitting is exact."""
         return max(1, round(self.share * SHARE_UNITS))
@@ -127,8 +127,12 @@ class Rack:
         return {host.name: host for host in self.hosts}
 
     @cached_property
+    def _units(self) -> dict[str, int]:
+        return {host.name: host.share_units for host in self.hosts}
+
+    @cached_property
     def _shares_units(self) -> int:
-        return sum(host.share_units for host in self.hosts)
+        return sum(self._units.values())
 
     def guard_band_mw(self, cap_mw: MilliWatts) -> MilliWatts:
         """Return what is kept unused of a rack cap, rounded up."""
@@ -150,7 +154,7 @@ class Rack:
         """
         host = self.host(name)
         above_floors = max(0, usable_mw - self.floors_mw)
-        return host.floor_mw + above_floors * host.share_units // self._shares_units
+        return host.floor_mw + above_floors * self._units[name] // self._shares_units
 
     def cap_for_mw(self, name: str, mw: MilliWatts) -> MilliWatts:
         """Return the rack cap under which a host's share is worth `mw`, rounded down.
@@ -166,4 +170,5 @@ class Rack:
     def entitlements_mw(self, usable_mw: MilliWatts) -> dict[str, MilliWatts]:
         """Return what every host's share is worth, by name."""
         above_floors, units = max(0, usable_mw - self.floors_mw), self._shares_units
-        return {host.name: host.floor_mw + above_floors * host.share_units // units for host in self.hosts}
+        shares = self._units
+        return {name: floor_mw + above_floors * shares[name] // units for name, _, floor_mw in self.hosts}
