@@ -74,6 +74,8 @@ class GpuReading:
         enforced_mw: the limit in effect; below `requested_mw` when something out of band limits too.
         capped_ns: nanoseconds, cumulative, that clocks were held down by the power cap.
         event_reasons: bits of `EventReason`; 0 when unknown.
+        sm_clock_mhz: of the multiprocessors, at this moment; None when it could not be read.
+        max_sm_clock_mhz: the highest that the board allows; None when unknown.
         written_mw: what this guard wrote last; None before its first write.
         pending_mw: target of a write that has not returned.
         worst_case_mw: the most the GPU may draw now: the largest limit that is in effect or may still
@@ -98,6 +100,8 @@ class GpuReading:
     worst_case_mw: MilliWatts | None = None
     sampled_boot_s: float = 0.0
     detail: str = ""
+    sm_clock_mhz: int | None = None
+    max_sm_clock_mhz: int | None = None
 
 
 class Step(NamedTuple):

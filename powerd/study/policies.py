@@ -1,0 +1,253 @@
+"""How others share a power budget among GPUs, as they published it: what powerd is compared with.
+
+Each policy sees what NVML shows and returns a limit for every GPU, in watts; only the oracle sees the truth.
+m and M are the lowest and the highest limit of the board, B the budget, N the number of GPUs. "Each with its own
+share" below is a limit between m and M.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import numpy as np
+
+from powerd.study.curves import Bools, Floats
+from powerd.study.plant import Plant, Readings
+from powerd.study.powerd_policy import Powerd
+from powerd.study.water import Filling, spread
+
+
+class Policy(Protocol):
+    """Shares a budget, once per period."""
+
+    def limits_w(self, seen: Readings, budget_w: float) -> Floats:
+        """Return a limit per GPU."""
+        ...
+
+
+class Uniform:
+    """B / N for everybody: what `nvidia-smi -pl`, set once by hand, gives."""
+
+    def limits_w(self, seen: Readings, budget_w: float) -> Floats:
+        """Return the same limit for all."""
+        count = len(seen.limit_w)
+        return np.full(count, np.clip(budget_w / count, seen.min_w, seen.max_w))
+
+
+class Proportional:
+    """In proportion to what each draws: clip(k * draw, m, M), with the k that uses up B."""
+
+    def limits_w(self, seen: Readings, budget_w: float) -> Floats:
+        """Find k by bisection."""
+        low, high = 0.0, seen.max_w / max(1.0, float(seen.draw_w.min()))
+        for _ in range(40):
+            k = (low + high) / 2
+            fits = np.clip(k * seen.draw_w, seen.min_w, seen.max_w).sum() <= budget_w
+            low, high = (k, high) if fits else (low, k)
+        limits_w: Floats = np.clip(low * seen.draw_w, seen.min_w, seen.max_w)
+        return limits_w
+
+
+class Geopm:
+    """Steps down whoever has slack, and splits the slack evenly among those at their limit.
+
+    After the power balancer of GEOPM (Eastep et al., ISC 2017; libgeopm/src/PowerBalancer.cpp): steps of 8 W,
+    halved down to 0.125 W when a step took too much. That balancer sees slack in the epoch times of one job;
+    here it is seen in the draw, as without help from the applications: a GPU that draws less than its limit by more
+    than one step has slack. One that comes to its limit again has the share of the others back in one round.
+    """
+
+    FIRST_STEP_W, LAST_STEP_W = 8.0, 0.125
+    AT_LIMIT = 0.98  # the balancer's target: 2 % off the slowest
+
+    def __init__(self) -> None:
+        self._step_w: Floats | None = None
+
+    def limits_w(self, seen: Readings, budget_w: float) -> Floats:
+        """Do one round of the balancer."""
+        if self._step_w is None:
+            self._step_w = np.full(len(seen.limit_w), self.FIRST_STEP_W)
+            return Uniform().limits_w(seen, budget_w)
+        at_limit = seen.draw_w >= self.AT_LIMIT * seen.limit_w
+        self._step_w = np.where(
+            at_limit, np.maximum(self.LAST_STEP_W, self._step_w / 2), self.FIRST_STEP_W
+        )
+        lower_w = np.maximum(seen.limit_w - self._step_w, np.maximum(seen.draw_w / self.AT_LIMIT, seen.min_w))
+        kept_w = np.minimum(np.where(at_limit, seen.min_w, lower_w), seen.limit_w)
+        return _shared_out(kept_w, at_limit, budget_w, seen)
+
+
+class Slurm:
+    """Takes half of what a GPU leaves unused, and gives to those near their limit; every 30 s.
+
+    The power management plugin of Slurm (doc/html/power_mgmt.shtml before its removal in 24.05), defaults:
+    below 90 % of the limit it falls by (limit - draw) / 2, at most half of M - m; above 95 % it may rise by 20 % of
+    M - m; what is left goes evenly to those at their limit.
+    """
+
+    INTERVAL_S = 30.0
+    LOWER, UPPER = 0.90, 0.95
+    DECREASE, INCREASE = 0.50, 0.20
+
+    def __init__(self) -> None:
+        self._next_s = 0.0
+        self._limits_w: Floats | None = None
+        self._budget_w = 0.0
+
+    def limits_w(self, seen: Readings, budget_w: float) -> Floats:
+        """Rebalance when it is time to, and start anew from equal limits with a new budget."""
+        if self._limits_w is None or budget_w != self._budget_w:
+            self._limits_w, self._budget_w = Uniform().limits_w(seen, budget_w), budget_w
+            self._next_s = seen.time_s + self.INTERVAL_S
+        elif seen.time_s >= self._next_s:
+            self._next_s += self.INTERVAL_S
+            self._limits_w = self._rebalanced(seen, budget_w)
+        return self._limits_w
+
+    def _rebalanced(self, seen: Readings, budget_w: float) -> Floats:
+        span_w = seen.max_w - seen.min_w
+        limits_w, draw_w = seen.limit_w, seen.draw_w
+        cut_w = np.minimum((limits_w - draw_w) / 2, self.DECREASE * span_w)
+        limits_w = np.where(draw_w < self.LOWER * limits_w, np.maximum(seen.min_w, limits_w - cut_w), limits_w)
+        near = draw_w > self.UPPER * limits_w
+        wish_w = np.where(near, np.minimum(seen.max_w - limits_w, self.INCREASE * span_w), 0.0)
+        pool_w = max(0.0, budget_w - float(limits_w.sum()))
+        if wish_w.sum() > pool_w:
+            wish_w *= pool_w / wish_w.sum()
+        return _shared_out(limits_w + wish_w, near, budget_w, seen, keep=True)
+
+
+class Dynamo:
+    """Lets everybody draw what they like until the sum is near the budget, then cuts the highest draws.
+
+    Three bands (Wu et al., Dynamo, ISCA 2016): at 0.99 B cut to 0.95 B at once; at 0.90 B release all; hold in
+    between. High bucket first: the draws are sorted into buckets of 20 W, and the highest bucket is cut evenly
+    down to the next before that is cut too. Every 3 s. It watches draws, not limits: nothing bounds what a rack
+    may draw between two rounds.
+    """
+
+    INTERVAL_S = 3.0
+    CUT_ABOVE, CUT_TO, RELEASE_BELOW = 0.99, 0.95, 0.90
+    BUCKET_W = 20.0
+
+    def __init__(self) -> None:
+        self._next_s = 0.0
+        self._limits_w: Floats | None = None
+
+    def limits_w(self, seen: Readings, budget_w: float) -> Floats:
+        """Judge the sum of draws by the bands."""
+        if self._limits_w is None:
+            self._limits_w = np.full(len(seen.limit_w), seen.max_w)
+        if seen.time_s < self._next_s:
+            return self._limits_w
+        self._next_s = seen.time_s + self.INTERVAL_S
+        total_w = float(seen.draw_w.sum())
+        if total_w >= self.CUT_ABOVE * budget_w:
+            self._limits_w = self._cut(seen, self._limits_w, total_w - self.CUT_TO * budget_w)
+        elif total_w <= self.RELEASE_BELOW * budget_w:
+            self._limits_w = np.full(len(seen.limit_w), seen.max_w)
+        return self._limits_w
+
+    def _cut(self, seen: Readings, limits_w: Floats, excess_w: float) -> Floats:
+        draw_w = seen.draw_w.copy()
+        cut = np.zeros(len(draw_w), dtype=np.bool_)
+        while excess_w > 1e-6 and (draw_w > seen.min_w + 1e-6).any():
+            floor_w = max(seen.min_w, np.ceil(draw_w.max() / self.BUCKET_W - 1) * self.BUCKET_W)
+            top = draw_w > floor_w
+            down_w = np.where(top, draw_w - floor_w, 0.0)
+            if down_w.sum() > excess_w:
+                down_w *= excess_w / down_w.sum()
+            draw_w, cut, excess_w = draw_w - down_w, cut | top, excess_w - float(down_w.sum())
+        return np.where(cut, np.clip(draw_w, seen.min_w, limits_w), limits_w)
+
+
+class Thunderbolt:
+    """Cuts everybody hard when the sum is near the budget, and lets go in small steps at random times.
+
+    Reactive capping with randomised unthrottling, multiplicative decrease (Li et al., Thunderbolt, OSDI 2020), at
+    1 Hz on x = (limit - m) / (M - m): above 0.98 B times 0.01; while armed above 0.96 B times 0.75; else, after a
+    random wait of 1 to 10 s, plus 0.05. It disarms after a dwell below 0.96 B.
+    """
+
+    HARD_ABOVE, SOFT_ABOVE = 0.98, 0.96
+    HARD, SOFT, UP = 0.01, 0.75, 0.05
+    DWELL_S, LONGEST_WAIT_S = 10.0, 10.0
+
+    def __init__(self, seed: int) -> None:
+        self._random = np.random.default_rng([seed, 2])
+        self._part: Floats | None = None
+        self._due_s = np.zeros(0)
+        self._armed_until_s = -1.0
+        self._next_s = 0.0
+
+    def limits_w(self, seen: Readings, budget_w: float) -> Floats:
+        """Judge the sum of draws, once a second."""
+        if self._part is None:
+            self._part = np.ones(len(seen.limit_w))
+            self._due_s = np.zeros(len(seen.limit_w))
+        if seen.time_s >= self._next_s:
+            self._next_s = seen.time_s + 1.0
+            self._part = self._judged(self._part, float(seen.draw_w.sum()), seen.time_s, budget_w)
+        return seen.min_w + self._part * (seen.max_w - seen.min_w)
+
+    def _judged(self, part: Floats, total_w: float, now_s: float, budget_w: float) -> Floats:
+        armed = now_s < self._armed_until_s
+        hard = total_w > self.HARD_ABOVE * budget_w
+        if hard or (armed and total_w > self.SOFT_ABOVE * budget_w):
+            self._armed_until_s = now_s + self.DWELL_S
+            self._due_s = now_s + self._random.uniform(1.0, self.LONGEST_WAIT_S, len(part))
+            return part * (self.HARD if hard else self.SOFT)
+        due = now_s >= self._due_s
+        self._due_s = np.where(due, now_s + self._random.uniform(1.0, self.LONGEST_WAIT_S, len(part)), self._due_s)
+        return np.where(due, np.minimum(1.0, part + self.UP), part)
+
+
+class Oracle:
+    """Knows every curve and what every GPU will be asked for in the step that comes: nobody can do better.
+
+    It keeps the same rule as the others: the sum of limits is at most B, so an idle GPU keeps its m.
+    """
+
+    def __init__(self, plant: Plant) -> None:
+        self._plant = plant
+        self._filling = Filling(plant.rack.board, plant.rack.curves)
+        self._last: tuple[bytes, bytes, float] | None = None
+        self._limits_w = plant.limit_w
+
+    def limits_w(self, seen: Readings, budget_w: float) -> Floats:
+        """Solve for the step that comes; what has not changed is not solved again."""
+        job, demand = self._plant.wanted()
+        key = (job.tobytes(), demand.tobytes(), budget_w)
+        if key != self._last:
+            self._last = key
+            self._limits_w = self._filling.split(job, demand, budget_w)
+        return self._limits_w
+
+
+def _shared_out(kept_w: Floats, takers: Bools, budget_w: float, seen: Readings, *, keep: bool = False) -> Floats:
+    """Give takers what is left of the budget, evenly; all others when there are none.
+
+    Args:
+        keep: takers keep what they have, and share the rest only.
+    """
+    who = takers if takers.any() else np.ones_like(takers)
+    limits_w = kept_w.copy()
+    if not keep:
+        limits_w[takers] = seen.min_w
+    over_w = float(limits_w.sum()) - budget_w
+    if over_w > 0:  # a lower budget, or draws that rose: everybody gives back in proportion
+        room_w = limits_w - seen.min_w
+        return np.asarray(limits_w - room_w * min(1.0, over_w / max(1e-9, float(room_w.sum()))))
+    limits_w[who] = spread(limits_w[who], -over_w, seen.max_w)
+    return limits_w
+
+
+POLICIES: Mapping[str, Callable[[Plant, int], Policy]] = {
+    "powerd": lambda plant, _: Powerd(plant.rack.board, plant.rack.gpus),
+    "uniform": lambda _, __: Uniform(),
+    "proportional": lambda _, __: Proportional(),
+    "geopm": lambda _, __: Geopm(),
+    "slurm": lambda _, __: Slurm(),
+    "dynamo": lambda _, __: Dynamo(),
+    "thunderbolt": lambda _, seed: Thunderbolt(seed),
+    "oracle": lambda plant, _: Oracle(plant),
+}

@@ -1,0 +1,121 @@
+"""powerd itself: the real core on one host that has all GPUs of the rack, in virtual time.
+
+The plan is executed as the guard does it: every cut, then every raise. Nothing is kept back of the budget, so
+that all policies share out the same watts.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from powerd.core.admission import AdmissionRules
+from powerd.core.decide import Decision, decide
+from powerd.core.model import (
+    Capability,
+    Constraints,
+    GpuReading,
+    GpuState,
+    Now,
+    Outcome,
+    Result,
+    Write,
+)
+from powerd.core.ramp import RampRules
+from powerd.core.state import Config, Inputs, State, initial_state
+from powerd.core.topology import Host, Rack
+from powerd.study.curves import Board, Floats
+from powerd.study.plant import Readings
+
+HOST = "host"
+FIRST_BOOT_S = 1000.0
+WALL_AT_BOOT_S = 1_763_690_000.0
+
+
+def config_of(board: Board, gpus: int) -> Config:
+    """Return the configuration of a host with all GPUs of the rack, whose operator sets the budget."""
+    floor_mw = gpus * _mw(board.min_w)
+    limit_mw = gpus * _mw(board.max_w)
+    rack = Rack("study", "rack", (Host(HOST, 1.0, floor_mw),), limit_mw, floor_mw, guard_band_pct=0.0)
+    return Config(
+        rack,
+        HOST,
+        AdmissionRules(limit_mw),
+        RampRules(mw_per_s=float(limit_mw)),
+        overhead_mw=0,
+        standing_mw=limit_mw,
+    )
+
+
+class Powerd:
+    """The core with a memory, and the GPUs as its guard would tell them."""
+
+    def __init__(self, board: Board, gpus: int) -> None:
+        self.config = config_of(board, gpus)
+        self._uuids = [f"GPU-{i:05d}" for i in range(gpus)]
+        self._index = {uuid: i for i, uuid in enumerate(self._uuids)}
+        self._span = Constraints(_mw(board.min_w), _mw(board.max_w), _mw(board.max_w))
+        self._max_clock_mhz = board.max_clock_mhz
+        self._name = board.model
+        self._written_mw: list[int | None] = [None] * gpus
+        self._outcomes: tuple[Outcome, ...] = ()
+        self._state: State | None = None
+        self.decision: Decision | None = None
+
+    def limits_w(self, seen: Readings, budget_w: float) -> Floats:
+        """Decide, and return the limits after all writes."""
+        boot_s = FIRST_BOOT_S + seen.time_s
+        now = Now(boot_s, WALL_AT_BOOT_S + boot_s)
+        state = initial_state(now) if self._state is None else self._state
+        inputs = Inputs(
+            tuple(self._readings(seen, boot_s)), outcomes=self._outcomes, operator_cap_mw=int(budget_w * 1000)
+        )
+        self.decision, self._state = decide(inputs, state, now, self.config)
+        plan = self.decision.plan
+        limits_w = seen.limit_w.copy()
+        self._outcomes = tuple(self._write(write, limits_w) for write in plan.cuts + plan.raises)
+        return limits_w
+
+    def _write(self, write: Write, limits_w: Floats) -> Outcome:
+        index = self._index[write.uuid]
+        limits_w[index] = write.mw / 1000
+        self._written_mw[index] = write.mw
+        return Outcome(write.uuid, write.mw, Result.APPLIED, write.mw, write.mw, write.mw)
+
+    def _readings(self, seen: Readings, boot_s: float) -> Iterable[GpuReading]:
+        columns = zip(
+            self._uuids,
+            np.rint(seen.draw_w * 1000).astype(np.int64).tolist(),
+            np.rint(seen.energy_j * 1000).astype(np.int64).tolist(),
+            np.rint(seen.limit_w * 1000).astype(np.int64).tolist(),
+            np.rint(seen.capped_s * 1e9).astype(np.int64).tolist(),
+            seen.reasons.tolist(),
+            seen.clock_mhz.tolist(),
+            self._written_mw,
+            strict=True,
+        )
+        for index, (uuid, draw_mw, energy_mj, limit_mw, capped_ns, reasons, clock_mhz, written_mw) in enumerate(
+            columns
+        ):
+            yield GpuReading(
+                uuid=uuid,
+                index=index,
+                name=self._name,
+                state=GpuState.OK,
+                capability=Capability.SETTABLE,
+                constraints=self._span,
+                draw_mw=draw_mw,
+                energy_mj=energy_mj,
+                requested_mw=limit_mw,
+                enforced_mw=limit_mw,
+                capped_ns=capped_ns,
+                event_reasons=reasons,
+                written_mw=written_mw,
+                worst_case_mw=limit_mw,
+                sampled_boot_s=boot_s,
+                sm_clock_mhz=clock_mhz,
+                max_sm_clock_mhz=self._max_clock_mhz,
+            )
+
+
+def _mw(watts: float) -> int:
+    return round(watts * 1000)

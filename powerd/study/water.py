@@ -1,0 +1,90 @@
+"""The best split of a budget that there is, from the true curves and the true demand.
+
+A GPU's work under a limit, min(demand, throughput), is taken to its concave hull, and watts go where the hull is
+steepest. That is the optimum wherever the curves are concave; elsewhere the one GPU that is left halfway is the
+only one that can do less than its hull says, so the sum is at most that much from the optimum.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from powerd.study.curves import Board, Curve, Floats, Ints
+from powerd.study.racks import NO_JOB
+
+# Demand is rounded up to so many steps, so that a hull can be used again.
+DEMAND_STEPS = 500
+
+
+class Filling:
+    """Water-filling for GPUs of one board."""
+
+    def __init__(self, board: Board, curves: tuple[Curve, ...]) -> None:
+        self._board = board
+        self._curves = curves
+        self._hull = lru_cache(maxsize=100_000)(self._hull_of)
+
+    def split(self, job: Ints, demand: Floats, budget_w: float) -> Floats:
+        """Return the limits that let the most work be done, in watts; what nobody needs is spread evenly."""
+        steps = np.ceil(demand * DEMAND_STEPS - 1e-9).astype(np.int64)
+        hulls = [self._hull(j, s) for j, s in zip(job.tolist(), steps.tolist(), strict=True)]
+        gpus = np.repeat(np.arange(len(job)), [len(hull) for hull in hulls])
+        limits_w = np.full(len(job), self._board.min_w)
+        left_w = budget_w - limits_w.sum()
+        if left_w <= 0:
+            return limits_w
+        if len(gpus):
+            segments = np.array([segment for hull in hulls for segment in hull])
+            order = np.argsort(-segments[:, 0], kind="stable")
+            widths_w = segments[order, 1]
+            ends_w = np.cumsum(widths_w)
+            given_w = np.clip(left_w - (ends_w - widths_w), 0.0, widths_w)
+            limits_w += np.bincount(gpus[order], weights=given_w, minlength=len(job))
+            left_w -= float(given_w.sum())
+        return spread(limits_w, left_w, self._board.max_w)
+
+    def _hull_of(self, job: int, demand_steps: int) -> tuple[tuple[float, float], ...]:
+        """Return the segments of the hull above the minimum as (work per watt, watts), the steepest first."""
+        if job == NO_JOB or demand_steps <= 0:
+            return ()
+        points = _needed(self._curves[job], self._board, min(1.0, demand_steps / DEMAND_STEPS))
+        hull: list[tuple[float, float]] = []
+        for point in points:
+            while len(hull) > 1 and _slope(hull[-2], hull[-1]) <= _slope(hull[-1], point):
+                hull.pop()
+            hull.append(point)
+        pairs = zip(hull[:-1], hull[1:], strict=True)
+        return tuple((_slope(a, b), b[0] - a[0]) for a, b in pairs if b[1] > a[1])
+
+
+def _needed(curve: Curve, board: Board, demand: float) -> list[tuple[float, float]]:
+    """Return the points (limit, work) from the minimum to where the demand is met."""
+    first = float(np.interp(board.min_w, curve.limits_w, curve.throughputs))
+    points = [(board.min_w, min(demand, first))]
+    for limit_w, work in zip(curve.limits_w, curve.throughputs, strict=True):
+        last_w, last = points[-1]
+        if limit_w <= last_w:
+            continue
+        if work >= demand > last:
+            points.append((last_w + (limit_w - last_w) * (demand - last) / (work - last), demand))
+            break
+        points.append((limit_w, work))
+    return points
+
+
+def _slope(a: tuple[float, float], b: tuple[float, float]) -> float:
+    return (b[1] - a[1]) / (b[0] - a[0])
+
+
+def spread(limits_w: Floats, extra_w: float, max_w: float) -> Floats:
+    """Add watts evenly, nobody above the maximum."""
+    if extra_w <= 0:
+        return limits_w
+    rooms_w = np.sort(max_w - limits_w)
+    if rooms_w.sum() <= extra_w:
+        return np.full_like(limits_w, max_w)
+    # Those with less room than the level fill up; the others get the level.
+    filled = np.concatenate(([0.0], np.cumsum(rooms_w)[:-1]))
+    levels = (extra_w - filled) / np.arange(len(rooms_w), 0, -1)
+    level = levels[np.argmax(levels <= rooms_w)]
+    return np.asarray(np.minimum(max_w, limits_w + level))
