@@ -124,7 +124,7 @@ def stage(events: tuple[GridEvent, ...], every_s: float) -> Stage:
     """Return a host with a budget that has heard these events and decided once."""
     config, state, readings = host_of(GPUS)
     lease = replace(budget(START, 1, watts=20_000), valid_until_s=START.wall_s + 300)
-    state = replace(state, schedule=Schedule({key_of(one): Held(one) for one in events}))
+    state = state._replace(schedule=Schedule({key_of(one): Held(one) for one in events}))
     _, state = decide(Inputs(readings, (lease,)), state, START, config)
     moments = tuple(later(START, every_s * n) for n in range(1, 4))
     return Stage(config, state, readings, moments)

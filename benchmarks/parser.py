@@ -63,7 +63,7 @@ def measure_parser() -> Table:
 def _state() -> bytes:
     """Return what a host of four GPUs says that lends to nine others."""
     uuids = [f"GPU-00000000-0000-4000-8000-{number:012}" for number in range(4)]
-    decision = replace(SNAPSHOT.decision, targets=tuple(target(uuid) for uuid in uuids))
+    decision = SNAPSHOT.decision._replace(targets=tuple(target(uuid) for uuid in uuids))
     snapshot = replace(SNAPSHOT, readings=tuple(gpu(uuid) for uuid in uuids), decision=decision)
     lends = tuple(Lend(f"r17-n{number}", 66_000, Key(1763690001000, 5521)) for number in range(10, 19))
     return report().state(snapshot, replace(STATE, lends=lends, holds=()))

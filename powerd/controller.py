@@ -276,15 +276,15 @@ class Controller:
                 self._outcomes = report.outcomes
                 break
             again = self._decide(self._clock.now(), report.outcomes, Heard())
-            decision = replace(again, verdicts=decision.verdicts, notices=_merged(decision, again))
+            decision = again._replace(verdicts=decision.verdicts, notices=_merged(decision, again))
         compliant = decision.infeasible_mw <= 0 and fits(self._gpus.readings, decision.gpu_budget_mw)
-        return _Enforced(replace(decision, compliant=compliant), executed, outcomes, last_cut_boot_s)
+        return _Enforced(decision._replace(compliant=compliant), executed, outcomes, last_cut_boot_s)
 
     def _confirm(self, done: "_Enforced") -> tuple["_Enforced", HostState | None]:
         """Return what may be said now that the plan is done; what could not be done is not said."""
         now = self._clock.now()
         message, self._state = confirm(done.executed, self._gpus.readings, self._state, now, self._config)
-        return replace(done, decision=replace(done.decision, leases=self._state.leases)), message
+        return replace(done, decision=done.decision._replace(leases=self._state.leases)), message
 
     def _log_what_would_be_written(self, plan: Plan) -> None:
         writes = plan.cuts + plan.raises

@@ -49,7 +49,7 @@ class Daemon:
     def iterate(self, *events: EventStatus, held: dict[str, Held] | None = None, times: int = 1) -> None:
         for _ in range(times):
             now = Now(host.BOOT_S + self.at_s, WALL_S + self.at_s)
-            decision = replace(self._shown.decision, events=events, schedule=Schedule(held or {}))
+            decision = self._shown.decision._replace(events=events, schedule=Schedule(held or {}))
             self.recorder(_report(replace(self._shown, now=now, decision=decision)))
             self.at_s += 1.0
 

@@ -4,7 +4,6 @@ The second door of the core: `decide` aims, the guard writes and reads back, `co
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from powerd.core.decide import Decision
 from powerd.core.host_state import HostState
@@ -30,7 +29,7 @@ def confirm(
         config.leases,
         now.boot_s,
     )
-    return message, replace(state, leases=leases)
+    return message, state._replace(leases=leases)
 
 
 def _reached(decision: Decision, readings: Sequence[GpuReading]) -> Reached:

@@ -8,7 +8,7 @@ nothing, so the controller decides again after a write that failed, in the same 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from powerd.core import meter, overhead
 from powerd.core.advisory import Signals
@@ -36,8 +36,7 @@ from powerd.core.units import MilliWatts
 from powerd.core.weighing import could_shed, weigh
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """Everything that one iteration decided.
 
     Attributes:
@@ -170,8 +169,7 @@ def _look(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State
     brake_until = state.brake_until_boot_s
     if any(reading.event_reasons & EventReason.HW_POWER_BRAKE for reading in inputs.readings):
         brake_until = now.boot_s + config.brake_hold_s
-    updated = replace(
-        state,
+    updated = state._replace(
         demands=demands,
         observed=observed,
         overhead=overhead.smooth(state.overhead, inputs.overhead),

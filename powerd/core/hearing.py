@@ -31,7 +31,7 @@ def expire(state: State, now: Now, config: Config) -> State:
     timeline = lapse(state.timeline, now.boot_s, config.failsafe.hold_s)
     ended = replace(now, boot_s=end_boot_s)
     phase = failsafe.step(state.failsafe, None, state.ramp.cap_mw, ended, config.failsafe)
-    return replace(state, timeline=timeline, failsafe=phase)
+    return state._replace(timeline=timeline, failsafe=phase)
 
 
 def hear(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State, tuple[Verdict, ...]]:
@@ -55,8 +55,7 @@ def hear(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State,
     signals = state.signals
     for signal in inputs.signals:
         signals = keep(signals, signal)
-    updated = replace(
-        state,
+    updated = state._replace(
         signals=signals,
         timeline=timeline,
         heard=heard,

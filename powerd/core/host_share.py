@@ -1,7 +1,7 @@
 """What this host's GPUs get of the rack's budget, now and if the controller fell silent."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from powerd.core import overhead
 from powerd.core.failsafe import CONTROLLED, Phase
@@ -52,7 +52,7 @@ def host_share(
         roster=place.roster,
         knows_budget=_knows_budget(state, now, config),
     )
-    state = replace(state, leases=leases)
+    state = state._replace(leases=leases)
     stands = standing(place, leases, config.leases, now.boot_s)
     gpu_mw, found, state = _without_raise(
         inputs.readings, sharing, stands.limit_mw - over.mw, view.statement, state, now, config
@@ -181,7 +181,7 @@ def _without_raise(
     found_mw = state.found_mw
     if found_mw is None:
         found_mw = sharing.fixed_mw + sum(may_draw_mw(r) or 0 for r in readings if r.uuid in sharing.ranges)
-        state = replace(state, found_mw=found_mw)
+        state = state._replace(found_mw=found_mw)
     if found_mw >= gpu_mw:
         return gpu_mw, (), state
     note = "no raise above the limits found before a controller is heard"

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from powerd.core import advisory, budget, failsafe, ramp
 from powerd.core.event_caps import EventStatus, statuses
@@ -48,7 +48,7 @@ def rack_view(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[R
     rack = config.rack
     statement, conflict = governing(state.timeline)
     phase = failsafe.step(state.failsafe, statement, state.ramp.cap_mw, now, config.failsafe)
-    state = replace(state, failsafe=phase)
+    state = state._replace(failsafe=phase)
     asked_mw = state.timeline.failsafe_mw
     failsafe_mw = rack.failsafe_mw if asked_mw is None else min(rack.failsafe_mw, asked_mw)
     base = budget.rack_cap(rack, _caps(statement, state, failsafe_mw, now, config))
@@ -58,7 +58,7 @@ def rack_view(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[R
     # What hosts agree on is where an event leads, not where each of them is on the way: their clocks differ.
     shared = budget.lowered(rack, base, _event_steps(events, now, ramped=False)) if events else base
     if shared.mw != state.asked_mw:
-        state = replace(state, asked_mw=shared.mw, asked_since_boot_s=now.boot_s)
+        state = state._replace(asked_mw=shared.mw, asked_since_boot_s=now.boot_s)
     held = budget.lowered(rack, base, _event_steps(events, now, ramped=True)) if events else base
     asked = budget.lowered(rack, held, _own_caps(inputs, events, state, failsafe_mw, now))
     climb, climbing = _climb(asked.mw, state, now, config)
@@ -78,7 +78,7 @@ def rack_view(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[R
         events=events,
         wake_boot_s=_wake_boot_s(state, now),
     )
-    return view, replace(state, ramp=climb)
+    return view, state._replace(ramp=climb)
 
 
 def _climb(
@@ -113,7 +113,7 @@ def _events(
 ) -> tuple[tuple[EventStatus, ...], State]:
     """Find whose turn it is among the events that are held, and what they let the rack draw."""
     if not state.schedule.held:
-        return (), state if state.agenda is None else replace(state, agenda=None)
+        return (), state if state.agenda is None else state._replace(agenda=None)
     ground = Ground(
         rack=config.rack,
         host=config.host,
@@ -124,7 +124,7 @@ def _events(
         measured_mw=state.draws.mean_mw,
     )
     plan = begin(agenda(state.agenda, state.schedule, ground, config.events, now), ground)
-    state = replace(state, schedule=plan.schedule, agenda=plan)
+    state = state._replace(schedule=plan.schedule, agenda=plan)
     return statuses(plan, ground, config.events, now.wall_s), state
 
 

@@ -1,7 +1,10 @@
 """What a decision is made from: the operator's configuration, what is new, and what is remembered."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
+from typing import NamedTuple
 
 from powerd.core.admission import AdmissionRules
 from powerd.core.advisory import AdvisoryRules, AdvisorySignal, Signals
@@ -94,8 +97,7 @@ class Inputs:
     signals: tuple[AdvisorySignal, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """What one decision hands to the next.
 
     Attributes:
@@ -111,20 +113,20 @@ class State:
     timeline: Timeline
     failsafe: Failsafe
     ramp: Ramp
-    demands: dict[str, GpuDemand] = field(default_factory=dict)
-    observed: dict[str, Observed] = field(default_factory=dict)
-    overhead: Overhead = field(default_factory=Overhead)
+    demands: Mapping[str, GpuDemand] = MappingProxyType({})
+    observed: Mapping[str, Observed] = MappingProxyType({})
+    overhead: Overhead = Overhead()
     brake_until_boot_s: float = 0.0
     found_mw: MilliWatts | None = None
     heard: frozenset[str] = frozenset()
     asked_mw: MilliWatts | None = None
     asked_since_boot_s: float = 0.0
-    leases: Leases = field(default_factory=Leases)
-    schedule: Schedule = field(default_factory=Schedule)
+    leases: Leases = Leases()
+    schedule: Schedule = Schedule()
     agenda: Agenda | None = None
-    meter: Meter = field(default_factory=Meter)
-    draws: DrawHistory = field(default_factory=DrawHistory)
-    signals: Signals = field(default_factory=dict)
+    meter: Meter = Meter()
+    draws: DrawHistory = DrawHistory()
+    signals: Signals = MappingProxyType({})
 
     @property
     def known_cap_mw(self) -> MilliWatts | None:

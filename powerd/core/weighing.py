@@ -1,6 +1,5 @@
 """What the whole rack draws, how far that is from what its hosts account for, and what of it could go."""
 
-from dataclasses import replace
 
 from powerd.core import meter, overhead
 from powerd.core.draw import RackDraw, rack_draw, remember
@@ -26,7 +25,7 @@ def weigh(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[RackD
     if config.meter.parts:
         known = (draw.metered_mw, draw.accounted_mw)
         trimmed = meter.trim(trimmed, config.meter, *known, config.rack.hard_limit_mw, now.boot_s)
-    return draw, replace(state, meter=trimmed, draws=remember(state.draws, draw.mw, now.boot_s))
+    return draw, state._replace(meter=trimmed, draws=remember(state.draws, draw.mw, now.boot_s))
 
 
 def could_shed(inputs: Inputs, share: HostShare, state: State, now: Now, config: Config) -> tuple[Shed, Shed]:

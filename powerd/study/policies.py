@@ -10,10 +10,10 @@ from typing import Protocol
 
 import numpy as np
 
-from powerd.study.curves import Bools, Floats
+from powerd.study.curves import Floats
 from powerd.study.plant import Plant, Readings
 from powerd.study.powerd_policy import Powerd
-from powerd.study.water import Filling, spread
+from powerd.study.water import Filling, filled
 
 
 class Policy(Protocol):
@@ -48,16 +48,15 @@ class Proportional:
 
 
 class Geopm:
-    """Steps down whoever has slack, and splits the slack evenly among those at their limit.
+    """Steps down whoever has slack, and splits what is left evenly among those at their limit; every period.
 
     After the power balancer of GEOPM (Eastep et al., ISC 2017; libgeopm/src/PowerBalancer.cpp): steps of 8 W,
-    halved down to 0.125 W when a step took too much. That balancer sees slack in the epoch times of one job;
-    here it is seen in the draw, as without help from the applications: a GPU that draws less than its limit by more
-    than one step has slack. One that comes to its limit again has the share of the others back in one round.
+    halved down to 0.125 W when one took too much. That balancer sees slack in the epoch times of one job;
+    without help from the applications it is seen in the draw: who draws less than 95 % of its limit has slack.
     """
 
     FIRST_STEP_W, LAST_STEP_W = 8.0, 0.125
-    AT_LIMIT = 0.98  # the balancer's target: 2 % off the slowest
+    AT_LIMIT = 0.95
 
     def __init__(self) -> None:
         self._step_w: Floats | None = None
@@ -68,52 +67,64 @@ class Geopm:
             self._step_w = np.full(len(seen.limit_w), self.FIRST_STEP_W)
             return Uniform().limits_w(seen, budget_w)
         at_limit = seen.draw_w >= self.AT_LIMIT * seen.limit_w
-        self._step_w = np.where(
-            at_limit, np.maximum(self.LAST_STEP_W, self._step_w / 2), self.FIRST_STEP_W
-        )
-        lower_w = np.maximum(seen.limit_w - self._step_w, np.maximum(seen.draw_w / self.AT_LIMIT, seen.min_w))
-        kept_w = np.minimum(np.where(at_limit, seen.min_w, lower_w), seen.limit_w)
-        return _shared_out(kept_w, at_limit, budget_w, seen)
+        halved_w = np.maximum(self.LAST_STEP_W, self._step_w / 2)
+        self._step_w = np.where(at_limit, halved_w, self.FIRST_STEP_W)
+        needed_w = np.maximum(seen.min_w, seen.draw_w / self.AT_LIMIT)
+        lower_w = np.minimum(seen.limit_w, np.maximum(seen.limit_w - self._step_w, needed_w))
+        kept_w = np.where(at_limit, seen.min_w, lower_w)
+        missing_w = float(kept_w.sum()) - budget_w
+        if missing_w > 0:
+            kept_w = _given_back(kept_w, missing_w, seen.min_w)
+        return filled(kept_w, np.where(at_limit, seen.max_w, kept_w), budget_w)
 
 
 class Slurm:
-    """Takes half of what a GPU leaves unused, and gives to those near their limit; every 30 s.
+    """Takes half of what a GPU leaves unused, and shares the rest among those near their limit; every 30 s.
 
-    The power management plugin of Slurm (doc/html/power_mgmt.shtml before its removal in 24.05), defaults:
-    below 90 % of the limit it falls by (limit - draw) / 2, at most half of M - m; above 95 % it may rise by 20 % of
-    M - m; what is left goes evenly to those at their limit.
+    The power management plugin of Slurm (src/plugins/power before its removal in 24.05), with its defaults. Below
+    90 % of its limit a GPU loses (limit - draw) / 2, at most half of M - m; up to 95 % it keeps its limit; those
+    above share what is left evenly, each rising by at most 20 % of M - m. Whose job began within 300 s counts as
+    near, and may rise at once. Slurm knows when jobs begin: here it is told by the utilisation.
     """
 
-    INTERVAL_S = 30.0
+    INTERVAL_S, RECENT_S = 30.0, 300.0
     LOWER, UPPER = 0.90, 0.95
     DECREASE, INCREASE = 0.50, 0.20
 
     def __init__(self) -> None:
         self._next_s = 0.0
-        self._limits_w: Floats | None = None
+        self._began_s = np.zeros(0)
+        self._worked = np.zeros(0, dtype=np.bool_)
         self._budget_w = 0.0
 
     def limits_w(self, seen: Readings, budget_w: float) -> Floats:
         """Rebalance when it is time to, and start anew from equal limits with a new budget."""
-        if self._limits_w is None or budget_w != self._budget_w:
-            self._limits_w, self._budget_w = Uniform().limits_w(seen, budget_w), budget_w
-            self._next_s = seen.time_s + self.INTERVAL_S
-        elif seen.time_s >= self._next_s:
-            self._next_s += self.INTERVAL_S
-            self._limits_w = self._rebalanced(seen, budget_w)
-        return self._limits_w
+        works = seen.utilisation > 0
+        if not len(self._worked):
+            self._began_s, self._worked = np.full(len(works), -self.RECENT_S), works
+        self._began_s = np.where(works & ~self._worked, seen.time_s, self._began_s)
+        self._worked = works
+        if budget_w != self._budget_w:
+            self._budget_w, self._next_s = budget_w, seen.time_s + self.INTERVAL_S
+            return Uniform().limits_w(seen, budget_w)
+        if seen.time_s < self._next_s:
+            return seen.limit_w
+        self._next_s += self.INTERVAL_S
+        return self._rebalanced(seen, budget_w)
 
     def _rebalanced(self, seen: Readings, budget_w: float) -> Floats:
         span_w = seen.max_w - seen.min_w
-        limits_w, draw_w = seen.limit_w, seen.draw_w
-        cut_w = np.minimum((limits_w - draw_w) / 2, self.DECREASE * span_w)
-        limits_w = np.where(draw_w < self.LOWER * limits_w, np.maximum(seen.min_w, limits_w - cut_w), limits_w)
-        near = draw_w > self.UPPER * limits_w
-        wish_w = np.where(near, np.minimum(seen.max_w - limits_w, self.INCREASE * span_w), 0.0)
-        pool_w = max(0.0, budget_w - float(limits_w.sum()))
-        if wish_w.sum() > pool_w:
-            wish_w *= pool_w / wish_w.sum()
-        return _shared_out(limits_w + wish_w, near, budget_w, seen, keep=True)
+        recent = seen.time_s - self._began_s < self.RECENT_S
+        low = ~recent & (seen.draw_w < self.LOWER * seen.limit_w)
+        near = recent | (seen.draw_w > self.UPPER * seen.limit_w)
+        unused_w = seen.limit_w - seen.draw_w
+        cut_w = np.where(low, np.minimum(unused_w / 2, self.DECREASE * span_w), 0.0)
+        kept_w = np.where(near, seen.min_w, np.maximum(seen.min_w, seen.limit_w - cut_w))
+        missing_w = float(kept_w.sum()) - budget_w
+        if missing_w > 0:
+            kept_w = _given_back(kept_w, missing_w, seen.min_w)
+        tops_w = np.where(recent, seen.max_w, np.minimum(seen.max_w, seen.limit_w + self.INCREASE * span_w))
+        return filled(kept_w, np.where(near, tops_w, kept_w), budget_w)
 
 
 class Dynamo:
@@ -223,22 +234,10 @@ class Oracle:
         return self._limits_w
 
 
-def _shared_out(kept_w: Floats, takers: Bools, budget_w: float, seen: Readings, *, keep: bool = False) -> Floats:
-    """Give takers what is left of the budget, evenly; all others when there are none.
-
-    Args:
-        keep: takers keep what they have, and share the rest only.
-    """
-    who = takers if takers.any() else np.ones_like(takers)
-    limits_w = kept_w.copy()
-    if not keep:
-        limits_w[takers] = seen.min_w
-    over_w = float(limits_w.sum()) - budget_w
-    if over_w > 0:  # a lower budget, or draws that rose: everybody gives back in proportion
-        room_w = limits_w - seen.min_w
-        return np.asarray(limits_w - room_w * min(1.0, over_w / max(1e-9, float(room_w.sum()))))
-    limits_w[who] = spread(limits_w[who], -over_w, seen.max_w)
-    return limits_w
+def _given_back(limits_w: Floats, missing_w: float, min_w: float) -> Floats:
+    """Lower everybody in proportion to what they have above the minimum."""
+    room_w = limits_w - min_w
+    return np.asarray(limits_w - room_w * min(1.0, missing_w / max(1e-9, float(room_w.sum()))))
 
 
 POLICIES: Mapping[str, Callable[[Plant, int], Policy]] = {

@@ -76,15 +76,20 @@ def _slope(a: tuple[float, float], b: tuple[float, float]) -> float:
     return (b[1] - a[1]) / (b[0] - a[0])
 
 
+def filled(lows: Floats, highs: Floats, total: float) -> Floats:
+    """Return clip(level, lows, highs) with the level at which it sums up to `total`, as far as that can be."""
+    if lows.sum() >= total:
+        return lows
+    if highs.sum() <= total:
+        return highs
+    # The sum is a broken line in the level: find the piece that `total` lies on.
+    bends = np.unique(np.concatenate((lows, highs)))
+    sums = np.clip(bends[:, None], lows, highs).sum(axis=1)
+    return np.asarray(np.clip(np.interp(total, sums, bends), lows, highs))
+
+
 def spread(limits_w: Floats, extra_w: float, max_w: float) -> Floats:
     """Add watts evenly, nobody above the maximum."""
     if extra_w <= 0:
         return limits_w
-    rooms_w = np.sort(max_w - limits_w)
-    if rooms_w.sum() <= extra_w:
-        return np.full_like(limits_w, max_w)
-    # Those with less room than the level fill up; the others get the level.
-    filled = np.concatenate(([0.0], np.cumsum(rooms_w)[:-1]))
-    levels = (extra_w - filled) / np.arange(len(rooms_w), 0, -1)
-    level = levels[np.argmax(levels <= rooms_w)]
-    return np.asarray(np.minimum(max_w, limits_w + level))
+    return limits_w + filled(np.zeros_like(limits_w), max_w - limits_w, extra_w)

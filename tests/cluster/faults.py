@@ -262,7 +262,7 @@ class Adversary:
             return
         self._has_changed_roster = True
         random, rack = self._random, self._scenario.rack
-        hosts = tuple(replace(each, share=random.choice((0.5, 1.0, 2.0, 4.0))) for each in rack.hosts)
+        hosts = tuple(each._replace(share=random.choice((0.5, 1.0, 2.0, 4.0))) for each in rack.hosts)
         self._count("roster changed")
         self._roll_out(replace(rack, hosts=hosts))
         if random.random() < 0.4:

@@ -308,7 +308,7 @@ def test_the_same_moment_again_decides_the_same() -> None:
     first, state = decide(inputs, host.state, at(110.0), host.config)
     again, after = decide(replace(inputs, messages=()), state, at(110.0), host.config)
     assert after == state
-    assert again == replace(first, verdicts=(), notices=again.notices)
+    assert again == first._replace(verdicts=(), notices=again.notices)
 
 
 def test_nothing_new_is_an_empty_plan() -> None:

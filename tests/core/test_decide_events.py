@@ -360,7 +360,7 @@ def test_the_same_moment_again_decides_the_same() -> None:
     first, state = decide(inputs, host.state, at(120.0), host.config)
     again, after = decide(replace(inputs, events=()), state, at(120.0), host.config)
     assert after == state
-    assert again == replace(first, verdicts=(), notices=again.notices)
+    assert again == first._replace(verdicts=(), notices=again.notices)
 
 
 def test_an_agenda_of_events_that_are_all_forgotten_is_forgotten_too() -> None:

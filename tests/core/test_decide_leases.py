@@ -236,7 +236,7 @@ def test_a_cap_that_is_remembered_is_a_budget_that_is_known() -> None:
     """A file of before there were leases tells the cap, and nothing of leases."""
     bench = host(load=700)
     bench.restart(at(101.0), forget=True)
-    bench.state = replace(bench.state, failsafe=replace(bench.state.failsafe, held_mw=4500 * W))
+    bench.state = bench.state._replace(failsafe=replace(bench.state.failsafe, held_mw=4500 * W))
     bench.until(at(101.1 + RULES.forget_s))
     assert bench.state.failsafe.phase is Phase.INIT
     assert bench.limits == [325] * 4
@@ -303,8 +303,8 @@ def test_a_lower_budget_that_a_peer_has_heard_is_obeyed(state: HostState, cap: i
 
 def test_while_the_roster_changes_the_chain_says_why_there_is_less() -> None:
     bench = host()
-    old = replace(RACK, hosts=(replace(RACK.hosts[0], share=0.5), *RACK.hosts[1:]))
-    bench.state = replace(bench.state, leases=replace(bench.state.leases, formers=(old,)))
+    old = replace(RACK, hosts=(RACK.hosts[0]._replace(share=0.5), *RACK.hosts[1:]))
+    bench.state = bench.state._replace(leases=replace(bench.state.leases, formers=(old,)))
     step = bench.tick(at(100.2)).host_steps[0]
     assert (step.mw, "roster" in step.note) == (1600 * W, True)
     agree = (peer("h2", boot_s=100.3), peer("h3", boot_s=100.3))
@@ -384,5 +384,5 @@ def test_the_second_look_at_a_moment_finds_the_same_also_with_peers() -> None:
     first, state = decide(inputs, bench.state, at(100.2), CONFIG)
     again, after = decide(replace(inputs, states=()), state, at(100.2), CONFIG)
     assert after == state
-    assert again == replace(first, notices=again.notices)
+    assert again == first._replace(notices=again.notices)
     assert "entitlement" in rules(again.host_steps)

@@ -62,7 +62,7 @@ def test_events_are_judged_in_the_order_of_arrival() -> None:
 
 def test_a_refused_message_is_not_the_newest_of_its_source() -> None:
     state, _ = heard(Inputs((), messages=(budget(4000, 5, at(10.0)),)), 10.0)
-    state = replace(state, heard=frozenset())
+    state = state._replace(heard=frozenset())
     again, _ = heard(Inputs((), messages=(budget(4000, 4, at(11.0)),)), 11.0, state)
     assert again.heard == frozenset()
     again, _ = heard(Inputs((), messages=(budget(4000, 5, at(10.0)),)), 11.0, state)
@@ -82,7 +82,7 @@ def test_a_lease_ends_a_little_early_and_no_event_with_it() -> None:
 def test_what_ended_while_nobody_looked_ended_when_it_did() -> None:
     by = config()
     state, _ = heard(Inputs((), messages=(budget(4000, 1, at(10.0)),)), 10.0, by=by)
-    state = replace(state, failsafe=replace(state.failsafe, phase=Phase.LIMITED))
+    state = state._replace(failsafe=replace(state.failsafe, phase=Phase.LIMITED))
     assert expire(state, at(69.0), by) is state
     awake = expire(state, at(500.0), by)
     assert (awake.failsafe.phase, awake.failsafe.since_boot_s) == (Phase.FAILSAFE, 70.0)

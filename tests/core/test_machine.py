@@ -207,7 +207,7 @@ class AnythingAnyTime(RuleBasedStateMachine):
         with_news, state = decide(inputs, bench.state, now, bench.config)
         again, after = decide(replace(inputs, messages=()), state, now, bench.config)
         assert after == state, "a second look at the same moment changes nothing"
-        assert again == replace(with_news, verdicts=(), notices=again.notices)
+        assert again == with_news._replace(verdicts=(), notices=again.notices)
         if all(verdict.kind is not VerdictKind.ACCEPTED for verdict in with_news.verdicts):
             silent, _ = decide(replace(inputs, messages=()), bench.state, now, bench.config)
             assert with_news.rack_cap_mw <= silent.rack_cap_mw, "only an accepted message raises"

@@ -78,8 +78,7 @@ CONFIG: Final = Config(
 )
 _FIRST, _ = decide(Inputs(readings=()), initial_state(NOW), NOW, CONFIG)
 
-DECISION: Final = replace(
-    _FIRST,
+DECISION: Final = _FIRST._replace(
     phase=Phase.LIMITED,
     rack_cap_mw=30_000_000,
     entitlement_mw=STATE.entitlement_mw,

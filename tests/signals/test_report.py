@@ -91,7 +91,7 @@ def test_what_is_borrowed_is_the_sum_of_what_is_held() -> None:
 
 
 def test_state_without_a_lease_says_so_and_names_why_failsafe_holds() -> None:
-    decision = replace(DECISION, phase=Phase.FAILSAFE, statement=None, failsafe_cause="lease_expired")
+    decision = DECISION._replace(phase=Phase.FAILSAFE, statement=None, failsafe_cause="lease_expired")
     fields = said(replace(STATE, budget=None), replace(SNAPSHOT, decision=decision))
     assert fields["mode"] == "failsafe"
     assert fields["budget"] is None
@@ -101,7 +101,7 @@ def test_state_without_a_lease_says_so_and_names_why_failsafe_holds() -> None:
 def test_a_budget_without_limit_is_null_watts_not_zero() -> None:
     assert STATE.budget
     message = replace(STATE, budget=replace(STATE.budget, mw=None))
-    decision = replace(DECISION, phase=Phase.UNLIMITED)
+    decision = DECISION._replace(phase=Phase.UNLIMITED)
     assert said(message, replace(SNAPSHOT, decision=decision))["budget"]["watts"] is None
 
 
@@ -172,7 +172,7 @@ def test_a_host_of_four_gpus_that_deals_with_seventeen_others_stays_below_2500_b
     snapshot = replace(
         SNAPSHOT,
         readings=tuple(gpu(uuid, enforced_mw=612_345) for uuid in uuids),
-        decision=replace(DECISION, targets=tuple(target(uuid, 612_345) for uuid in uuids)),
+        decision=DECISION._replace(targets=tuple(target(uuid, 612_345) for uuid in uuids)),
     )
     message = replace(
         STATE,

@@ -36,8 +36,7 @@ def snapshot() -> Snapshot:
 def failsafe(snapshot: Snapshot) -> Snapshot:
     """Return the same host after its controller fell silent; its limits were read back as written."""
     steps = (snapshot.decision.rack_steps[0], Step("failsafe", 20_000_000, "rack.failsafe_watts"))
-    lost = replace(
-        snapshot.decision,
+    lost = snapshot.decision._replace(
         phase=Phase.FAILSAFE,
         failsafe_cause="lease_over",
         statement=None,

@@ -171,7 +171,7 @@ def decided(
             inputs = replace(inputs, events=events, meters=meters, signals=signals)
         decision, state = decide(inputs, state, moment(after_s), config)
         _, state = confirm(decision, sampled, state, moment(after_s), config)
-    return replace(decision, leases=state.leases, verdicts=VERDICTS, targets=tuple(map(target, readings())))
+    return decision._replace(leases=state.leases, verdicts=VERDICTS, targets=tuple(map(target, readings())))
 
 
 def held_back() -> tuple[GpuReading, ...]:

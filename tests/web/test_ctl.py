@@ -105,7 +105,7 @@ async def test_each_way_of_being_degraded_is_said(
 async def test_infeasible_and_disconnected_are_degraded(
     powerctl: Ctl, endpoint: "Endpoint", healthy: Snapshot
 ) -> None:
-    short = replace(healthy.decision, infeasible_mw=1_200_000, compliant=False)
+    short = healthy.decision._replace(infeasible_mw=1_200_000, compliant=False)
     bus = replace(healthy.bus, connected=False, error="Connection refused")
     endpoint.show(replace(healthy, decision=short, bus=bus))
     answer = await powerctl("status", "--url", endpoint.url)
@@ -157,7 +157,7 @@ async def test_watts_between_hosts_are_said_with_who_how_much_and_how_long(
 async def test_a_rack_of_one_host_says_nothing_of_peers(
     powerctl: Ctl, endpoint: "Endpoint", healthy: Snapshot
 ) -> None:
-    alone = replace(healthy.decision, place=replace(healthy.decision.place, has_peers=False))
+    alone = healthy.decision._replace(place=replace(healthy.decision.place, has_peers=False))
     endpoint.show(replace(healthy, decision=alone))
     assert "peers" not in (await powerctl("status", "--url", endpoint.url)).out
 

@@ -86,7 +86,7 @@ async def site(snapshot: Snapshot, clock: "Clock", metrics: Metrics, tmp_path: P
     """Run the endpoint of a host that follows one event, knows one to come, and obeyed one."""
     held = {f"grid/{each.event_id}": Held(each) for each in (NOW, LATER)}
     in_force = replace(status(NOW, 25_000), cap_mw=26_000_000)
-    decision = replace(snapshot.decision, schedule=Schedule(held), events=(in_force,))
+    decision = snapshot.decision._replace(schedule=Schedule(held), events=(in_force,))
     shown = replace(snapshot, decision=decision)
     path = tmp_path / FILE_NAME
     write(path, story())

@@ -76,7 +76,7 @@ def full(metrics: Metrics) -> Metrics:
     lending, curtailed = host.lending(), host.curtailed()
     grid = {"events": curtailed.decision.events, "meter": curtailed.decision.meter}
     draw = RackDraw(28_000_000, "hosts", None, 28_000_000)
-    decision = replace(lending.decision, **grid, draw=draw)  # type: ignore[arg-type] # fields by name
+    decision = lending.decision._replace(**grid, draw=draw)  # type: ignore[arg-type] # fields by name
     lending = replace(lending, decision=decision, meter_rules=curtailed.meter_rules)
     metrics.observe(lending)
     metrics.observe(after(lending, 1.0))
@@ -264,7 +264,7 @@ def test_slowdowns_other_than_the_cap_have_their_own_reason(full: Metrics) -> No
 def test_seconds_above_the_budget_count_only_while_the_loop_watches(
     metrics: Metrics, snapshot: Snapshot
 ) -> None:
-    over = replace(snapshot, decision=replace(snapshot.decision, gpu_budget_mw=1_000_000))
+    over = replace(snapshot, decision=snapshot.decision._replace(gpu_budget_mw=1_000_000))
     name = "powerd_budget_exceeded_seconds_total"
     metrics.observe(snapshot)
     assert value(metrics, name) == 0
@@ -291,7 +291,7 @@ def test_a_conflict_counts_once_and_although_the_limit_is_already_set_back(
     metrics.observe(snapshot)
     told = Notice("other_writer", Severity.WARNING, "another writer set 400 W", snapshot.readings[0].uuid)
     other = replace(told, event="out_of_band_limit")
-    metrics.observe(after(snapshot, 1.0, decision=replace(snapshot.decision, notices=(told, other))))
+    metrics.observe(after(snapshot, 1.0, decision=snapshot.decision._replace(notices=(told, other))))
     metrics.observe(after(snapshot, 2.0))
     assert value(metrics, "powerd_writer_conflict_total") == 1
 
@@ -324,7 +324,7 @@ def test_reasons_and_sources_cannot_grow_without_bound(metrics: Metrics, snapsho
     for number in range(200):
         metrics.signal_rejected("x", f"reason_{number}")
     many = tuple(Verdict(VerdictKind.ACCEPTED, f"source-{number}", 1, 1) for number in range(200))
-    metrics.observe(replace(snapshot, decision=replace(snapshot.decision, verdicts=many)))
+    metrics.observe(replace(snapshot, decision=snapshot.decision._replace(verdicts=many)))
     exposed = text(metrics)
     assert exposed.count("powerd_signal_rejected_total{") == MAX_REASONS + 1
     assert exposed.count("powerd_signal_age_seconds{") == MAX_SOURCES
@@ -336,7 +336,7 @@ def test_the_age_of_a_source_grows_until_it_is_believed_again(
     metrics.observe(snapshot)
     clock.boot_s += 30
     assert value(metrics, "powerd_signal_age_seconds", source="facility-a") == 30
-    silent = replace(snapshot.decision, verdicts=())
+    silent = snapshot.decision._replace(verdicts=())
     metrics.observe(after(snapshot, 30.0, decision=silent))
     assert value(metrics, "powerd_signal_age_seconds", source="facility-a") == 30
     metrics.observe(after(snapshot, 30.0))

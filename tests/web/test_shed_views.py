@@ -20,7 +20,7 @@ HOST, RACK = Shed(600_000, 1_000_000, 5.0), Shed(None, 9_000_000, 10.0)
 
 @pytest.fixture
 def shown(snapshot: Snapshot) -> Snapshot:
-    return replace(snapshot, decision=replace(snapshot.decision, shed=HOST, rack_shed=RACK))
+    return replace(snapshot, decision=snapshot.decision._replace(shed=HOST, rack_shed=RACK))
 
 
 def samples(metrics: Metrics, name: str) -> list[str]:
