@@ -223,7 +223,7 @@ class Daemon:
             listeners.append(to_grid)
         return listeners
 
-    def _first_state(self) -> tuple[State, tuple[str, ...]]:
+    def _first_state(self) -> tuple[State, tuple[Notice, ...]]:
         """Return what is known at the start, and why no more is."""
         directory = Path(self._settings.host.state_dir)
         recall = partial(runtime_file.load, directory, boot_id())
@@ -235,7 +235,8 @@ class Daemon:
         timeline = self._listened_to(known.timeline)
         trim_mw = known.trim_mw if self._config.meter.parts else 0
         state = initial_state(now, timeline, known.cap_mw, leases, schedule, trim_mw)
-        return state, tuple(text for text in (damage, lost) if text)
+        told = (("runtime_file_unusable", damage), ("events_file_unusable", lost))
+        return state, tuple(Notice(event, Severity.WARNING, text) for event, text in told if text)
 
     def _listened_to(self, timeline: Timeline) -> Timeline:
         """Drop what was said by senders that the configuration does not listen to any more."""
@@ -244,7 +245,7 @@ class Daemon:
             return only_from(timeline, timeline.seen.keys() - {STANDING})
         return only_from(timeline, native.sources if native.enabled and native.budgets else ())
 
-    def _make_controller(self, state: State, damages: Iterable[str]) -> Controller:
+    def _make_controller(self, state: State, damages: Iterable[Notice]) -> Controller:
         host, control = self._settings.host, self._settings.control
         controller = Controller(
             Options(
@@ -265,7 +266,7 @@ class Daemon:
             may_remember=lambda: self._keeper.works,
         )
         for damage in damages:
-            controller.notice(Notice("runtime_file_unusable", Severity.WARNING, damage))
+            controller.notice(damage)
         return controller
 
     # The parts below are made before the controller that they report to.

@@ -147,7 +147,7 @@ def test_events_that_are_lost_are_told_and_those_that_the_broker_kept_are_obeyed
     site.bridge.ask(f"kept-{damage}", down_to(3000, -HOUR_S / 2, HOUR_S / 2), issued_s=time.time() - HOUR_S)
     site.host.start_daemon()
     site.obeys(3000)
-    assert str(site.events_file) in site.host.problem("runtime_file_unusable")
+    assert str(site.events_file) in site.host.problem("events_file_unusable")
     assert "Traceback" not in site.host.daemon.log
     if damage == "unreadable":
         told = site.host.wait_for(lambda: site.host.problem("events_file_not_written"), within_s=5)
