@@ -1,4 +1,4 @@
-"""`powerd`: run | guard | bridge | demo | check-config.
+"""`powerd`: run | guard | bridge | demo | simulate | check-config.
 
 Each command imports what it needs when it is called: the guard must stay small, and help must be quick.
 """
@@ -114,6 +114,50 @@ def demo(
         typer.echo(json.dumps(summary.document(), indent=2))
     else:
         console.print("", summary.table())
+
+
+@app.command(
+    epilog="Example: powerd simulate --rack helios:vc8Sj --gpus 64 --budget 60% --seeds 5 --hours 24"
+)
+def simulate(
+    rack: Annotated[str, typer.Option(help='Which loads; "list" prints them.')] = "helios:vc8Sj",
+    gpus: Annotated[int, typer.Option(help="GPUs of the rack.")] = 64,
+    budget: Annotated[str, typer.Option(help="Percentage of what all GPUs can draw.")] = "60%",
+    step: Annotated[
+        list[str] | None, typer.Option(help="The budget changes: SECONDS:PERCENT; can be given again.")
+    ] = None,
+    policy: Annotated[
+        str, typer.Option(help='Which policies, joined by commas; "all", or "list" to print them.')
+    ] = "all",
+    seeds: Annotated[
+        int, typer.Option(help="Each is another stretch of the traces and another placement.")
+    ] = 5,
+    hours: Annotated[float, typer.Option(help="Simulated hours.")] = 24.0,
+    period: Annotated[float, typer.Option(help="Seconds between two decisions.")] = 1.0,
+    data: Annotated[
+        Path | None, typer.Option(help="Directory of measured data; default: what comes along.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="GPU model; default: A100-SXM if the data has it.")] = "",
+    start: Annotated[
+        float | None, typer.Option(help="Hours from the start of the traces; default: by the seed.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the first seed into this PNG file.")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Compare powerd with other policies on measured curves and traces, in virtual time.
+
+    The real core decides; the rack is simulated. Needs the extra "simulate" of the package.
+    """
+    try:
+        from powerd.study import command  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"powerd simulate needs {error.name}: pip install 'powerd[simulate]'") from None
+
+    options = command.Options(
+        rack, gpus, budget, tuple(step or ()), policy, seeds, hours, period, data, model, start
+    )
+    typer.echo(command.simulate(options, plot, as_json=as_json))
 
 
 @app.command("check-config", epilog="Example: powerd check-config /etc/powerd/powerd.toml")

@@ -101,7 +101,9 @@ class Tables:
             [np.interp(grid_w, curve.limits_w, curve.throughputs) for curve in curves] + [0.0 * grid_w]
         )
         idle_w = np.full_like(grid_w, board.idle_w)
-        self.draw_w = np.array([np.interp(grid_w, curve.limits_w, curve.draws_w) for curve in curves] + [idle_w])
+        self.draw_w = np.array(
+            [np.interp(grid_w, curve.limits_w, curve.draws_w) for curve in curves] + [idle_w]
+        )
         self.natural_w = self.draw_w[:, -1]
 
     def at(self, jobs: Ints, limits_w: Floats) -> tuple[Floats, Floats]:

@@ -64,7 +64,9 @@ class Dataset:
             head = row.text("gpu_model"), "inference" in variant or workload.startswith("infer")
             if heads.setdefault(name, head) != head:
                 raise row.error("curve_id", f'"{name}" is another model or kind of work further up')
-            point = Point(row.positive("power_limit_w"), row.number("throughput"), row.positive("avg_power_w"))
+            point = Point(
+                row.positive("power_limit_w"), row.number("throughput"), row.positive("avg_power_w")
+            )
             points.setdefault(name, []).append(point)
         path = self.directory / "power_curves.csv"
         if not points:

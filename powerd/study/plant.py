@@ -21,8 +21,8 @@ LAG_S = 0.05
 CLOCK_EXPONENT = 1 / 3
 CLOCK_STEP_MHZ = 15
 IDLE_CLOCK_MHZ = 210
-# While it serves below its capacity a GPU works in bursts of about this length.
-BURST_S = 0.025
+# A GPU that serves below its capacity works and waits in turns of about this length: a short sample sees few.
+TURN_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,13 +187,13 @@ class Plant:
         return held & (effective_w >= self.limit_w) if self._any_fault else held
 
     def _sample(self, job: Ints, at_work: Floats, busy_w: Floats, held: Bools) -> _Shown:
-        """Measure for as long as the sensor does: a GPU that works in bursts shows some of them only."""
+        """Measure for as long as the sensor does: of a GPU that works and waits in turns it catches some."""
         idle_w = self.rack.board.idle_w
         draw_w, caught = self.draw_w, at_work >= 1
         partly = (at_work > 0) & ~caught
         if partly.any():
-            bursts = max(1, round(self.sensor.window_s / BURST_S))
-            seen = np.where(partly, self._random.binomial(bursts, at_work) / bursts, at_work)
+            turns = max(1, round(self.sensor.window_s / TURN_S))
+            seen = np.where(partly, self._random.binomial(turns, at_work) / turns, at_work)
             draw_w = np.where(partly, idle_w + seen * (busy_w - idle_w), draw_w)
             caught = self._random.random(len(at_work)) < at_work
         dynamic_w = np.maximum(self.tables.natural_w[job] - idle_w, 1.0)

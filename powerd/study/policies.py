@@ -24,6 +24,22 @@ class Policy(Protocol):
         ...
 
 
+class MeanDraw:
+    """The mean draw between two looks at the energy counters: what most of the published policies go by."""
+
+    def __init__(self) -> None:
+        self._time_s = 0.0
+        self._energy_j: Floats | None = None
+
+    def since_last(self, seen: Readings) -> Floats:
+        """Return it; the momentary draw at the first look."""
+        draw_w = seen.draw_w
+        if self._energy_j is not None and seen.time_s > self._time_s:
+            draw_w = (seen.energy_j - self._energy_j) / (seen.time_s - self._time_s)
+        self._time_s, self._energy_j = seen.time_s, seen.energy_j
+        return draw_w
+
+
 class Uniform:
     """B / N for everybody: what `nvidia-smi -pl`, set once by hand, gives."""
 
@@ -36,15 +52,21 @@ class Uniform:
 class Proportional:
     """In proportion to what each draws: clip(k * draw, m, M), with the k that uses up B."""
 
+    def __init__(self) -> None:
+        self._mean = MeanDraw()
+
     def limits_w(self, seen: Readings, budget_w: float) -> Floats:
-        """Find k by bisection."""
-        low, high = 0.0, seen.max_w / max(1.0, float(seen.draw_w.min()))
-        for _ in range(40):
-            k = (low + high) / 2
-            fits = np.clip(k * seen.draw_w, seen.min_w, seen.max_w).sum() <= budget_w
-            low, high = (k, high) if fits else (low, k)
-        limits_w: Floats = np.clip(low * seen.draw_w, seen.min_w, seen.max_w)
-        return limits_w
+        """Find the k."""
+        draw_w = np.maximum(1.0, self._mean.since_last(seen))
+        # The sum is a broken line in k: find the piece that the budget lies on.
+        bends = np.sort(np.concatenate((seen.min_w / draw_w, seen.max_w / draw_w)))
+        low, high = 0, len(bends) - 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            fits = _clipped(bends[middle], draw_w, seen).sum() <= budget_w
+            low, high = (middle, high) if fits else (low, middle)
+        sums = [_clipped(bends[i], draw_w, seen).sum() for i in (low, high)]
+        return _clipped(float(np.interp(budget_w, sums, bends[[low, high]])), draw_w, seen)
 
 
 class Geopm:
@@ -60,16 +82,18 @@ class Geopm:
 
     def __init__(self) -> None:
         self._step_w: Floats | None = None
+        self._mean = MeanDraw()
 
     def limits_w(self, seen: Readings, budget_w: float) -> Floats:
         """Do one round of the balancer."""
+        draw_w = self._mean.since_last(seen)
         if self._step_w is None:
             self._step_w = np.full(len(seen.limit_w), self.FIRST_STEP_W)
             return Uniform().limits_w(seen, budget_w)
-        at_limit = seen.draw_w >= self.AT_LIMIT * seen.limit_w
+        at_limit = draw_w >= self.AT_LIMIT * seen.limit_w
         halved_w = np.maximum(self.LAST_STEP_W, self._step_w / 2)
         self._step_w = np.where(at_limit, halved_w, self.FIRST_STEP_W)
-        needed_w = np.maximum(seen.min_w, seen.draw_w / self.AT_LIMIT)
+        needed_w = np.maximum(seen.min_w, draw_w / self.AT_LIMIT)
         lower_w = np.minimum(seen.limit_w, np.maximum(seen.limit_w - self._step_w, needed_w))
         kept_w = np.where(at_limit, seen.min_w, lower_w)
         missing_w = float(kept_w.sum()) - budget_w
@@ -96,6 +120,7 @@ class Slurm:
         self._began_s = np.zeros(0)
         self._worked = np.zeros(0, dtype=np.bool_)
         self._budget_w = 0.0
+        self._mean = MeanDraw()
 
     def limits_w(self, seen: Readings, budget_w: float) -> Floats:
         """Rebalance when it is time to, and start anew from equal limits with a new budget."""
@@ -106,6 +131,7 @@ class Slurm:
         self._worked = works
         if budget_w != self._budget_w:
             self._budget_w, self._next_s = budget_w, seen.time_s + self.INTERVAL_S
+            self._mean.since_last(seen)
             return Uniform().limits_w(seen, budget_w)
         if seen.time_s < self._next_s:
             return seen.limit_w
@@ -115,9 +141,10 @@ class Slurm:
     def _rebalanced(self, seen: Readings, budget_w: float) -> Floats:
         span_w = seen.max_w - seen.min_w
         recent = seen.time_s - self._began_s < self.RECENT_S
-        low = ~recent & (seen.draw_w < self.LOWER * seen.limit_w)
-        near = recent | (seen.draw_w > self.UPPER * seen.limit_w)
-        unused_w = seen.limit_w - seen.draw_w
+        draw_w = self._mean.since_last(seen)
+        low = ~recent & (draw_w < self.LOWER * seen.limit_w)
+        near = recent | (draw_w > self.UPPER * seen.limit_w)
+        unused_w = seen.limit_w - draw_w
         cut_w = np.where(low, np.minimum(unused_w / 2, self.DECREASE * span_w), 0.0)
         kept_w = np.where(near, seen.min_w, np.maximum(seen.min_w, seen.limit_w - cut_w))
         missing_w = float(kept_w.sum()) - budget_w
@@ -208,7 +235,9 @@ class Thunderbolt:
             self._due_s = now_s + self._random.uniform(1.0, self.LONGEST_WAIT_S, len(part))
             return part * (self.HARD if hard else self.SOFT)
         due = now_s >= self._due_s
-        self._due_s = np.where(due, now_s + self._random.uniform(1.0, self.LONGEST_WAIT_S, len(part)), self._due_s)
+        self._due_s = np.where(
+            due, now_s + self._random.uniform(1.0, self.LONGEST_WAIT_S, len(part)), self._due_s
+        )
         return np.where(due, np.minimum(1.0, part + self.UP), part)
 
 
@@ -232,6 +261,10 @@ class Oracle:
             self._last = key
             self._limits_w = self._filling.split(job, demand, budget_w)
         return self._limits_w
+
+
+def _clipped(k: float, draw_w: Floats, seen: Readings) -> Floats:
+    return np.asarray(np.clip(k * draw_w, seen.min_w, seen.max_w))
 
 
 def _given_back(limits_w: Floats, missing_w: float, min_w: float) -> Floats:

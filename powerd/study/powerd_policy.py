@@ -93,9 +93,16 @@ class Powerd:
             self._written_mw,
             strict=True,
         )
-        for index, (uuid, draw_mw, energy_mj, limit_mw, capped_ns, reasons, clock_mhz, written_mw) in enumerate(
-            columns
-        ):
+        for index, (
+            uuid,
+            draw_mw,
+            energy_mj,
+            limit_mw,
+            capped_ns,
+            reasons,
+            clock_mhz,
+            written_mw,
+        ) in enumerate(columns):
             yield GpuReading(
                 uuid=uuid,
                 index=index,

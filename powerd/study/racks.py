@@ -139,7 +139,9 @@ def _load(name: str, site: _Site) -> _Work:
         "idle": lambda site, _: _constant(site, 0.0, np.full(site.gpus, NO_JOB)),
     }
     if kind not in makers or (":" in name) != any(load.startswith(f"{kind}:") for load in LOADS):
-        raise ConfigError(f'no rack of name "{name}"; there are: {", ".join(LOADS)}, and any of them joined by +')
+        raise ConfigError(
+            f'no rack of name "{name}"; there are: {", ".join(LOADS)}, and any of them joined by +'
+        )
     return makers[kind](site, argument)
 
 

@@ -132,7 +132,9 @@ def budgets_w(case: Case, rack: Rack) -> Floats:
     return np.asarray(parts * rack.gpus * rack.board.max_w)
 
 
-def run(case: Case, policy: str, seed: int, rack: Rack | None = None, recording: Recording | None = None) -> Result:
+def run(
+    case: Case, policy: str, seed: int, rack: Rack | None = None, recording: Recording | None = None
+) -> Result:
     """Simulate one policy."""
     rack = rack or case.build(seed)
     plant = Plant(rack, seed, case.sensor, case.faults)
@@ -196,7 +198,9 @@ class _Tally:
             over_ws=self.over_ws,
             over_limits_ws=self.over_limits_ws,
             changes_per_gpu_min=self.changes / self.rack.gpus / minutes,
-            backlog_p99_s=float(np.percentile(np.concatenate(self._backlogs), 99)) if self._backlogs else None,
+            backlog_p99_s=float(np.percentile(np.concatenate(self._backlogs), 99))
+            if self._backlogs
+            else None,
             excess_ws=self.excess_ws,
             energy_kwh=float(plant.energy_j.sum()) / 3.6e6,
         )
@@ -223,7 +227,9 @@ def check(case: Case, policies: Sequence[str]) -> None:
     """
     unknown = [policy for policy in policies if policy not in POLICIES]
     if unknown or not policies:
-        raise ConfigError(f"no policy of name {', '.join(unknown) or '(empty)'}; there are: {', '.join(POLICIES)}")
+        raise ConfigError(
+            f"no policy of name {', '.join(unknown) or '(empty)'}; there are: {', '.join(POLICIES)}"
+        )
     if case.gpus < 1 or case.hours <= 0 or case.period_s <= 0:
         raise ConfigError("--gpus, --hours and --period must be above 0")
     rack = build(

@@ -63,11 +63,12 @@ def _needed(curve: Curve, board: Board, demand: float) -> list[tuple[float, floa
     points = [(board.min_w, min(demand, first))]
     for limit_w, work in zip(curve.limits_w, curve.throughputs, strict=True):
         last_w, last = points[-1]
+        if last >= demand:
+            break
         if limit_w <= last_w:
             continue
-        if work >= demand > last:
-            points.append((last_w + (limit_w - last_w) * (demand - last) / (work - last), demand))
-            break
+        if work >= demand:
+            limit_w, work = last_w + (limit_w - last_w) * (demand - last) / (work - last), demand
         points.append((limit_w, work))
     return points
 

@@ -1,0 +1,156 @@
+"""`powerd simulate`: every policy and seed in a process of its own, as many at once as there are processors."""
+
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from powerd.errors import ConfigError
+from powerd.study.dataset import BUNDLED, Dataset
+from powerd.study.plots import draw
+from powerd.study.policies import POLICIES
+from powerd.study.racks import LOADS
+from powerd.study.runner import Case, Change, Result, check, run
+from powerd.study.table import Comparison, compare, render
+
+SHOW_PROGRESS_AFTER_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for, as it was typed.
+
+    Attributes:
+        budget, steps: "60%", and ("3600:50%", ...): seconds from the start.
+        policies: names joined by commas, or "all"; "list" prints them, as it does for `rack`.
+    """
+
+    rack: str
+    gpus: int
+    budget: str
+    steps: tuple[str, ...]
+    policies: str
+    seeds: int
+    hours: float
+    period_s: float
+    data: Path | None
+    model: str
+    start_h: float | None
+
+    def case(self) -> Case:
+        """Return what is to be simulated.
+
+        Raises:
+            ConfigError: names the option at fault.
+        """
+        return Case(
+            self.rack,
+            self.gpus,
+            budget_of(self.budget, self.steps),
+            self.hours,
+            self.period_s,
+            self.data,
+            self.model,
+            self.start_h,
+        )
+
+
+def simulate(options: Options, plot: Path | None = None, *, as_json: bool = False) -> str:
+    """Do what was asked for, and return what is to be printed.
+
+    Raises:
+        ConfigError: something asked for does not exist, or the data cannot be used.
+    """
+    if options.rack == "list":
+        return _racks(options.data)
+    if options.policies == "list":
+        return "\n".join(POLICIES)
+    names = tuple(POLICIES) if options.policies == "all" else tuple(options.policies.split(","))
+    case = options.case()
+    comparison = compare_policies(case, names, options.seeds)
+    if plot is not None:
+        draw(case, names, plot)
+    return json.dumps(comparison.as_dict(), indent=2) if as_json else render(comparison)
+
+
+def _racks(data: Path | None) -> str:
+    """List the loads, and the partitions that the data has."""
+    lines = [f"{name:12} {text}" for name, text in LOADS.items()]
+    try:
+        partitions = Dataset(data or BUNDLED).occupancy()
+    except ConfigError as error:
+        return "\n".join([*lines, "", str(error)])
+    return "\n".join([*lines, "", f"VC is one of {', '.join(partitions)}; loads can be joined: training+llm"])
+
+
+def budget_of(text: str, steps: Sequence[str]) -> tuple[Change, ...]:
+    """Read a budget ("60%") and its changes ("3600:50%", seconds from the start).
+
+    Raises:
+        ConfigError: names the option at fault.
+    """
+    changes = [Change(0.0, _part("--budget", text))]
+    for step in steps:
+        seconds, colon, part = step.partition(":")
+        try:
+            from_s = float(seconds)
+        except ValueError:
+            from_s = -1.0
+        if not colon or not from_s > changes[-1].from_s:
+            raise ConfigError(f'--step "{step}": give SECONDS:PERCENT, in the order of time, as 3600:50%')
+        changes.append(Change(from_s, _part("--step", part)))
+    return tuple(changes)
+
+
+def _part(option: str, text: str) -> float:
+    try:
+        return float(text.removesuffix("%")) / 100
+    except ValueError:
+        raise ConfigError(f'{option} "{text}": give a percentage of what all GPUs can draw, as 60%') from None
+
+
+def compare_policies(case: Case, policies: Sequence[str], seeds: int) -> Comparison:
+    """Run all of it, with progress on stderr when it takes longer.
+
+    Raises:
+        ConfigError: something asked for does not exist, or the data cannot be used.
+    """
+    check(case, policies)
+    if seeds < 1:
+        raise ConfigError("--seeds must be above 0")
+    order = {policy: index for index, policy in enumerate(policies)}
+    results = sorted(_all(case, policies, seeds), key=lambda result: (order[result.policy], result.seed))
+    return compare(case, results)
+
+
+def _all(case: Case, policies: Sequence[str], seeds: int) -> Iterator[Result]:
+    # What takes longest first, so that the processes end together.
+    work = [
+        (policy, seed) for policy in sorted(policies, key=lambda p: p != "powerd") for seed in range(seeds)
+    ]
+    begin_s = time.monotonic()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(len(work), os.cpu_count() or 1), mp_context=context) as pool:
+        waiting = [pool.submit(run, case, policy, seed) for policy, seed in work]
+        try:
+            for done, future in enumerate(as_completed(waiting), 1):
+                yield future.result()
+                _progress(done, len(work), time.monotonic() - begin_s)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
+
+
+def _progress(done: int, count: int, elapsed_s: float) -> None:
+    if elapsed_s < SHOW_PROGRESS_AFTER_S:
+        return
+    text = f"{done} of {count} runs, {elapsed_s:.0f} s"
+    sys.stderr.write(f"\r{text}" if sys.stderr.isatty() else f"powerd: {text}\n")
+    sys.stderr.flush()
