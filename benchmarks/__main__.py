@@ -12,6 +12,7 @@ from benchmarks.cluster import SEEDS, measure_efficiency, measure_hostile, measu
 from benchmarks.cluster import measure_waking as measure_virtual_waking
 from benchmarks.events import measure_events
 from benchmarks.explorer import measure_explorer
+from benchmarks.flex_reaction import measure_flex_reaction
 from benchmarks.footprint import measure_footprint
 from benchmarks.grid_events import measure_grid_events
 from benchmarks.ledger import measure_ledger
@@ -51,6 +52,7 @@ def main() -> int:
         "peers": partial(measure_peers, options.seconds),
         "reaction": partial(measure_reaction, options.cuts),
         "event-reaction": partial(measure_event_reaction, options.cuts),
+        "flex-reaction": partial(measure_flex_reaction, options.cuts),
         "slow-driver": partial(measure_reaction, options.cuts, SLOW_SET_MS),
         "ledger": partial(measure_ledger, options.iterations),
         "cluster": partial(measure_hostile, options.seeds),
