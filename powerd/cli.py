@@ -130,12 +130,12 @@ def simulate(
         str, typer.Option(help='Which policies, joined by commas; "all", or "list" to print them.')
     ] = "all",
     seeds: Annotated[
-        int, typer.Option(help="Each is another stretch of the traces and another placement.")
+        int, typer.Option(help="Each takes another stretch of the traces, and places anew.")
     ] = 5,
     hours: Annotated[float, typer.Option(help="Simulated hours.")] = 24.0,
     period: Annotated[float, typer.Option(help="Seconds between two decisions.")] = 1.0,
     data: Annotated[
-        Path | None, typer.Option(help="Directory of measured data; default: what comes along.")
+        Path | None, typer.Option(help="Directory of measured data; default: powerd's own.")
     ] = None,
     model: Annotated[str, typer.Option(help="GPU model; default: A100-SXM if the data has it.")] = "",
     start: Annotated[

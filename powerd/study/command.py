@@ -1,4 +1,4 @@
-"""`powerd simulate`: every policy and seed in a process of its own, as many at once as there are processors."""
+"""`powerd simulate`: runs of policies side by side, as many at once as there are processors."""
 
 import json
 import multiprocessing

@@ -18,7 +18,7 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 DEFAULT_MODEL = "A100-SXM"
-# What boards draw without work: measured for the A100 (the 1 % quantile of a production cluster), else assumed.
+# What boards draw without work: for the A100 the 1 % quantile of a production cluster, else assumed.
 IDLE_W = {"A100-SXM": 60.0, "A40": 30.0, "V100": 30.0}
 IDLE_PART = 0.15
 MAX_CLOCK_MHZ = {"A100-SXM": 1410, "A40": 1740, "V100": 1380}
@@ -27,7 +27,7 @@ USUAL_CLOCK_MHZ = 1500
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """A GPU model: the limits it accepts (the lowest and the highest that were measured) and its idle draw."""
+    """A GPU model: the limits it accepts, taken to be the lowest and the highest that were measured."""
 
     model: str
     min_w: float
@@ -101,9 +101,8 @@ class Tables:
             [np.interp(grid_w, curve.limits_w, curve.throughputs) for curve in curves] + [0.0 * grid_w]
         )
         idle_w = np.full_like(grid_w, board.idle_w)
-        self.draw_w = np.array(
-            [np.interp(grid_w, curve.limits_w, curve.draws_w) for curve in curves] + [idle_w]
-        )
+        busy_w = [np.interp(grid_w, curve.limits_w, curve.draws_w) for curve in curves]
+        self.draw_w = np.array([*busy_w, idle_w])
         self.natural_w = self.draw_w[:, -1]
 
     def at(self, jobs: Ints, limits_w: Floats) -> tuple[Floats, Floats]:

@@ -1,4 +1,4 @@
-"""Reads measured curves and traces from a directory of CSV files (docs/study.md names them and their columns).
+"""Reads measured curves and traces from a directory of CSV files; docs/study.md names their columns.
 
 A file is read when something asks for it. What is wrong with one is told in one line: file, line, column.
 """
@@ -20,7 +20,7 @@ class DataError(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One measured operating point: watts, and throughput in any unit that is the same all along the curve."""
+    """One measured operating point; throughput in any unit that is the same all along the curve."""
 
     limit_w: float
     throughput: float

@@ -124,6 +124,13 @@ class Plant:
         """Return the time, from the start."""
         return self.row * self.rack.step_s
 
+    @property
+    def missing_w(self) -> float:
+        """Return how much more all jobs would draw together if no limit held them back."""
+        job = self.rack.job[max(0, self.row - 1)]
+        short = self.served < self.asked * (1 - 1e-9)
+        return float(np.maximum(0.0, self.tables.natural_w[job] - self.draw_w)[short].sum())
+
     def wanted(self) -> tuple[Ints, Floats]:
         """Return the jobs of the step that comes, and the work that each could do in it, per second."""
         rack, row = self.rack, min(self.row, self.rack.rows - 1)

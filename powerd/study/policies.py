@@ -1,8 +1,7 @@
 """How others share a power budget among GPUs, as they published it: what powerd is compared with.
 
 Each policy sees what NVML shows and returns a limit for every GPU, in watts; only the oracle sees the truth.
-m and M are the lowest and the highest limit of the board, B the budget, N the number of GPUs. "Each with its own
-share" below is a limit between m and M.
+m and M are the lowest and the highest limit of the board, B the budget, N the number of GPUs.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ from powerd.study.water import Filling, filled
 class Policy(Protocol):
     """Shares a budget, once per period."""
 
-    def limits_w(self, seen: Readings, budget_w: float) -> Floats:
+    def limits_w(self, seen: Readings, budget_w: float, /) -> Floats:
         """Return a limit per GPU."""
         ...
 
@@ -74,7 +73,7 @@ class Geopm:
 
     After the power balancer of GEOPM (Eastep et al., ISC 2017; libgeopm/src/PowerBalancer.cpp): steps of 8 W,
     halved down to 0.125 W when one took too much. That balancer sees slack in the epoch times of one job;
-    without help from the applications it is seen in the draw: who draws less than 95 % of its limit has slack.
+    without help from the applications it is seen in the draw: below 95 % of the limit there is slack.
     """
 
     FIRST_STEP_W, LAST_STEP_W = 8.0, 0.125
@@ -105,10 +104,10 @@ class Geopm:
 class Slurm:
     """Takes half of what a GPU leaves unused, and shares the rest among those near their limit; every 30 s.
 
-    The power management plugin of Slurm (src/plugins/power before its removal in 24.05), with its defaults. Below
-    90 % of its limit a GPU loses (limit - draw) / 2, at most half of M - m; up to 95 % it keeps its limit; those
-    above share what is left evenly, each rising by at most 20 % of M - m. Whose job began within 300 s counts as
-    near, and may rise at once. Slurm knows when jobs begin: here it is told by the utilisation.
+    The power management plugin of Slurm (src/plugins/power before its removal in 24.05), with its defaults.
+    Below 90 % of its limit a GPU loses (limit - draw) / 2, at most half of M - m; up to 95 % it keeps its
+    limit; those above share what is left evenly, each rising by at most 20 % of M - m. Whose job began within
+    300 s counts as near, and may rise at once. Slurm knows when jobs begin: here the utilisation tells.
     """
 
     INTERVAL_S, RECENT_S = 30.0, 300.0
@@ -157,15 +156,16 @@ class Slurm:
 class Dynamo:
     """Lets everybody draw what they like until the sum is near the budget, then cuts the highest draws.
 
-    Three bands (Wu et al., Dynamo, ISCA 2016): at 0.99 B cut to 0.95 B at once; at 0.90 B release all; hold in
-    between. High bucket first: the draws are sorted into buckets of 20 W, and the highest bucket is cut evenly
-    down to the next before that is cut too. Every 3 s. It watches draws, not limits: nothing bounds what a rack
-    may draw between two rounds.
+    Three bands (Wu et al., Dynamo, ISCA 2016): at 0.99 B cut to 0.95 B at once; at 0.90 B release all; hold
+    in between. High bucket first: the draws are sorted into buckets of 20 W, and the highest bucket is cut
+    evenly down to the next before that is cut too. Every 3 s. It watches draws, not limits: nothing bounds
+    what a rack may draw between two rounds.
     """
 
     INTERVAL_S = 3.0
     CUT_ABOVE, CUT_TO, RELEASE_BELOW = 0.99, 0.95, 0.90
     BUCKET_W = 20.0
+    ROUNDING_W = 1e-6
 
     def __init__(self) -> None:
         self._next_s = 0.0
@@ -188,7 +188,7 @@ class Dynamo:
     def _cut(self, seen: Readings, limits_w: Floats, excess_w: float) -> Floats:
         draw_w = seen.draw_w.copy()
         cut = np.zeros(len(draw_w), dtype=np.bool_)
-        while excess_w > 1e-6 and (draw_w > seen.min_w + 1e-6).any():
+        while excess_w > self.ROUNDING_W and (draw_w > seen.min_w + self.ROUNDING_W).any():
             floor_w = max(seen.min_w, np.ceil(draw_w.max() / self.BUCKET_W - 1) * self.BUCKET_W)
             top = draw_w > floor_w
             down_w = np.where(top, draw_w - floor_w, 0.0)
@@ -201,14 +201,14 @@ class Dynamo:
 class Thunderbolt:
     """Cuts everybody hard when the sum is near the budget, and lets go in small steps at random times.
 
-    Reactive capping with randomised unthrottling, multiplicative decrease (Li et al., Thunderbolt, OSDI 2020), at
-    1 Hz on x = (limit - m) / (M - m): above 0.98 B times 0.01; while armed above 0.96 B times 0.75; else, after a
+    Randomised unthrottling, multiplicative decrease (Li et al., Thunderbolt, OSDI 2020), at 1 Hz on
+    x = (limit - m) / (M - m): above 0.98 B times 0.01; while armed above 0.96 B times 0.75; else, after a
     random wait of 1 to 10 s, plus 0.05. It disarms after a dwell below 0.96 B.
     """
 
     HARD_ABOVE, SOFT_ABOVE = 0.98, 0.96
     HARD, SOFT, UP = 0.01, 0.75, 0.05
-    DWELL_S, LONGEST_WAIT_S = 10.0, 10.0
+    DWELL_S, WAIT_S = 10.0, (1.0, 10.0)
 
     def __init__(self, seed: int) -> None:
         self._random = np.random.default_rng([seed, 2])
@@ -232,13 +232,14 @@ class Thunderbolt:
         hard = total_w > self.HARD_ABOVE * budget_w
         if hard or (armed and total_w > self.SOFT_ABOVE * budget_w):
             self._armed_until_s = now_s + self.DWELL_S
-            self._due_s = now_s + self._random.uniform(1.0, self.LONGEST_WAIT_S, len(part))
+            self._due_s = now_s + self._waits_s(part)
             return part * (self.HARD if hard else self.SOFT)
         due = now_s >= self._due_s
-        self._due_s = np.where(
-            due, now_s + self._random.uniform(1.0, self.LONGEST_WAIT_S, len(part)), self._due_s
-        )
+        self._due_s = np.where(due, now_s + self._waits_s(part), self._due_s)
         return np.where(due, np.minimum(1.0, part + self.UP), part)
+
+    def _waits_s(self, part: Floats) -> Floats:
+        return self._random.uniform(*self.WAIT_S, len(part))
 
 
 class Oracle:
@@ -253,7 +254,7 @@ class Oracle:
         self._last: tuple[bytes, bytes, float] | None = None
         self._limits_w = plant.limit_w
 
-    def limits_w(self, seen: Readings, budget_w: float) -> Floats:
+    def limits_w(self, _seen: Readings, budget_w: float) -> Floats:
         """Solve for the step that comes; what has not changed is not solved again."""
         job, demand = self._plant.wanted()
         key = (job.tobytes(), demand.tobytes(), budget_w)

@@ -6,6 +6,7 @@ stretch of the traces, which job runs on which GPU, and what job that is.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -76,16 +77,15 @@ class _Site:
     random: np.random.Generator
 
     def times_s(self, length_s: float) -> Floats:
-        """Return the moment in a trace of some length for every row: a stretch of it, or all of it and again."""
+        """Return the moment in a trace of some length for every row; at its end it begins anew."""
         span_s = self.rows * self.step_s
         first_s = self.random.uniform(0, max(0.0, length_s - span_s))
         if self.start_h is not None:
             first_s = self.start_h * 3600
-        times_s: Floats = (first_s + np.arange(self.rows) * self.step_s) % length_s
-        return times_s
+        return np.asarray((first_s + np.arange(self.rows) * self.step_s) % length_s)
 
     def jobs(self, *, inference: bool | None) -> Ints:
-        """Return the curves of one kind of work; of all where there is none of that kind, or none is asked for."""
+        """Return the curves of one kind of work: all where none is asked for, or none was measured."""
         kind = [i for i, curve in enumerate(self.curves) if curve.is_inference == inference]
         return np.array(kind or range(len(self.curves)), dtype=np.int64)
 
@@ -165,7 +165,7 @@ def _occupied(site: _Site, partition: str) -> _Work:
     now = np.full(site.gpus, NO_JOB, dtype=np.int64)
     job = np.empty((site.rows, site.gpus), dtype=np.int64)
     changes = [0, *(np.flatnonzero(np.diff(counts)) + 1), site.rows]
-    for row, until in zip(changes[:-1], changes[1:], strict=True):
+    for row, until in pairwise(changes):
         change = counts[row] - np.count_nonzero(now != NO_JOB)
         waiting = np.flatnonzero(now == NO_JOB) if change > 0 else np.flatnonzero(now != NO_JOB)
         chosen = site.random.choice(waiting, abs(change), replace=False)
@@ -175,8 +175,8 @@ def _occupied(site: _Site, partition: str) -> _Work:
 
 
 def _services(site: _Site, _: str) -> _Work:
-    rates = [np.array(series.values) for series in site.data.service_rates().values()]
-    times_s = np.array(next(iter(site.data.service_rates().values())).times_s)
+    clients = list(site.data.service_rates().values())
+    rates, times_s = [np.array(client.values) for client in clients], np.array(clients[0].times_s)
     scales = [np.percentile(rate, 95) for rate in rates]
     loads = [rate / scale * LOAD_AT_P95 for rate, scale in zip(rates, scales, strict=True) if scale > 0]
     now_s = site.times_s(float(times_s[-1]))

@@ -1,5 +1,6 @@
 """One policy on one rack in virtual time, and what came of it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from powerd.study.plant import Faults, Plant, Sensor
 from powerd.study.policies import POLICIES
 from powerd.study.racks import Rack, build
 
-# A cut is in effect within a period and the lag of the boards: until then what is drawn above it is not counted.
+# A lower budget is obeyed within a period and the lag of the boards: what is drawn until then is not counted.
 REACTION_S = 1.0
 # Limits are watts in floating point; a sum is above the budget from here on.
 ROUNDING_W = 1e-3
@@ -79,7 +80,7 @@ def step_s(rack: str, period_s: float) -> float:
                 raise ConfigError(f'rack "{rack}": "{argument}" is not a number of seconds') from None
     if finest_s <= 0:
         raise ConfigError(f'rack "{rack}": a period must be above 0 s')
-    return period_s / np.ceil(period_s / finest_s - 1e-9)
+    return period_s / math.ceil(period_s / finest_s - 1e-9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +190,8 @@ class _Tally:
         got = plant.served_s[worked] / plant.asked_s[worked]
         minutes = self.rack.rows * self.rack.step_s / 60
         any_work = len(got) > 0
+        waiting = self._backlogs
+        backlog_s = float(np.percentile(np.concatenate(waiting), 99)) if waiting else None
         return Result(
             policy=policy,
             seed=seed,
@@ -198,24 +201,22 @@ class _Tally:
             over_ws=self.over_ws,
             over_limits_ws=self.over_limits_ws,
             changes_per_gpu_min=self.changes / self.rack.gpus / minutes,
-            backlog_p99_s=float(np.percentile(np.concatenate(self._backlogs), 99))
-            if self._backlogs
-            else None,
+            backlog_p99_s=backlog_s,
             excess_ws=self.excess_ws,
             energy_kwh=float(plant.energy_j.sum()) / 3.6e6,
         )
 
 
 def _record(recording: Recording, plant: Plant, budget_w: float) -> None:
-    """Take a sample when one is due. Stranded is what limits allow beyond draws, of GPUs that don't need it."""
+    """Take a sample when one is due. Stranded is what some may draw and don't while others are held back."""
     if recording.time_s and plant.time_s < recording.time_s[-1] + recording.every_s:
         return
-    spare_w = np.maximum(0.0, plant.limit_w - np.maximum(plant.draw_w, plant.rack.board.min_w))
+    spare_w = budget_w - float(np.maximum(plant.draw_w, plant.rack.board.min_w).sum())
     recording.time_s.append(plant.time_s)
     recording.budget_w.append(budget_w)
     recording.draw_w.append(float(plant.draw_w.sum()))
     recording.limits_w.append(float(plant.limit_w.sum()))
-    recording.stranded_w.append(float(spare_w.sum()) + max(0.0, budget_w - float(plant.limit_w.sum())))
+    recording.stranded_w.append(max(0.0, min(spare_w, plant.missing_w)))
     recording.served.append(float(plant.served.sum()) / max(1e-9, float(plant.asked.sum())))
 
 

@@ -1,11 +1,12 @@
 """The best split of a budget that there is, from the true curves and the true demand.
 
-A GPU's work under a limit, min(demand, throughput), is taken to its concave hull, and watts go where the hull is
-steepest. That is the optimum wherever the curves are concave; elsewhere the one GPU that is left halfway is the
-only one that can do less than its hull says, so the sum is at most that much from the optimum.
+A GPU's work under a limit, min(demand, throughput), is taken to its concave hull, and watts go where the hull
+is steepest. That is the optimum wherever the curves are concave; elsewhere the one GPU that is left halfway
+is the only one that can do less than its hull says, so the sum is at most that much from the optimum.
 """
 
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -53,8 +54,7 @@ class Filling:
             while len(hull) > 1 and _slope(hull[-2], hull[-1]) <= _slope(hull[-1], point):
                 hull.pop()
             hull.append(point)
-        pairs = zip(hull[:-1], hull[1:], strict=True)
-        return tuple((_slope(a, b), b[0] - a[0]) for a, b in pairs if b[1] > a[1])
+        return tuple((_slope(a, b), b[0] - a[0]) for a, b in pairwise(hull) if b[1] > a[1])
 
 
 def _needed(curve: Curve, board: Board, demand: float) -> list[tuple[float, float]]:
@@ -67,9 +67,10 @@ def _needed(curve: Curve, board: Board, demand: float) -> list[tuple[float, floa
             break
         if limit_w <= last_w:
             continue
-        if work >= demand:
-            limit_w, work = last_w + (limit_w - last_w) * (demand - last) / (work - last), demand
-        points.append((limit_w, work))
+        if work > demand:
+            points.append((last_w + (limit_w - last_w) * (demand - last) / (work - last), demand))
+        else:
+            points.append((limit_w, work))
     return points
 
 
@@ -78,7 +79,7 @@ def _slope(a: tuple[float, float], b: tuple[float, float]) -> float:
 
 
 def filled(lows: Floats, highs: Floats, total: float) -> Floats:
-    """Return clip(level, lows, highs) with the level at which it sums up to `total`, as far as that can be."""
+    """Return clip(level, lows, highs) with the level at which it sums up to `total`, if there is one."""
     if lows.sum() >= total:
         return lows
     if highs.sum() <= total:
