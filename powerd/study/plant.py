@@ -115,6 +115,7 @@ class Plant:
         self._decay = math.exp(-rack.step_s / LAG_S)
         self._hot, self._deaf = _marked(count, self.faults.hot), _marked(count, self.faults.deaf)
         self._any_fault = bool(self.faults.hot or self.faults.deaf)
+        self._groups = len(np.unique(rack.group))
         idle = np.zeros(count)
         clocks = np.full(count, IDLE_CLOCK_MHZ)
         self._shown = [_Shown(self.draw_w, idle, clocks, np.zeros(count, dtype=np.int64))]
@@ -145,7 +146,7 @@ class Plant:
         new = rack.demand[self.row] * step_s
         asked = new + self.backlog_s
         possible = throughput * step_s
-        served = np.minimum(asked, possible)
+        served = np.minimum(asked, self._pace(possible))
         at_work = np.divide(served, possible, out=np.zeros_like(served), where=possible > 0)
         self.backlog_s = np.where(rack.queues, asked - served, 0.0)
         idle_w = rack.board.idle_w
@@ -175,6 +176,14 @@ class Plant:
             clock_mhz=shown.clock_mhz,
             reasons=shown.reasons,
         )
+
+    def _pace(self, possible: Floats) -> Floats:
+        """Let nobody be faster than the slowest of its job; who waits for it does not draw meanwhile."""
+        if self._groups == self.rack.gpus:
+            return possible
+        slowest = np.full(self.rack.gpus, np.inf)
+        np.minimum.at(slowest, self.rack.group, possible)
+        return np.asarray(slowest[self.rack.group])
 
     def _effective_w(self) -> Floats:
         if not self._any_fault:

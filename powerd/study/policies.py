@@ -260,7 +260,7 @@ class Oracle:
         key = (job.tobytes(), demand.tobytes(), budget_w)
         if key != self._last:
             self._last = key
-            self._limits_w = self._filling.split(job, demand, budget_w)
+            self._limits_w = self._filling.split(job, demand, budget_w, self._plant.rack.group)
         return self._limits_w
 
 
@@ -275,7 +275,7 @@ def _given_back(limits_w: Floats, missing_w: float, min_w: float) -> Floats:
 
 
 POLICIES: Mapping[str, Callable[[Plant, int], Policy]] = {
-    "powerd": lambda plant, _: Powerd(plant.rack.board, plant.rack.gpus),
+    "powerd": lambda plant, _: Powerd(plant.rack),
     "uniform": lambda _, __: Uniform(),
     "proportional": lambda _, __: Proportional(),
     "geopm": lambda _, __: Geopm(),

@@ -22,25 +22,36 @@ from powerd.core.model import (
 )
 from powerd.core.ramp import RampRules
 from powerd.core.state import Config, Inputs, State, initial_state
-from powerd.core.topology import Host, Rack
-from powerd.study.curves import Board, Floats
+from powerd.core.topology import GpuPolicies, GpuPolicy, Host, Rack
+from powerd.study.curves import Floats
 from powerd.study.plant import Readings
+from powerd.study.racks import Rack as Work
 
 HOST = "host"
 FIRST_BOOT_S = 1000.0
 WALL_AT_BOOT_S = 1_763_690_000.0
 
 
-def config_of(board: Board, gpus: int) -> Config:
-    """Return the configuration of a host with all GPUs of the rack, whose operator sets the budget."""
-    floor_mw = gpus * _mw(board.min_w)
-    limit_mw = gpus * _mw(board.max_w)
+def config_of(work: Work) -> Config:
+    """Return the configuration of a host with all GPUs of the rack, whose operator sets the budget.
+
+    The GPUs of a synchronous job are named as such, as an operator or a scheduler would.
+    """
+    floor_mw = work.gpus * _mw(work.board.min_w)
+    limit_mw = work.gpus * _mw(work.board.max_w)
+    sizes = np.bincount(work.group)
+    jobs = {
+        uuid_of(index): GpuPolicy(job=f"job-{group}")
+        for index, group in enumerate(work.group.tolist())
+        if sizes[group] > 1
+    }
     rack = Rack("study", "rack", (Host(HOST, 1.0, floor_mw),), limit_mw, floor_mw, guard_band_pct=0.0)
     return Config(
         rack,
         HOST,
         AdmissionRules(limit_mw),
         RampRules(mw_per_s=float(limit_mw)),
+        GpuPolicies(by_uuid=jobs),
         overhead_mw=0,
         standing_mw=limit_mw,
     )
@@ -49,9 +60,10 @@ def config_of(board: Board, gpus: int) -> Config:
 class Powerd:
     """The core with a memory, and the GPUs as its guard would tell them."""
 
-    def __init__(self, board: Board, gpus: int) -> None:
-        self.config = config_of(board, gpus)
-        self._uuids = [f"GPU-{i:05d}" for i in range(gpus)]
+    def __init__(self, work: Work) -> None:
+        board, gpus = work.board, work.gpus
+        self.config = config_of(work)
+        self._uuids = [uuid_of(index) for index in range(gpus)]
         self._index = {uuid: i for i, uuid in enumerate(self._uuids)}
         self._span = Constraints(_mw(board.min_w), _mw(board.max_w), _mw(board.max_w))
         self._max_clock_mhz = board.max_clock_mhz
@@ -122,6 +134,11 @@ class Powerd:
                 sm_clock_mhz=clock_mhz,
                 max_sm_clock_mhz=self._max_clock_mhz,
             )
+
+
+def uuid_of(index: int) -> str:
+    """Return the name of a GPU; names sort like indices."""
+    return f"GPU-{index:05d}"
 
 
 def _mw(watts: float) -> int:

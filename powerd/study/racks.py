@@ -20,6 +20,8 @@ LOAD_AT_P95 = 0.8
 FULL_POWER_LOAD = 0.7
 # Mean load of the services whose arrivals are known by the second.
 MEAN_LOAD = 0.6
+# Synchronous jobs: mean times of work and of pause; both are drawn from exponential distributions.
+SYNC_WORK_S, SYNC_PAUSE_S = 2400.0, 1200.0
 NO_JOB = -1
 
 LOADS = {
@@ -30,6 +32,7 @@ LOADS = {
     "azure": "LLM services, by the requests of a real one in every second; what waits is served later",
     "mooncake": "the same of another service, whose requests come in bursts",
     "square:S": "jobs that all work for half of S seconds and pause for the other half",
+    "sync:K": "training jobs of K GPUs that come and go; the slowest GPU of a job sets its pace",
     "idle": "nothing to do",
 }
 
@@ -43,6 +46,7 @@ class Rack:
         demand: [row, GPU] work asked for per second, as a part of what the job can do without a limit.
         job: [row, GPU] index of the curve; `NO_JOB`: nothing runs.
         queues: [GPU] work that is not done waits; elsewhere it is lost.
+        group: [GPU] GPUs with the same number work on one synchronous job.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Rack:
     demand: Floats
     job: Ints
     queues: Bools
+    group: Ints
 
     @property
     def gpus(self) -> int:
@@ -120,10 +125,23 @@ def build(
     ]
     order = random.permutation(gpus)
     demand, job, queues = (np.concatenate(tables, axis=-1)[..., order] for tables in zip(*parts, strict=True))
-    return Rack(name, board, curves, step_s, demand, job, queues)
+    group = np.concatenate([_groups(load, size) for load, size in zip(loads, sizes, strict=True)])
+    firsts = np.cumsum([0, *sizes[:-1]])
+    return Rack(name, board, curves, step_s, demand, job, queues, (group + np.repeat(firsts, sizes))[order])
 
 
 _Work = tuple[Floats, Ints, Bools]
+
+
+def _groups(load: str, size: int) -> Ints:
+    return np.arange(size) // (_size_of_job(load) if load.startswith("sync:") else 1)
+
+
+def _size_of_job(load: str) -> int:
+    size = load.partition(":")[2]
+    if not size.isdecimal() or int(size) < 1:
+        raise ConfigError(f'rack "{load}": "{size}" is not a number of GPUs')
+    return int(size)
 
 
 def _load(name: str, site: _Site) -> _Work:
@@ -136,6 +154,7 @@ def _load(name: str, site: _Site) -> _Work:
         "azure": lambda site, _: _arrivals(site, "azure"),
         "mooncake": lambda site, _: _arrivals(site, "mooncake"),
         "square": _square,
+        "sync": _synchronous,
         "idle": lambda site, _: _constant(site, 0.0, np.full(site.gpus, NO_JOB)),
     }
     if kind not in makers or (":" in name) != any(load.startswith(f"{kind}:") for load in LOADS):
@@ -211,6 +230,20 @@ def _square(site: _Site, period: str) -> _Work:
     works = (np.arange(site.rows) * site.step_s) % period_s < period_s / 2
     demand, job, queues = _steady(site, site.jobs(inference=False))
     return demand * works[:, None], job, queues
+
+
+def _synchronous(site: _Site, size: str) -> _Work:
+    group = _groups(f"sync:{size}", site.gpus)
+    jobs = site.jobs(inference=False)
+    job = np.empty((site.rows, site.gpus), dtype=np.int64)
+    for number in range(group[-1] + 1):
+        row, works = 0, site.random.random() < SYNC_WORK_S / (SYNC_WORK_S + SYNC_PAUSE_S)
+        while row < site.rows:
+            mean_s = SYNC_WORK_S if works else SYNC_PAUSE_S
+            until = row + 1 + int(site.random.exponential(mean_s) / site.step_s)
+            job[row:until, group == number] = site.random.choice(jobs) if works else NO_JOB
+            row, works = until, not works
+    return (job != NO_JOB).astype(np.float64), job, np.zeros(site.gpus, dtype=np.bool_)
 
 
 def _inference(site: _Site) -> Ints:

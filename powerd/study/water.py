@@ -25,22 +25,29 @@ class Filling:
         self._curves = curves
         self._hull = lru_cache(maxsize=100_000)(self._hull_of)
 
-    def split(self, job: Ints, demand: Floats, budget_w: float) -> Floats:
-        """Return the limits that let the most work be done, in watts; what nobody needs is spread evenly."""
-        steps = np.ceil(demand * DEMAND_STEPS - 1e-9).astype(np.int64)
-        hulls = [self._hull(j, s) for j, s in zip(job.tolist(), steps.tolist(), strict=True)]
-        gpus = np.repeat(np.arange(len(job)), [len(hull) for hull in hulls])
+    def split(self, job: Ints, demand: Floats, budget_w: float, group: Ints) -> Floats:
+        """Return the limits that let the most work be done, in watts; what nobody needs is spread evenly.
+
+        Args:
+            group: GPUs with the same number work on one synchronous job, and get one limit.
+        """
+        _, firsts, of_gpu, sizes = np.unique(
+            group, return_index=True, return_inverse=True, return_counts=True
+        )
+        steps = np.ceil(demand[firsts] * DEMAND_STEPS - 1e-9).astype(np.int64)
+        hulls = [self._hull(j, s) for j, s in zip(job[firsts].tolist(), steps.tolist(), strict=True)]
+        owners = np.repeat(np.arange(len(firsts)), [len(hull) for hull in hulls])
         limits_w = np.full(len(job), self._board.min_w)
         left_w = budget_w - limits_w.sum()
         if left_w <= 0:
             return limits_w
-        if len(gpus):
+        if len(owners):
             segments = np.array([segment for hull in hulls for segment in hull])
             order = np.argsort(-segments[:, 0], kind="stable")
-            widths_w = segments[order, 1]
-            ends_w = np.cumsum(widths_w)
-            given_w = np.clip(left_w - (ends_w - widths_w), 0.0, widths_w)
-            limits_w += np.bincount(gpus[order], weights=given_w, minlength=len(job))
+            widths_w = segments[order, 1] * sizes[owners[order]]
+            given_w = np.clip(left_w - (np.cumsum(widths_w) - widths_w), 0.0, widths_w)
+            extra_w = np.bincount(owners[order], weights=given_w, minlength=len(firsts)) / sizes
+            limits_w += extra_w[of_gpu]
             left_w -= float(given_w.sum())
         return spread(limits_w, left_w, self._board.max_w)
 
