@@ -169,12 +169,10 @@ def own_epoch_in(state: HostState, host: str) -> int:
 
 
 def is_superseded(promise: Promise, state: HostState, host: str) -> bool:
-    """Say whether a borrower's message ends a promise.
+    """Say whether a message of its borrower ends a promise.
 
     It does if the borrower has started again since, or confirms that it follows a later message.
     """
-    if promise.to != state.host:
-        return False
     hold = state.held_from(host)
     acknowledged = hold is not None and promise.key < hold.key
     return acknowledged or promise.answers.epoch < state.key.epoch

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from powerd.core.timeline import SILENT, Ceiling, Seen, Statement, Timeline, governing, lapse
+from powerd.core.timeline import SILENT, Ceiling, Seen, Statement, Timeline, governing, lapse, only_from
 from tests.core.make import W
 
 
@@ -72,3 +72,15 @@ def test_a_source_that_asked_for_no_failsafe_lowers_none() -> None:
     seen = {"a": Seen(1, 1, 0.0, ""), "b": Seen(1, 1, 0.0, "", failsafe_mw=0)}
     assert Timeline(seen=seen).failsafe_mw == 0
     assert Timeline(seen={"a": seen["a"]}).failsafe_mw is None
+
+
+def test_who_is_not_listened_to_any_more_has_no_say_but_its_keys_stay_known() -> None:
+    """An operator took a source out of the configuration while its lease was running."""
+    said = Timeline(
+        {name: Statement(name, 1, 1, 3000 * W, 100, 160.0) for name in ("kept", "gone")},
+        {name: Ceiling(1, 1, 2000 * W, 160.0, SILENT) for name in ("kept", "gone")},
+        {name: Seen(1, 1, 0.0, "") for name in ("kept", "gone")},
+    )
+    left = only_from(said, {"kept"})
+    assert (list(left.statements), list(left.ceilings)) == (["kept"], ["kept"])
+    assert left.seen == said.seen
