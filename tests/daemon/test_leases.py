@@ -52,7 +52,8 @@ def test_watts_of_idle_hosts_reach_a_busy_one_and_go_back_when_their_owners_wake
         return [lease for lease in rack.hosts[N1].status()["leases"] if lease["direction"] == "borrowed"]
 
     def shows_all() -> bool:
-        return sum(lease["watts"] for lease in borrowed()) >= (FULL_MW - OWN_MW) / 1000
+        watts: float = sum(lease["watts"] for lease in borrowed())
+        return watts >= (FULL_MW - OWN_MW) / 1000
 
     # A lease that is renewed with other watts may show between the limits and the status.
     rack.wait_for(shows_all, what="all of it told as borrowed")
