@@ -20,6 +20,7 @@ from benchmarks.parser import measure_parser
 from benchmarks.peers import measure_peers
 from benchmarks.rack import measure_cuts, measure_kills, measure_messages, measure_waking
 from benchmarks.reaction import measure_event_reaction, measure_reaction
+from benchmarks.study import measure_arrivals, measure_bad_days, measure_speed, measure_study
 from benchmarks.table import Table
 from tests.cluster.grid_day import run_with_events
 
@@ -40,6 +41,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the kills (default 1)")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"hostile days of racks (default {SEEDS})")
     parser.add_argument("--event-seeds", type=int, default=EVENT_SEEDS, help="the same with grid events")
+    parser.add_argument("--hours", type=float, default=0.5, help="of the study's runs (default 0.5)")
+    parser.add_argument("--full", action="store_true", help="all racks and sizes of the study, for a day")
     parser.add_argument("--json", type=Path, help="write the JSON here too")
     options = parser.parse_args()
     available: dict[str, Callable[[], Table]] = {
@@ -70,6 +73,10 @@ def main() -> int:
         "rack-waking": partial(measure_waking, options.wakings),
         "rack-cuts": partial(measure_cuts, options.rack_cuts),
         "rack-messages": measure_messages,
+        "study": partial(measure_study, options.hours, full=options.full),
+        "study-arrivals": measure_arrivals,
+        "study-bad-days": measure_bad_days,
+        "study-speed": measure_speed,
         "kills": partial(measure_kills, options.kills, options.seed),
     }
     unknown = set(options.names) - available.keys()

@@ -68,9 +68,9 @@ def test_what_is_wrong_with_a_trace_is_told_in_one_line(tmp_path: Path, text: st
 
 def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
     data = directory(tmp_path)
-    with pytest.raises(DataError, match="gpu_occupancy.*no such file"):
+    with pytest.raises(DataError, match=r"gpu_occupancy.*no such file"):
         data.occupancy()
-    with pytest.raises(DataError, match="llm_service_7d_rate.*no such file"):
+    with pytest.raises(DataError, match=r"llm_service_7d_rate.*no such file"):
         data.service_rates()
     (tmp_path / "power_curves.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="not a CSV file in UTF-8"):
