@@ -28,10 +28,14 @@ Csv = Annotated[bool, typer.Option("--csv", help="Print the intervals as CSV ins
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(epilog="Exit code 1 if the past cannot be read. Example: powerctl events")(events)
-    app.command(
+    reports = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    reports.callback()(report)
+    reports.command(
+        name="event",
         epilog="Exit code 1 if the event is not known, or the ledger was changed. "
-        "Example: powerctl report facility-a/curtail-7 --csv"
-    )(report)
+        "Example: powerctl report event facility-a/curtail-7 --csv",
+    )(report_event)
+    app.add_typer(reports, name="report")
     app.command(
         name="verify-ledger",
         epilog="Exit code 1 if it is not. Example: powerctl verify-ledger /var/lib/powerd/ledger.sqlite3",
@@ -52,7 +56,11 @@ def events(*, url: Url = DEFAULT_URL, socket_path: Socket = None, as_json: Json 
         raise typer.Exit(ExitCode.DEGRADED)
 
 
-def report(
+def report() -> None:
+    """Say what came of something that was asked for."""
+
+
+def report_event(
     event: Annotated[str, typer.Argument(help="source/event_id, or event_id alone.", metavar="ID")],
     *,
     url: Url = DEFAULT_URL,

@@ -67,7 +67,7 @@ def test_an_event_that_was_obeyed_is_proven_to_have_been(host: Rig) -> None:
     code, out, _ = powerctl(host, "events")
     assert code == 0
     assert "cancelled" in out
-    assert powerctl(host, "report", "peak")[0] == 0
+    assert powerctl(host, "report", "event", "peak")[0] == 0
 
 
 def test_a_kill_in_the_middle_is_a_gap_and_not_the_end_of_the_proof(host: Rig) -> None:

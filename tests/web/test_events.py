@@ -178,7 +178,7 @@ async def test_documents_are_as_openapi_describes_them(site: Site) -> None:
 
 
 async def test_a_report_fits_one_screen(site: Site) -> None:
-    code, out, err = await site.powerctl("report", "curtail/7")
+    code, out, err = await site.powerctl("report", "event", "curtail/7")
     assert (code, err) == (0, "")
     assert "grid/curtail/7  rack r17  mandatory   obeyed" in out
     assert re.search(r"^before +mean 30,000 W, peak 30,000 W, cap 40,000 W", out, re.MULTILINE)
@@ -188,7 +188,7 @@ async def test_a_report_fits_one_screen(site: Site) -> None:
 
 
 async def test_a_report_as_csv_has_one_row_for_each_interval(site: Site) -> None:
-    code, out, _ = await site.powerctl("report", "curtail/7", "--csv")
+    code, out, _ = await site.powerctl("report", "event", "curtail/7", "--csv")
     (row,) = csv.DictReader(io.StringIO(out))
     assert code == 0
     assert (row["event"], row["target_watts"], row["compliant"]) == ("grid/curtail/7", "20000.0", "true")
@@ -207,15 +207,15 @@ def test_a_spreadsheet_does_not_take_an_id_for_a_formula() -> None:
 
 
 async def test_json_is_the_document_of_the_endpoint(site: Site) -> None:
-    code, out, _ = await site.powerctl("report", "curtail/7", "--json")
+    code, out, _ = await site.powerctl("report", "event", "curtail/7", "--json")
     assert (code, json.loads(out)) == (0, await site.get("/v1/events/curtail/7/report"))
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "why"),
     [
-        (("report", "nobody"), 1, "is not an event of the ledger"),
-        (("report", "curtail/7", "--json", "--csv"), 2, "exclude each other"),
+        (("report", "event", "nobody"), 1, "is not an event of the ledger"),
+        (("report", "event", "curtail/7", "--json", "--csv"), 2, "exclude each other"),
     ],
 )
 async def test_a_mistake_is_one_line_and_an_exit_code(
@@ -234,7 +234,7 @@ async def test_a_report_from_a_ledger_that_was_changed_says_so_and_exits_1(site:
     connection.execute("UPDATE entries SET body = replace(body, '30000000', '19000000')")
     connection.commit()
     connection.close()
-    code, out, err = await site.powerctl("report", "curtail/7")
+    code, out, err = await site.powerctl("report", "event", "curtail/7")
     assert code == 1
     assert "THE LEDGER WAS CHANGED" in out
     assert "proves nothing" in err

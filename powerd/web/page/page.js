@@ -32,6 +32,7 @@ function show(status, feed) {
   pill("feed", feed, feed === "live" ? "good" : "warning");
   showState(status);
   showBudget(status.budget);
+  showGrid(status);
   showGpus(status.gpus);
   showRack(status);
   showProblems(status);
@@ -60,6 +61,33 @@ function showBudget(budget) {
     row.append(element("span", "soft", step.scope), element("span", "watts", watts(step.watts)), why);
     return row;
   }));
+}
+
+function showGrid(status) {
+  const meter = status.meter;
+  byId("grid").hidden = status.events.length === 0 && (meter === null || meter.parts.length === 0);
+  setText("meter", meter === null ? "" : aboutMeter(meter));
+  byId("events").replaceChildren(...status.events.map((event) => {
+    const phase = element("td", "");
+    phase.append(element("span", "pill warning", event.phase));
+    const name = element("td", "", `${event.id} `);
+    name.append(element("span", "soft", `${event.source}, ${event.event_class}`));
+    const aim = event.target_watts === null ? "no limit" : watts(event.target_watts);
+    const end = event.ends === null ? "cancelled" : event.ends.replace("T", " ").slice(0, 19) + " UTC";
+    const row = element("tr", "");
+    row.append(name, phase, element("td", "", watts(event.cap_watts)), element("td", "", aim),
+      element("td", "", watts(event.before_watts)), element("td", "", end));
+    return row;
+  }));
+}
+
+function aboutMeter(meter) {
+  const amiss = meter.parts.filter((part) => !part.usable).map((part) => part.name);
+  const source = { meter: "by its meter", hosts: "by what its hosts say" }[meter.source];
+  const facts = [meter.watts === null ? "What the rack draws is not known" : `The rack draws ${watts(meter.watts)}, ${source}`];
+  if (amiss.length) facts.push(`Nothing usable is heard of ${amiss.join(", ")}: no raises`);
+  if (meter.trim_watts > 0) facts.push(`${watts(meter.trim_watts)} are taken off for what is drawn and not accounted for`);
+  return `${facts.join(". ")}.`;
 }
 
 function showRack(status) {
@@ -196,7 +224,7 @@ async function poll() {
 
 function listen() {
   const stream = new EventSource("/v1/stream");
-  stream.addEventListener("status", (event) => show(JSON.parse(event.data), "live"));
+  stream.addEventListener("status", (message) => show(JSON.parse(message.data), "live"));
   stream.onerror = () => { stream.close(); setTimeout(listen, 5000); };
 }
 
