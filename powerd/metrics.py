@@ -16,6 +16,7 @@ from powerd.clock import Clock
 from powerd.core.timeline import VerdictKind
 from powerd.metrics_readers import Change, Labels, Samples, View
 from powerd.metrics_table import (
+    CLOCK_SKEW,
     GPU_LABELS,
     LEDGER_DROPPED,
     NVML_CALLS,
@@ -32,6 +33,10 @@ _HOST_LABELS = ("rack", "host")
 MAX_SOURCES = 16
 MAX_REASONS = 32
 _OTHER = "other"
+
+
+# The verdict on a message whose stamps are too far off.
+_CLOCK_SKEW = "clock_skew"
 
 
 class Metrics:
@@ -52,6 +57,7 @@ class Metrics:
         self._totals = {row.name: dict.fromkeys(row.start, 0.0) for row in TABLE if _is_counted(row)}
         self._histograms = {row.name: self._histogram(row) for row in TABLE if _is_own_histogram(row)}
         self._believed_boot_s: dict[str, float] = {}
+        self._skew_s: dict[str, float] = {}
         self._named = frozenset(named)
         self._reasons: set[str] = set()
         self.registry = CollectorRegistry()
@@ -93,6 +99,8 @@ class Metrics:
             elif row.name == SIGNAL_AGE:
                 ages = self._believed_boot_s.items()
                 yield self._family(row, (((source,), now.boot_s - since) for source, since in ages))
+            elif row.name == CLOCK_SKEW:
+                yield self._family(row, (((source,), skew_s) for source, skew_s in self._skew_s.items()))
             elif row.read is not None:
                 yield self._family(row, row.read(view) if view is not None else ())
             else:
@@ -149,6 +157,10 @@ class Metrics:
             known = verdict.source in self._believed_boot_s or len(self._believed_boot_s) < MAX_SOURCES
             if verdict.kind is VerdictKind.ACCEPTED and known:
                 self._believed_boot_s[verdict.source] = snapshot.now.boot_s
+            # What is said again, or late, tells nothing of a clock.
+            tells = verdict.kind is VerdictKind.ACCEPTED or verdict.reason == _CLOCK_SKEW
+            if tells and verdict.skew_s is not None and verdict.source in self._believed_boot_s:
+                self._skew_s[verdict.source] = verdict.skew_s
 
     def _forget_lost_gpus(self, snapshot: Snapshot) -> None:
         present = {reading.uuid for reading in snapshot.readings}

@@ -50,6 +50,7 @@ class Row:
 G, C, H = Kind.GAUGE, Kind.COUNTER, Kind.HISTOGRAM
 REJECTED = "powerd_signal_rejected_total"
 SIGNAL_AGE = "powerd_signal_age_seconds"
+CLOCK_SKEW = "powerd_clock_skew_seconds"
 NVML_CALLS = "powerd_nvml_call_seconds"
 LEDGER_DROPPED = "powerd_ledger_dropped_total"
 
@@ -170,6 +171,12 @@ TABLE: tuple[Row, ...] = (
         start=((),),
     ),
     Row(SIGNAL_AGE, G, "Seconds since the source was last believed.", ("source",)),
+    Row(
+        CLOCK_SKEW,
+        G,
+        "How far this host's clock is ahead of the source's, by its last message.",
+        ("source",),
+    ),
     Row("powerd_lease_remaining_seconds", G, "Seconds until the budget's lease is over.", (), readers.lease),
     Row("powerd_failsafe_active", G, "1 while the failsafe budget holds.", ("cause",), readers.failsafe),
     Row(

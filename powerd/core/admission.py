@@ -17,6 +17,7 @@ from powerd.core.timeline import (
     Verdict,
     VerdictKind,
     governing,
+    skew_s,
 )
 from powerd.core.units import MilliWatts
 
@@ -83,7 +84,8 @@ def adopt(timeline: Timeline, heard: HeardBudget, rules: AdmissionRules, boot_s:
 
 
 def _verdict(kind: VerdictKind, message: BudgetMessage, reason: str = "", text: str = "") -> Verdict:
-    return Verdict(kind, message.source, message.epoch, message.seq, reason, text)
+    ahead_s = skew_s(message.received, message.issued_at_s, retained=message.retained)
+    return Verdict(kind, message.source, message.epoch, message.seq, reason, text, skew_s=ahead_s)
 
 
 def _refusal(timeline: Timeline, message: BudgetMessage, rules: AdmissionRules) -> Verdict | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from powerd.core.draw import WINDOW_S
 from powerd.core.grid_event import ActionKind, GridEvent
 from powerd.core.schedule import EventRules, Held, Schedule, asks_the_same, key_of
-from powerd.core.timeline import Verdict, VerdictKind
+from powerd.core.timeline import Verdict, VerdictKind, skew_s
 
 DAY_S = 86400.0
 # Contents remembered of one source.
@@ -36,7 +36,9 @@ def admit_event(schedule: Schedule, event: GridEvent, rules: EventRules) -> tupl
 
 
 def _verdict(kind: VerdictKind, event: GridEvent, reason: str = "", text: str = "") -> Verdict:
-    return Verdict(kind, event.source, event.epoch, event.seq, reason, text, f"event {event.event_id}")
+    about = f"event {event.event_id}"
+    ahead_s = skew_s(event.received, event.issued_at_s, retained=event.retained)
+    return Verdict(kind, event.source, event.epoch, event.seq, reason, text, about, ahead_s)
 
 
 def _doubtful(schedule: Schedule, event: GridEvent, key: str) -> tuple[str, Held]:

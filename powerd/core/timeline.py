@@ -58,6 +58,8 @@ class Verdict:
         reason: stable slug, the `reason` label of `powerd_signal_rejected_total`; empty if accepted.
         text: one line for the log, notices and status.
         about: what kind of message, for the same.
+        skew_s: how far our clock is ahead of the sender's, the way of the message included; None where that
+            cannot be told: it came from a store, or our clock is not synchronised.
     """
 
     kind: VerdictKind
@@ -67,6 +69,7 @@ class Verdict:
     reason: str = ""
     text: str = ""
     about: str = "budget"
+    skew_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,11 @@ class Statement:
     end_boot_s: float
     reason: str = ""
     correlation_id: str = ""
+
+
+def skew_s(received: Now, issued_at_s: float, *, retained: bool) -> float | None:
+    """Return what the stamp of a message tells of its sender's clock, as `Verdict.skew_s`."""
+    return None if retained or not received.wall_synced else received.wall_s - issued_at_s
 
 
 # The reason of a ceiling that a source left behind when it fell silent.

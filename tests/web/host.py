@@ -59,7 +59,7 @@ OWN_EPOCH = round((WALL_S + STARTED_S) * 1000)
 TIMES_S = (-12.0, -1.0, 0.0)
 MEMORY = LeaseMemory(EPOCH, (), is_lost=False, wait_until_boot_s=0.0, rack=RACK)
 VERDICTS = (
-    Verdict(VerdictKind.ACCEPTED, "facility-a", EPOCH, 1842),
+    Verdict(VerdictKind.ACCEPTED, "facility-a", EPOCH, 1842, skew_s=0.25),
     Verdict(VerdictKind.REJECTED, "facility-a", EPOCH, 1800, "older", "seq 1800 is older"),
 )
 

@@ -102,6 +102,16 @@ def test_what_a_rack_draws_is_not_exposed_while_nobody_knows_it(metrics: Metrics
     assert "powerd_rack_power_watts{" not in text(metrics)
 
 
+def test_a_clock_that_is_off_is_seen_before_its_messages_are_doubted(metrics: Metrics) -> None:
+    sent = Verdict(VerdictKind.ACCEPTED, "facility-a", 1, 1, skew_s=-12.5)
+    again = Verdict(VerdictKind.DUPLICATE, "facility-a", 1, 1, "duplicate", skew_s=20.0)
+    stranger = Verdict(VerdictKind.LOWER_ONLY, "stranger", 1, 1, "clock_skew", skew_s=120.0)
+    snapshot = host.lending()
+    metrics.observe(replace(snapshot, decision=snapshot.decision._replace(verdicts=(sent, again, stranger))))
+    assert value(metrics, "powerd_clock_skew_seconds", source="facility-a") == -12.5
+    assert value(metrics, "powerd_clock_skew_seconds", source="stranger") is None
+
+
 def test_names_are_unique(full: Metrics) -> None:
     assert len({row.name for row in TABLE}) == len(TABLE)
 
