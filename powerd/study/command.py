@@ -1,5 +1,6 @@
 """`powerd simulate`: runs of policies side by side, as many at once as there are processors."""
 
+import gc
 import json
 import multiprocessing
 import os
@@ -135,7 +136,8 @@ def _all(case: Case, policies: Sequence[str], seeds: int) -> Iterator[Result]:
     ]
     begin_s = time.monotonic()
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(len(work), os.cpu_count() or 1), mp_context=context) as pool:
+    processes = min(len(work), os.cpu_count() or 1)
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=collect_seldom) as pool:
         waiting = [pool.submit(run, case, policy, seed) for policy, seed in work]
         try:
             for done, future in enumerate(as_completed(waiting), 1):
@@ -146,6 +148,11 @@ def _all(case: Case, policies: Sequence[str], seeds: int) -> Iterator[Result]:
             raise
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[K")
+
+
+def collect_seldom() -> None:
+    """Look for cyclic garbage seldom: a decision makes many records and hardly any cycles."""
+    gc.set_threshold(1_000_000, 20, 100)
 
 
 def _progress(done: int, count: int, elapsed_s: float) -> None:

@@ -134,7 +134,14 @@ class Plant:
 
     def wanted(self) -> tuple[Ints, Floats]:
         """Return the jobs of the step that comes, and the work that each could do in it, per second."""
-        rack, row = self.rack, min(self.row, self.rack.rows - 1)
+        return self._wanted(min(self.row, self.rack.rows - 1))
+
+    def was_wanted(self) -> tuple[Ints, Floats]:
+        """Return the same of the step before, with what waits by now."""
+        return self._wanted(max(0, self.row - 1))
+
+    def _wanted(self, row: int) -> tuple[Ints, Floats]:
+        rack = self.rack
         return rack.job[row], np.minimum(1.0, rack.demand[row] + self.backlog_s / rack.step_s)
 
     def step(self) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from powerd.study.curves import Floats
+from powerd.study.curves import Floats, Ints
 from powerd.study.plant import Plant, Readings
 from powerd.study.powerd_policy import Powerd
 from powerd.study.water import Filling, filled
@@ -254,9 +254,12 @@ class Oracle:
         self._last: tuple[bytes, bytes, float] | None = None
         self._limits_w = plant.limit_w
 
+    def _wanted(self) -> tuple[Ints, Floats]:
+        return self._plant.wanted()
+
     def limits_w(self, _seen: Readings, budget_w: float) -> Floats:
         """Solve for the step that comes; what has not changed is not solved again."""
-        job, demand = self._plant.wanted()
+        job, demand = self._wanted()
         key = (job.tobytes(), demand.tobytes(), budget_w)
         if key != self._last:
             self._last = key
@@ -274,6 +277,13 @@ def _given_back(limits_w: Floats, missing_w: float, min_w: float) -> Floats:
     return np.asarray(limits_w - room_w * min(1.0, missing_w / max(1e-9, float(room_w.sum()))))
 
 
+class Hindsight(Oracle):
+    """Knows every curve, and what was asked for in the step before: the best that can only react."""
+
+    def _wanted(self) -> tuple[Ints, Floats]:
+        return self._plant.was_wanted()
+
+
 POLICIES: Mapping[str, Callable[[Plant, int], Policy]] = {
     "powerd": lambda plant, _: Powerd(plant.rack),
     "uniform": lambda _, __: Uniform(),
@@ -283,4 +293,5 @@ POLICIES: Mapping[str, Callable[[Plant, int], Policy]] = {
     "dynamo": lambda _, __: Dynamo(),
     "thunderbolt": lambda _, seed: Thunderbolt(seed),
     "oracle": lambda plant, _: Oracle(plant),
+    "hindsight": lambda plant, _: Hindsight(plant),
 }

@@ -25,7 +25,7 @@ def test_a_fresh_clone_prints_every_policy_side_by_side_with_its_own_data(tmp_pa
     title, head, *rows = done.stdout.splitlines()
     assert title == "helios:vc8Sj: 8 GPUs, budget 60%, 0.02 h, 2 seeds"
     assert head.split()[0] == "policy"
-    policies = "powerd uniform proportional geopm slurm dynamo thunderbolt oracle"
+    policies = "powerd uniform proportional geopm slurm dynamo thunderbolt oracle hindsight"
     assert [row.split()[0] for row in rows] == policies.split()
     assert plot.read_bytes().startswith(b"\x89PNG")
 

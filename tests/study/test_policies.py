@@ -111,3 +111,13 @@ def test_gpus_of_one_job_have_one_limit_under_powerd() -> None:
         plant.limit_w = policy.limits_w(plant.read(), 900.0)
         assert plant.limit_w[0] == plant.limit_w[1]
         plant.step()
+
+
+def test_hindsight_is_one_step_behind_the_oracle() -> None:
+    work = rack([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], [1, 1])
+    plant = Plant(work)
+    oracle, hindsight = POLICIES["oracle"](plant, 0), POLICIES["hindsight"](plant, 0)
+    first = oracle.limits_w(plant.read(), 500.0).tolist()
+    plant.step()
+    assert hindsight.limits_w(plant.read(), 500.0).tolist() == first
+    assert oracle.limits_w(plant.read(), 500.0).tolist() == first[::-1]
