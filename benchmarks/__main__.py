@@ -20,7 +20,7 @@ from benchmarks.parser import measure_parser
 from benchmarks.peers import measure_peers
 from benchmarks.rack import measure_cuts, measure_kills, measure_messages, measure_waking
 from benchmarks.reaction import measure_event_reaction, measure_reaction
-from benchmarks.study import measure_arrivals, measure_bad_days, measure_speed, measure_study
+from benchmarks.study import measure_arrivals, measure_bad_days, measure_day, measure_speed, measure_study
 from benchmarks.table import Table
 from tests.cluster.grid_day import run_with_events
 
@@ -43,6 +43,9 @@ def main() -> int:
     parser.add_argument("--event-seeds", type=int, default=EVENT_SEEDS, help="the same with grid events")
     parser.add_argument("--hours", type=float, default=0.5, help="of the study's runs (default 0.5)")
     parser.add_argument("--full", action="store_true", help="all racks and sizes of the study, for a day")
+    parser.add_argument(
+        "--plot", type=Path, default=Path("build/study-day.png"), help="draw a day of the study here"
+    )
     parser.add_argument("--json", type=Path, help="write the JSON here too")
     options = parser.parse_args()
     available: dict[str, Callable[[], Table]] = {
@@ -76,6 +79,7 @@ def main() -> int:
         "study": partial(measure_study, options.hours, full=options.full),
         "study-arrivals": measure_arrivals,
         "study-bad-days": measure_bad_days,
+        "study-day": partial(measure_day, options.plot),
         "study-speed": measure_speed,
         "kills": partial(measure_kills, options.kills, options.seed),
     }

@@ -3,11 +3,13 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.table import Figure, Table, load_note
 from powerd.study.command import collect_seldom, compare_policies
 from powerd.study.dataset import Dataset
 from powerd.study.plant import Faults, Sensor
+from powerd.study.plots import draw
 from powerd.study.policies import POLICIES
 from powerd.study.runner import Case, Change, run
 from powerd.study.table import Comparison, render
@@ -115,8 +117,13 @@ def _bad_days() -> Iterator[_BadDay]:
             f"the same on half of the GPUs ({wave_s:g} s)", Case(f"{rack}+training", 8, budget, hours)
         )
     yield _BadDay("a job that starts on every GPU at once", Case("square:600", 32, budget, 0.5))
-    for name, sensor in (("a lag of 1 s", Sensor(lag_steps=1)), ("a mean over 1 s", Sensor(window_s=1.0))):
-        yield _BadDay(f"readings with {name}", Case("training+llm", 16, budget, 0.5, sensor=sensor))
+    sensors = {
+        "a lag of 1 s": Sensor(lag_steps=1),
+        "a mean over 1 s": Sensor(window_s=1.0),
+        "a quarter of the time": Sensor(coverage=0.25),
+    }
+    for name, sensor in sensors.items():
+        yield _BadDay(f"readings of {name}", Case("training+llm", 16, budget, 0.5, sensor=sensor))
     hot = Faults(hot=(0, 1), hot_w=180.0)
     yield _BadDay("two GPUs throttled by heat", Case("helios:vcTJs", 16, budget, 0.5, faults=hot))
     deaf = Faults(deaf=(0, 1), deaf_w=150.0)
@@ -138,6 +145,16 @@ def measure_bad_days() -> Table:
         figures.append(Figure(f"{day.name}: sum of limits above", powerd.over_limits_ws, "W s", 0.0))
         figures.append(Figure(f"{day.name}: cap changes", powerd.changes_per_gpu_min, "/GPU min"))
     return Table("Bad days", tuple(figures), load_note())
+
+
+def measure_day(file: Path) -> Table:
+    """Draw a day of one rack: budget, draw, limits, and what is stranded."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    steps = (Change(0.0, 0.7), Change(9 * 3600.0, 0.5), Change(12 * 3600.0, 0.7))
+    case = Case("helios:vcvlY+llm", 32, steps, 24.0)
+    results = draw(case, ("powerd", "uniform", "proportional", "geopm", "dynamo", "oracle"), file)
+    figures = (Figure(f"{result.policy}: work done", 100 * result.throughput, "%") for result in results)
+    return Table(f"A day of one rack, drawn in {file}", tuple(figures))
 
 
 def measure_speed() -> Table:

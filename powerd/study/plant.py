@@ -23,6 +23,8 @@ CLOCK_STEP_MHZ = 15
 IDLE_CLOCK_MHZ = 210
 # A GPU that serves below its capacity works and waits in turns of about this length: a short sample sees few.
 TURN_S = 0.005
+# The shortest that a board measures for.
+LOOK_S = 0.025
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +34,13 @@ class Sensor:
     Attributes:
         window_s: a reading is the mean over as long; boards give 25 ms (instantaneous) or 1 s (average).
         lag_steps: it shows what was that many steps ago.
+        coverage: the part of the time that is measured at all, by readings and by the energy counter; some
+            boards look for 25 ms of every 100 ms.
     """
 
-    window_s: float = 0.025
+    window_s: float = LOOK_S
     lag_steps: int = 0
+    coverage: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,7 @@ class Plant:
 
     Attributes:
         limit_w: the limits in effect; set them between steps.
+        energy_j: as it is drawn.
         served, asked: work of the last step, in seconds at full speed.
         backlog_s: work that waits, in seconds at full speed.
         served_s, asked_s: the same since the start.
@@ -115,6 +121,7 @@ class Plant:
         self._decay = math.exp(-rack.step_s / LAG_S)
         self._hot, self._deaf = _marked(count, self.faults.hot), _marked(count, self.faults.deaf)
         self._any_fault = bool(self.faults.hot or self.faults.deaf)
+        self._counted_j = np.zeros(count)
         self._groups = len(np.unique(rack.group))
         idle = np.zeros(count)
         clocks = np.full(count, IDLE_CLOCK_MHZ)
@@ -164,6 +171,9 @@ class Plant:
         self.served_s += served
         self.asked_s += new
         self.row += 1
+        if self.sensor.coverage < 1:
+            part = self._caught(at_work, step_s * self.sensor.coverage)
+            self._counted_j = self._counted_j + step_s * (idle_w + part * (busy_w - idle_w))
         self._shown.append(self._sample(job, at_work, busy_w, held))
         if len(self._shown) > self.sensor.lag_steps + 1:
             del self._shown[0]
@@ -177,7 +187,7 @@ class Plant:
             max_w=self.rack.board.max_w,
             limit_w=self.limit_w,
             draw_w=shown.draw_w,
-            energy_j=self.energy_j,
+            energy_j=self.energy_j if self.sensor.coverage == 1 else self._counted_j,
             capped_s=self.capped_s,
             utilisation=shown.utilisation,
             clock_mhz=shown.clock_mhz,
@@ -209,15 +219,19 @@ class Plant:
         held: Bools = self.tables.natural_w[job] > self.limit_w
         return held & (effective_w >= self.limit_w) if self._any_fault else held
 
+    def _caught(self, at_work: Floats, measured_s: float) -> Floats:
+        """Return the part of the time at work as a measurement of some length sees it."""
+        turns = max(1, round(measured_s / TURN_S))
+        return np.asarray(self._random.binomial(turns, at_work) / turns)
+
     def _sample(self, job: Ints, at_work: Floats, busy_w: Floats, held: Bools) -> _Shown:
         """Measure for as long as the sensor does: of a GPU that works and waits in turns it catches some."""
         idle_w = self.rack.board.idle_w
         draw_w, caught = self.draw_w, at_work >= 1
         partly = (at_work > 0) & ~caught
         if partly.any():
-            turns = max(1, round(self.sensor.window_s / TURN_S))
-            seen = np.where(partly, self._random.binomial(turns, at_work) / turns, at_work)
-            draw_w = np.where(partly, idle_w + seen * (busy_w - idle_w), draw_w)
+            part = self._caught(at_work, max(LOOK_S, self.sensor.window_s * self.sensor.coverage))
+            draw_w = np.where(partly, idle_w + part * (busy_w - idle_w), draw_w)
             caught = self._random.random(len(at_work)) < at_work
         dynamic_w = np.maximum(self.tables.natural_w[job] - idle_w, 1.0)
         pace = np.clip((busy_w - idle_w) / dynamic_w, 0.0, 1.0) ** CLOCK_EXPONENT

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from powerd.errors import ConfigError
-from powerd.study.runner import Case, Recording, run
+from powerd.study.runner import Case, Recording, Result, run
 
 SIZE_IN = (11.0, 2.2)
 POINTS = 1200
 
 
-def draw(case: Case, policies: Sequence[str], file: Path, seed: int = 0) -> None:
-    """Simulate one seed once more, and write a PNG file.
+def draw(case: Case, policies: Sequence[str], file: Path, seed: int = 0) -> tuple[Result, ...]:
+    """Simulate one seed once more, write a PNG file, and return what came of the runs.
 
     Raises:
         ConfigError: matplotlib is missing, or the file cannot be written.
@@ -25,9 +25,11 @@ def draw(case: Case, policies: Sequence[str], file: Path, seed: int = 0) -> None
     figure = Figure(figsize=(SIZE_IN[0], SIZE_IN[1] * len(policies)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(policies), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    results = []
     for ax, policy in zip(axes, policies, strict=True):
         recording = Recording(every_s=max(rack.step_s, case.hours * 3600 / POINTS))
         result = run(case, policy, seed, rack, recording)
+        results.append(result)
         hours = [time_s / 3600 for time_s in recording.time_s]
         ax.fill_between(hours, _kw(recording.stranded_w), color="tab:orange", alpha=0.4, label="stranded")
         ax.plot(hours, _kw(recording.limits_w), color="tab:blue", lw=1.0, label="sum of limits")
@@ -44,6 +46,7 @@ def draw(case: Case, policies: Sequence[str], file: Path, seed: int = 0) -> None
         figure.savefig(file, dpi=120, format="png")
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from None
+    return tuple(results)
 
 
 def _kw(watts: Sequence[float]) -> list[float]:

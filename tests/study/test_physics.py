@@ -164,3 +164,10 @@ def test_a_deaf_gpu_draws_above_a_low_limit_and_reports_the_limit_all_the_same()
     plant = run(Plant(rack([[1.0]] * 3), faults=Faults(deaf=(0,), deaf_w=150.0)), 100.0)
     assert plant.draw_w[0] == pytest.approx(150.0)
     assert plant.read().limit_w[0] == 100.0
+
+
+def test_a_sensor_that_looks_a_quarter_of_the_time_counts_energy_with_an_error_that_averages_out() -> None:
+    plant = run(Plant(rack([[0.5]] * 1000, [FLAT_JOB]), seed=1, sensor=Sensor(coverage=0.25)), 400.0)
+    counted_j, drawn_j = plant.read().energy_j[0], plant.energy_j[0]
+    assert counted_j != drawn_j
+    assert counted_j == pytest.approx(drawn_j, rel=0.01)
