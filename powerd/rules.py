@@ -20,6 +20,7 @@ from powerd.core.schedule import EventRules
 from powerd.core.state import Config
 from powerd.core.topology import GpuPolicies, GpuPolicy, Host, Rack
 from powerd.core.units import milliwatts
+from powerd.core.value import Objective
 from powerd.errors import ConfigError
 from powerd.meters.options import DsxOptions, DsxPart, GenericPart, MeterOptions, NativePart, Part
 from powerd.settings_model import Settings
@@ -59,6 +60,7 @@ def core_config(settings: Settings, rack: Rack) -> Config:
         advisory=advisory_rules(settings),
         hold_s=control.hold_s,
         brake_hold_s=control.brake_hold_s,
+        objective=Objective(control.objective),
     )
 
 

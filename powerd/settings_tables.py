@@ -142,9 +142,10 @@ class RackSettings(Table):
 
 
 class ControlSettings(Table):
-    """The `[control]` table: the loop's times and thresholds.
+    """The `[control]` table: what watts are shared out for, and the loop's times and thresholds.
 
     Attributes:
+        objective: where watts are short, give them where they do most work, or to all alike.
         period_s: an iteration runs this often without any news.
         hold_s: the guard's dead-man's switch fires when no plan arrived for so long.
         failsafe_hold_s: in failsafe, a last cap below the failsafe budget stays in force this long.
@@ -158,6 +159,7 @@ class ControlSettings(Table):
         other_writer_hold_s: a limit that someone else lowered is respected this long.
     """
 
+    objective: Literal["throughput", "fair"] = "throughput"
     period_s: Annotated[float, Field(ge=0.05, le=60)] = 1.0
     hold_s: Positive = 5.0
     failsafe_hold_s: NotNegative = 7200.0

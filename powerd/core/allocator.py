@@ -6,6 +6,10 @@ Within a priority class everybody rises with the water until satisfied (progress
 Gallager, Data Networks, 6.5.2). A class is served before the next. What nobody wants is spread evenly, up to
 the ceilings, so that a GPU that wakes has room at once.
 
+Where the value of a watt is known (value.py), a class rises by gain first, up to what its GPUs need, and then
+fairly to what they want: the next watt goes where it is worth most, and nobody falls below a part of what
+is fair.
+
 Invariants: the sum is exactly min(max(budget, sum of floors), sum of ceilings), less what a job of n GPUs
 cannot divide by n; floor <= limit <= ceiling; the order of the requests does not matter.
 """
@@ -16,6 +20,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
+from powerd.core.filling import fill, fill_by_gain
 from powerd.core.units import MilliWatts
 
 
@@ -26,6 +31,8 @@ class Request(NamedTuple):
         weight: how fast it rises with the water, > 0.
         priority: lower is served first.
         job: GPUs with the same job share one limit; empty = on its own.
+        need_mw, scale_mw: what is little worth to exceed, and its natural draw; of no meaning while
+            `scale_mw` is 0, as it is where the value of a watt is not known to anybody.
     """
 
     uuid: str
@@ -35,6 +42,8 @@ class Request(NamedTuple):
     weight: float = 1.0
     priority: int = 100
     job: str = ""
+    need_mw: MilliWatts = 0
+    scale_mw: float = 0.0
 
 
 class Allocation(NamedTuple):
@@ -59,6 +68,8 @@ class _Vessel:
     high: int
     weight: float
     priority: int
+    need: int
+    scale: float
     level: int = 0
     spare: int = 0
 
@@ -97,7 +108,8 @@ def _vessels(requests: Sequence[Request]) -> list[_Vessel]:
 
 
 def _single(r: Request) -> _Vessel:
-    return _Vessel((r.uuid,), r.floor_mw, r.want_mw, r.ceiling_mw, r.weight, r.priority)
+    need = min(r.want_mw, max(r.floor_mw, r.need_mw))
+    return _Vessel((r.uuid,), r.floor_mw, r.want_mw, r.ceiling_mw, r.weight, r.priority, need, r.scale_mw)
 
 
 def _job(members: list[Request]) -> list[_Vessel]:
@@ -110,13 +122,21 @@ def _job(members: list[Request]) -> list[_Vessel]:
     want = min(ceiling, max(floor, *(member.want_mw for member in members)))
     uuids = tuple(sorted(member.uuid for member in members))
     weight = sum(member.weight for member in members)
-    return [_Vessel(uuids, n * floor, n * want, n * ceiling, weight, min(m.priority for m in members))]
+    need = min(want, max(floor, *(member.need_mw for member in members)))
+    scale = sum(member.scale_mw for member in members)
+    priority = min(member.priority for member in members)
+    return [_Vessel(uuids, n * floor, n * want, n * ceiling, weight, priority, n * need, scale)]
 
 
 def _raise_to_want(vessels: list[_Vessel], extra: int) -> int:
     """Fill one class from its floors towards its wants; return what was used of `extra`."""
-    lows = sum(vessel.low for vessel in vessels)
-    amounts = fill(lows + extra, [(v.low, v.want, v.weight, len(v.uuids)) for v in vessels])
+    reached = [vessel.low for vessel in vessels]
+    lows = sum(reached)
+    if all(vessel.scale for vessel in vessels):
+        needs = [(v.low, v.need, v.weight, v.scale, len(v.uuids)) for v in vessels]
+        reached = fill_by_gain(lows + extra, needs)
+    wants = zip(reached, vessels, strict=True)
+    amounts = fill(lows + extra, [(low, v.want, v.weight, len(v.uuids)) for low, v in wants])
     for vessel, amount in zip(vessels, amounts, strict=True):
         vessel.level = amount
     return sum(amounts) - lows
@@ -126,57 +146,3 @@ def _spread_spare(vessels: list[_Vessel], extra: int) -> None:
     rooms = [(0, v.high - v.level, float(len(v.uuids)), len(v.uuids)) for v in vessels]
     for vessel, amount in zip(vessels, fill(extra, rooms), strict=True):
         vessel.spare = amount
-
-
-def fill(total: int, vessels: Sequence[tuple[int, int, float, int]]) -> list[int]:
-    """Pour `total` into vessels given as (low, high, weight, unit), low <= high.
-
-    Each gets clamp(weight * level, low, high), in multiples of its unit; low and high are multiples.
-    The sum is min(max(total, sum of lows), sum of highs) as far as the units allow.
-    """
-    if total >= sum(high for _, high, _, _ in vessels):
-        return [high for _, high, _, _ in vessels]
-    level = _level(total, vessels)
-    amounts = []
-    for low, high, weight, unit in vessels:
-        amount = int(weight * level)
-        amount -= amount % unit
-        amounts.append(low if amount < low else min(high, amount))
-    _hand_out(total - sum(amounts), amounts, vessels)
-    return amounts
-
-
-def _level(total: int, vessels: Sequence[tuple[int, int, float, int]]) -> float:
-    """Find the level by sweeping the heights at which a vessel starts or stops taking water."""
-    bends = []
-    reached = 0.0
-    for i, (low, high, weight, _) in enumerate(vessels):
-        reached += low
-        if high > low:
-            bends.append((low / weight, i, weight))
-            bends.append((high / weight, i, 0.0))
-    bends.sort()
-    rising: dict[int, float] = {}
-    height = slope = 0.0
-    for at, i, weight in bends:
-        step = (at - height) * slope
-        if slope > 0 and reached + step >= total:
-            return height + (total - reached) / slope
-        reached += step
-        height = at
-        rising[i] = weight
-        # Summed anew: subtracting a large weight would leave its rounding error with the small ones.
-        slope = sum(rising.values())
-    return height
-
-
-def _hand_out(rest: int, amounts: list[int], vessels: Sequence[tuple[int, int, float, int]]) -> None:
-    """Give out the few units that rounding down left over, in the order of the vessels."""
-    moved = True
-    while rest > 0 and moved:
-        moved = False
-        for i, (_, high, _, unit) in enumerate(vessels):
-            if unit <= rest and amounts[i] + unit <= high:
-                amounts[i] += unit
-                rest -= unit
-                moved = True

@@ -6,7 +6,7 @@ entitlements, never from what peers draw, since a peer's sacrifice is no slack (
 
 from collections.abc import Mapping
 
-from powerd.core.allocator import fill
+from powerd.core.filling import fill
 from powerd.core.host_state import HeardBudget, HostState
 from powerd.core.topology import Rack
 from powerd.core.units import MilliWatts

@@ -8,7 +8,7 @@ different states lend less or more than they could, and never too much (docs/lea
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from powerd.core.allocator import fill
+from powerd.core.filling import fill
 from powerd.core.plan import LIMIT_STEP_MW
 from powerd.core.units import MilliWatts
 

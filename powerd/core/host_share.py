@@ -1,7 +1,7 @@
 """What this host's GPUs get of the rack's budget, now and if the controller fell silent."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from powerd.core import overhead
 from powerd.core.failsafe import CONTROLLED, Phase
@@ -16,6 +16,7 @@ from powerd.core.state import Config, Inputs, State
 from powerd.core.targets import GpuTarget, Sharing, fallback, may_draw_mw, share_out, sort_out
 from powerd.core.timeline import Statement
 from powerd.core.units import MilliWatts, watts
+from powerd.core.value import Objective, appraise, learn
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,11 @@ def host_share(
     """Share the host's part among its GPUs, and work out what the guard falls back to."""
     over = overhead.overhead_step(state.overhead, config.overhead_mw, now.boot_s)
     sharing = sort_out(inputs.readings, config.policies, state.demands, state.observed, now.boot_s)
+    if config.objective is Objective.THROUGHPUT:
+        known = state.values
+        values = {r.uuid: learn(known.get(r.uuid), r, state.demands[r.uuid].demand) for r in inputs.readings}
+        sharing = replace(sharing, requests=appraise(sharing.requests, values))
+        state = state._replace(values=values)
     place = _place(inputs, view, sharing, over.mw, state.meter.trim_mw, now, config)
     leases = tend(
         state.leases,

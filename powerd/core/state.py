@@ -27,6 +27,7 @@ from powerd.core.shed import ShedRules
 from powerd.core.timeline import BudgetMessage, Timeline
 from powerd.core.topology import GpuPolicies, Rack
 from powerd.core.units import MilliWatts
+from powerd.core.value import Known, Objective
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Config:
         standing_mw: the operator's own budget, where nobody publishes any; None = budgets are published.
         hold_s: how long a plan holds without a newer one before the guard falls back.
         brake_hold_s: how long the failsafe budget holds after a hardware power brake was seen.
+        objective: what the host's watts are shared out for, where they do not suffice.
     """
 
     rack: Rack
@@ -58,6 +60,7 @@ class Config:
     shed: ShedRules = field(default_factory=ShedRules)
     hold_s: float = 5.0
     brake_hold_s: float = 300.0
+    objective: Objective = Objective.THROUGHPUT
 
     @cached_property
     def has_peers(self) -> bool:
@@ -108,6 +111,7 @@ class State(NamedTuple):
         asked_mw, asked_since_boot_s: what the whole rack is asked for, before any ramp, and since when.
         schedule, agenda: the grid events that are held, and whose turn it is.
         draws: what the rack has drawn of late.
+        values: what is known of the value of a watt to each GPU.
     """
 
     timeline: Timeline
@@ -127,6 +131,7 @@ class State(NamedTuple):
     meter: Meter = Meter()
     draws: DrawHistory = DrawHistory()
     signals: Signals = MappingProxyType({})
+    values: Mapping[str, Known] = MappingProxyType({})
 
     @property
     def known_cap_mw(self) -> MilliWatts | None:

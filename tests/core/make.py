@@ -15,6 +15,7 @@ from powerd.core.ramp import RampRules
 from powerd.core.state import Config
 from powerd.core.timeline import BudgetMessage
 from powerd.core.topology import GpuPolicies, GpuPolicy, Host, Rack
+from powerd.core.value import Objective
 
 W = 1000
 WALL_AT_BOOT_S = 1_763_690_000.0
@@ -134,6 +135,7 @@ def config(
     overhead: int | None = 200,
     dead_band: DeadBand | None = None,
     leases: LeaseRules | None = None,
+    objective: Objective = Objective.THROUGHPUT,
 ) -> Config:
     """Return the configuration of host h1 of the example rack: 10 W/s up, 5 s of jitter."""
     of = of or rack()
@@ -146,6 +148,7 @@ def config(
         overhead_mw=None if overhead is None else overhead * W,
         dead_band=dead_band or DeadBand(),
         leases=leases or LeaseRules(enabled=False),
+        objective=objective,
     )
 
 

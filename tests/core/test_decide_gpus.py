@@ -8,6 +8,7 @@ from powerd.core.model import EventReason, GpuState
 from powerd.core.overhead import OverheadSample
 from powerd.core.state import Inputs
 from powerd.core.topology import GpuPolicy
+from powerd.core.value import Objective
 from tests.core.bench import Bench
 from tests.core.make import W, at, budget, config, gpu, rules, uuid
 
@@ -139,11 +140,24 @@ def test_watts_of_idle_gpus_reach_busy_ones_within_a_period() -> None:
 
 
 def test_a_donor_keeps_a_reserve_above_its_draw() -> None:
-    host = Bench(config())
+    host = Bench(config(objective=Objective.FAIR))
     host.tick(at(0.0), budget(4000, 1, at(0.0), lease_s=300))
     host.gpus[0].load_mw = 240 * W
     host.until(at(60.0))
     assert host.limits == [276, 508, 508, 508]
+
+
+def test_for_throughput_the_reserve_is_small_once_the_draw_is_known_and_others_are_short() -> None:
+    """Watts above what a GPU draws do no work there; where nobody is short, it keeps them."""
+    host = Bench(config())
+    host.tick(at(0.0), budget(4000, 1, at(0.0), lease_s=300))
+    host.gpus[0].load_mw = 240 * W
+    host.until(at(60.0))
+    assert host.limits == [258, 514, 514, 514]
+    for other in host.gpus[1:]:
+        other.load_mw = 300 * W
+    host.until(at(120.0))
+    assert host.limits[0] >= 276
 
 
 def test_gpus_of_one_job_share_one_limit() -> None:
