@@ -47,6 +47,7 @@ class GpuInfo:
         capability: `settable | readable | opaque`.
         min_mw, max_mw, default_mw: constraints; None where the GPU does not tell.
         persistence_mode: None where it does not tell. Without it limits vanish with the last client.
+        max_sm_clock_mhz: the highest clock of the multiprocessors; None where it does not tell.
     """
 
     uuid: str
@@ -57,6 +58,7 @@ class GpuInfo:
     max_mw: int | None = None
     default_mw: int | None = None
     persistence_mode: bool | None = None
+    max_sm_clock_mhz: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class Sample:
         energy_mj: millijoules since the driver was loaded; going backwards means it was reloaded.
         capped_ns: cumulative nanoseconds held down by the power cap.
         event_reasons: NVML clocks event reasons bitmask, 0 when unknown.
+        sm_clock_mhz: clock of the multiprocessors at this moment.
     """
 
     limits: Limits
@@ -88,6 +91,7 @@ class Sample:
     energy_mj: int | None
     capped_ns: int | None
     event_reasons: int
+    sm_clock_mhz: int | None = None
 
 
 class Driver(Protocol):

@@ -125,6 +125,8 @@ class Gpu:
             worst_case_mw=self.worst_case_mw,
             sampled_boot_s=self._sampled_boot_s,
             detail=self._explain(now_boot_s),
+            sm_clock_mhz=sample.sm_clock_mhz if sample else None,
+            max_sm_clock_mhz=info.max_sm_clock_mhz,
         )
 
     def _judge(self, job: Job, error: DriverError | None, *, wrote: bool) -> None:

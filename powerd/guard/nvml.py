@@ -31,6 +31,7 @@ _Answer = TypeVar("_Answer")
 _MAX_PLAUSIBLE_MW: Final = 10_000_000
 # 146 years in nanoseconds; NVML's 64-bit blanks (0x7ffffffffffffff0 and above) are larger.
 _MAX_PLAUSIBLE_COUNT: Final = 2**62
+_MAX_PLAUSIBLE_MHZ: Final = 100_000
 
 _KIND_BY_CODE: Final = {
     pynvml.NVML_ERROR_UNINITIALIZED: Kind.DRIVER_GONE,
@@ -99,6 +100,7 @@ class _Gpu(NamedTuple):
     handle: _Handle
     by_field: frozenset[_Quantity]
     by_function: dict[_Quantity, Callable[[_Handle], int]]
+    has_clock: bool
 
 
 def _failure(error: pynvml.NVMLError, where: str) -> DriverError:
@@ -155,7 +157,13 @@ def _find_ways(handle: _Handle) -> _Gpu:
             value = _ask(function, handle)
             if value is not None and _plausible(quantity, value) is not None:
                 by_function[quantity] = function
-    return _Gpu(handle, by_field, by_function)
+    return _Gpu(handle, by_field, by_function, _clock_mhz(pynvml.nvmlDeviceGetClockInfo, handle) is not None)
+
+
+def _clock_mhz(function: Callable[[_Handle, int], int], handle: _Handle) -> int | None:
+    """Return a clock of the multiprocessors; NVML has no field for it, and powerd can do without."""
+    mhz = _ask(lambda handle: function(handle, pynvml.NVML_CLOCK_SM), handle)
+    return mhz if mhz is not None and 0 < mhz <= _MAX_PLAUSIBLE_MHZ else None
 
 
 def _constraints(handle: _Handle) -> tuple[int, int] | None:
@@ -186,6 +194,7 @@ def _probe(index: int, handle: _Handle, uuid: str) -> tuple[GpuInfo, _Gpu]:
         max_mw=constraints[1] if constraints else None,
         default_mw=_plausible(_ENFORCED, default_mw) if default_mw is not None else None,
         persistence_mode=bool(persistence) if persistence is not None else None,
+        max_sm_clock_mhz=_clock_mhz(pynvml.nvmlDeviceGetMaxClockInfo, handle),
     )
     return info, gpu
 
@@ -241,12 +250,14 @@ class NvmlDriver:
     def read(self, uuid: str) -> Sample:
         """Read one GPU: one batch of fields, and a call for each reading that is not a field here."""
         values = self._read(uuid, _SAMPLE)
+        clock_mhz = self._read_clock(uuid)
         return Sample(
             limits=Limits(values.get(_REQUESTED), values.get(_ENFORCED)),
             draw_mw=values.get(_DRAW),
             energy_mj=values.get(_ENERGY),
             capped_ns=values.get(_CAPPED),
             event_reasons=values.get(_REASONS) or 0,
+            sm_clock_mhz=clock_mhz,
         )
 
     def read_limits(self, uuid: str) -> Limits:
@@ -290,3 +301,12 @@ class NvmlDriver:
         except pynvml.NVMLError as error:
             raise _failure(error, f"{uuid}: reading") from error
         return values
+
+    def _read_clock(self, uuid: str) -> int | None:
+        gpu = self._gpu(uuid)
+        if not gpu.has_clock:
+            return None
+        try:
+            return _clock_mhz(pynvml.nvmlDeviceGetClockInfo, gpu.handle)
+        except pynvml.NVMLError as error:
+            raise _failure(error, f"{uuid}: reading") from error

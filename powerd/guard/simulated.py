@@ -24,6 +24,8 @@ from powerd.simulator.plant import GpuPlant
 _STEP_S = 0.1
 _MAX_STEPS = 200
 _HANG_POLL_S = 0.005
+# Of no board in particular. Dynamic power goes with the cube of the clock.
+_MAX_CLOCK_MHZ, _IDLE_CLOCK_MHZ = 1980, 210
 _IDLE_REASON = 0x1  # nvmlClocksEventReasonGpuIdle
 _NS_PER_S = 1_000_000_000
 
@@ -40,6 +42,15 @@ class _Gpu:
         outside_watts = faults.out_of_band_watts
         outside_mw = self.requested_mw if outside_watts is None else milliwatts(outside_watts)
         self.plant.limit_mw = min(self.requested_mw, outside_mw)
+
+    def clock_mhz(self) -> int:
+        """Return the clock, which follows from what the limit allows of the draw."""
+        if self.load == 0:
+            return _IDLE_CLOCK_MHZ
+        idle_mw, curve = self.plant.model.idle_mw, self.plant.curve
+        allowed_mw = curve.busy_mw(self.plant.limit_mw) - idle_mw
+        full_mw = curve.busy_mw(self.plant.model.max_mw) - idle_mw
+        return round(_MAX_CLOCK_MHZ * math.cbrt(min(1.0, allowed_mw / full_mw)))
 
     def restart(self) -> None:
         self.plant.restart()
@@ -100,6 +111,7 @@ class SimulatedDriver:
                 max_mw=self._model.max_mw,
                 default_mw=self._model.default_mw,
                 persistence_mode=True,
+                max_sm_clock_mhz=_MAX_CLOCK_MHZ,
             )
             for uuid, gpu in self._gpus.items()
         )
@@ -125,6 +137,7 @@ class SimulatedDriver:
                 energy_mj=int(plant.energy_mj),
                 capped_ns=int(plant.capped_s * _NS_PER_S),
                 event_reasons=reasons,
+                sm_clock_mhz=gpu.clock_mhz(),
             )
 
     def read_limits(self, uuid: str) -> Limits:

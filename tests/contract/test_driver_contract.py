@@ -78,6 +78,18 @@ def test_a_lower_limit_lowers_the_draw_with_a_lag(rig: Rig) -> None:
     assert before_mw > soon_mw > 200_000 >= late_mw > 180_000
 
 
+def test_a_limit_that_holds_work_back_shows_in_the_clock(rig: Rig) -> None:
+    gpu = rig.driver.attach()[0]
+    rig.advance(1.0)
+    full = rig.driver.read(gpu.uuid).sm_clock_mhz
+    assert full == gpu.max_sm_clock_mhz == 1980
+    rig.driver.set_limit(gpu.uuid, 200_000)
+    rig.advance(1.0)
+    held = rig.driver.read(gpu.uuid).sm_clock_mhz
+    assert held is not None
+    assert 0.6 * full < held < 0.9 * full
+
+
 def test_energy_is_the_integral_of_the_draw(rig: Rig) -> None:
     uuid = uuid_of(rig, 0)
     _, draw_mw, before_mj, _ = read(rig, uuid)

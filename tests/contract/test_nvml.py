@@ -69,14 +69,14 @@ def test_a_limit_is_set_by_the_call_whose_return_code_is_checked(
     assert (nvml_host.gpus[0].set_calls, nvml_host.gpus[0].set_v2_calls) == (1, 0)
 
 
-def test_a_read_back_is_one_driver_call_and_a_reading_two(driver: NvmlDriver, nvml_host: FakeNvml) -> None:
+def test_a_read_back_is_one_driver_call_and_a_reading_three(driver: NvmlDriver, nvml_host: FakeNvml) -> None:
     """Driver calls may take 20 ms each."""
     uuid = driver.attach()[0].uuid
     probing = nvml_host.gpus[0].get_calls
     driver.read_limits(uuid)
     assert nvml_host.gpus[0].get_calls == probing + 1
     driver.read(uuid)
-    assert nvml_host.gpus[0].get_calls == probing + 3
+    assert nvml_host.gpus[0].get_calls == probing + 4
 
 
 def test_without_fields_the_older_functions_answer(driver: NvmlDriver, nvml_host: FakeNvml) -> None:
@@ -107,6 +107,7 @@ def test_sentinels_are_no_readings(driver: NvmlDriver, nvml_host: FakeNvml) -> N
     sample = driver.read(uuid)
     assert sample.limits == Limits(None, None)
     assert (sample.draw_mw, sample.energy_mj, sample.capped_ns) == (None, None, None)
+    assert sample.sm_clock_mhz is None
 
 
 def test_a_reading_that_fails_later_is_missing_and_the_rest_stay(
@@ -117,6 +118,25 @@ def test_a_reading_that_fails_later_is_missing_and_the_rest_stay(
     sample = driver.read(uuid)
     assert sample.draw_mw is None
     assert sample.limits == Limits(400_000, 400_000)
+
+
+def test_a_gpu_that_tells_no_clock_is_not_asked_again(driver: NvmlDriver, nvml_host: FakeNvml) -> None:
+    nvml_host.gpus[0].missing = fake_nvml.CLOCK
+    gpu = driver.attach()[0]
+    probing = nvml_host.gpus[0].get_calls
+    sample = driver.read(gpu.uuid)
+    assert (gpu.capability, gpu.max_sm_clock_mhz, sample.sm_clock_mhz) == ("settable", None, None)
+    assert sample.draw_mw == 60_000
+    assert nvml_host.gpus[0].get_calls == probing + 2
+
+
+def test_a_clock_that_fails_later_is_missing_and_the_rest_stay(
+    driver: NvmlDriver, nvml_host: FakeNvml
+) -> None:
+    uuid = driver.attach()[0].uuid
+    nvml_host.gpus[0].missing = fake_nvml.CLOCK
+    sample = driver.read(uuid)
+    assert (sample.sm_clock_mhz, sample.draw_mw) == (None, 60_000)
 
 
 def test_a_field_that_says_the_gpu_is_lost_is_believed(driver: NvmlDriver, nvml_host: FakeNvml) -> None:

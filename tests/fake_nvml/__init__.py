@@ -21,8 +21,8 @@ LOG_SIZE = 32768
 NS_PER_S = 1_000_000_000
 
 # Bits of `Gpu.missing`: questions that the GPU answers with "not supported".
-FIELDS, CONSTRAINTS, ENFORCED, REQUESTED, ENERGY, REASONS, PERSISTENCE, POWER, DEFAULT_LIMIT = (
-    1 << bit for bit in range(9)
+FIELDS, CONSTRAINTS, ENFORCED, REQUESTED, ENERGY, REASONS, PERSISTENCE, POWER, DEFAULT_LIMIT, CLOCK = (
+    1 << bit for bit in range(10)
 )
 # Values of `Write.source`.
 BY_NVML, BY_RIVAL, BY_RELOAD, BY_BOARD = range(4)

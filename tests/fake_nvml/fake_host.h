@@ -26,6 +26,7 @@
 #define LAYOUT 2
 #define NS_PER_S 1000000000LL
 #define POLL_NS 1000000LL
+#define MAX_CLOCK_MHZ 1980
 
 /* NVML return codes (nvml.h). */
 enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7,
@@ -33,7 +34,7 @@ enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, 
 
 /* What a GPU may be told not to answer: the bits of gpu.missing. */
 enum { FIELDS = 1, CONSTRAINTS = 2, ENFORCED = 4, REQUESTED = 8, ENERGY = 16, REASONS = 32, PERSISTENCE = 64,
-       POWER = 128, DEFAULT_LIMIT = 256 };
+       POWER = 128, DEFAULT_LIMIT = 256, CLOCK = 512 };
 
 /* Who changed a limit: log_entry.source. */
 enum { BY_NVML = 0 }; /* the others are used by the control side only */

@@ -206,6 +206,35 @@ GETTER(nvmlDeviceGetPowerUsage, POWER, unsigned int, reading(&g, g.draw_mw))
 GETTER(nvmlDeviceGetTotalEnergyConsumption, ENERGY, unsigned long long,
        g.blank ? ~0ULL : (unsigned long long)g.energy_mj)
 
+/* Dynamic power goes with the cube of the clock; the memory and video clocks (types 2 and 3) are not known. */
+static unsigned int clock_mhz(const struct gpu *g)
+{
+    double natural = fmax(1.0, (double)(g->demand_mw - g->idle_mw));
+    double share = fmax(0.0, fmin(1.0, (double)(enforced_mw(g) - g->idle_mw) / natural));
+    return reading(g, g->demand_mw <= g->idle_mw ? 210 : MAX_CLOCK_MHZ * cbrt(share));
+}
+
+static int clock_of(void *handle, unsigned int type, unsigned int *mhz, int is_max)
+{
+    struct gpu g;
+    int status = look(handle, CLOCK, &g);
+    if (!status && type > 1)
+        status = INVALID_ARGUMENT;
+    if (!status)
+        *mhz = is_max ? MAX_CLOCK_MHZ : clock_mhz(&g);
+    return status;
+}
+
+EXPORT int nvmlDeviceGetClockInfo(void *handle, unsigned int type, unsigned int *mhz)
+{
+    return clock_of(handle, type, mhz, 0);
+}
+
+EXPORT int nvmlDeviceGetMaxClockInfo(void *handle, unsigned int type, unsigned int *mhz)
+{
+    return clock_of(handle, type, mhz, 1);
+}
+
 EXPORT int nvmlDeviceGetPowerManagementLimitConstraints(void *handle, unsigned int *min_mw, unsigned int *max_mw)
 {
     struct gpu g;
