@@ -56,7 +56,7 @@ $(VENV)/.demo: pyproject.toml $(VENV)/.python
 	@touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/.python
-	@$(INSTALL) -e '.[demo,test]' || { $(NOT_INSTALLED); }
+	@$(INSTALL) -e '.[demo,simulate,test]' || { $(NOT_INSTALLED); }
 	@touch $@ $(VENV)/.demo
 
 # The broker; a compiler for the fake NVML library; promtool; systemd-analyze; openssl for certificates of tests.

@@ -1,6 +1,5 @@
 """What the whole rack draws, how far that is from what its hosts account for, and what of it could go."""
 
-
 from powerd.core import meter, overhead
 from powerd.core.draw import RackDraw, rack_draw, remember
 from powerd.core.host_share import HostShare

@@ -20,8 +20,8 @@ class GridEventView(Document):
     event_id: str = Field(description="Its name at the sender")
     event_class: str = Field(description="emergency, mandatory, voluntary or advisory")
     phase: Phase = Field(
-        description="set_aside: in its time, and without a say: it is between two intervals, another event took "
-        "its place, its source withdrew it, or this host does not follow it"
+        description="set_aside: in its time, and without a say: it is between two intervals, another event "
+        "took its place, its source withdrew it, or this host does not follow it"
     )
     start: str = Field(description="RFC 3339 time at which its first interval starts")
     end: str | None = Field(description="The same of the end of its last interval; null if it is open")
