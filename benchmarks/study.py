@@ -10,7 +10,7 @@ from powerd.study.command import collect_seldom, compare_policies
 from powerd.study.dataset import Dataset
 from powerd.study.plant import Faults, Sensor
 from powerd.study.plots import draw
-from powerd.study.policies import POLICIES
+from powerd.study.policies import USUAL
 from powerd.study.runner import Case, Change, run
 from powerd.study.table import Comparison, render
 
@@ -52,7 +52,7 @@ def measure_study(hours: float, *, full: bool = False) -> Table:
     return Table("Redistribution on measured curves and traces", tuple(figures), load_note())
 
 
-def _compared(case: Case, policies: Sequence[str] = tuple(POLICIES), seeds: int = SEEDS) -> Comparison:
+def _compared(case: Case, policies: Sequence[str] = USUAL, seeds: int = SEEDS) -> Comparison:
     comparison = compare_policies(case, policies, seeds)
     print(render(comparison), end="\n\n", flush=True)
     return comparison

@@ -14,7 +14,7 @@ from pathlib import Path
 from powerd.errors import ConfigError
 from powerd.study.dataset import BUNDLED, Dataset
 from powerd.study.plots import draw
-from powerd.study.policies import POLICIES
+from powerd.study.policies import POLICIES, USUAL
 from powerd.study.racks import LOADS
 from powerd.study.runner import Case, Change, Result, check, run
 from powerd.study.table import Comparison, compare, render
@@ -28,7 +28,7 @@ class Options:
 
     Attributes:
         budget, steps: "60%", and ("3600:50%", ...): seconds from the start.
-        policies: names joined by commas, or "all"; "list" prints them, as it does for `rack`.
+        policies: names joined by commas, or "all", the usual ones; "list" prints them, as it does for `rack`.
     """
 
     rack: str
@@ -71,7 +71,9 @@ def simulate(options: Options, plot: Path | None = None, *, as_json: bool = Fals
         return _racks(options.data)
     if options.policies == "list":
         return "\n".join(POLICIES)
-    names = tuple(POLICIES) if options.policies == "all" else tuple(options.policies.split(","))
+    names = USUAL if options.policies == "all" else tuple(options.policies.split(","))
+    if plot is not None and not plot.parent.is_dir():  # not after minutes of work
+        raise ConfigError(f"--plot {plot}: there is no directory {plot.parent}")
     case = options.case()
     comparison = compare_policies(case, names, options.seeds)
     if plot is not None:

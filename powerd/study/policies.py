@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from powerd.core.value import Objective
 from powerd.study.curves import Floats, Ints
 from powerd.study.plant import Plant, Readings
 from powerd.study.powerd_policy import Powerd
@@ -286,6 +287,7 @@ class Hindsight(Oracle):
 
 POLICIES: Mapping[str, Callable[[Plant, int], Policy]] = {
     "powerd": lambda plant, _: Powerd(plant.rack),
+    "powerd-fair": lambda plant, _: Powerd(plant.rack, Objective.FAIR),
     "uniform": lambda _, __: Uniform(),
     "proportional": lambda _, __: Proportional(),
     "geopm": lambda _, __: Geopm(),
@@ -295,3 +297,6 @@ POLICIES: Mapping[str, Callable[[Plant, int], Policy]] = {
     "oracle": lambda plant, _: Oracle(plant),
     "hindsight": lambda plant, _: Hindsight(plant),
 }
+
+# What is compared unless something else is asked for.
+USUAL = tuple(name for name in POLICIES if name != "powerd-fair")

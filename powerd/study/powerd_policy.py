@@ -23,6 +23,7 @@ from powerd.core.model import (
 from powerd.core.ramp import RampRules
 from powerd.core.state import Config, Inputs, State, initial_state
 from powerd.core.topology import GpuPolicies, GpuPolicy, Host, Rack
+from powerd.core.value import Objective
 from powerd.study.curves import Floats
 from powerd.study.plant import Readings
 from powerd.study.racks import Rack as Work
@@ -32,7 +33,7 @@ FIRST_BOOT_S = 1000.0
 WALL_AT_BOOT_S = 1_763_690_000.0
 
 
-def config_of(work: Work) -> Config:
+def config_of(work: Work, objective: Objective = Objective.THROUGHPUT) -> Config:
     """Return the configuration of a host with all GPUs of the rack, whose operator sets the budget.
 
     The GPUs of a synchronous job are named as such, as an operator or a scheduler would.
@@ -54,15 +55,16 @@ def config_of(work: Work) -> Config:
         GpuPolicies(by_uuid=jobs),
         overhead_mw=0,
         standing_mw=limit_mw,
+        objective=objective,
     )
 
 
 class Powerd:
     """The core with a memory, and the GPUs as its guard would tell them."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, objective: Objective = Objective.THROUGHPUT) -> None:
         board, gpus = work.board, work.gpus
-        self.config = config_of(work)
+        self.config = config_of(work, objective)
         self._uuids = [uuid_of(index) for index in range(gpus)]
         self._index = {uuid: i for i, uuid in enumerate(self._uuids)}
         self._span = Constraints(_mw(board.min_w), _mw(board.max_w), _mw(board.max_w))

@@ -60,7 +60,7 @@ def test_racks_and_policies_can_be_listed() -> None:
         (("--model", "H100"), 'no curve of "H100"; there are: '),
         (("--data", "/nowhere"), "/nowhere/power_curves.csv: no such file"),
         (("--seeds", "0"), "--seeds must be above 0"),
-        (("--plot", "/nowhere/a.png"), "/nowhere/a.png: No such file or directory"),
+        (("--plot", "/nowhere/a.png"), "--plot /nowhere/a.png: there is no directory /nowhere"),
     ],
 )
 def test_a_mistake_is_told_in_one_line(arguments: tuple[str, ...], told: str) -> None:
