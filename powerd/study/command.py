@@ -134,7 +134,9 @@ def compare_policies(case: Case, policies: Sequence[str], seeds: int) -> Compari
 def _all(case: Case, policies: Sequence[str], seeds: int) -> Iterator[Result]:
     # What takes longest first, so that the processes end together.
     work = [
-        (policy, seed) for policy in sorted(policies, key=lambda p: p != "powerd") for seed in range(seeds)
+        (policy, seed)
+        for policy in sorted(policies, key=lambda p: p[:6] != "powerd")
+        for seed in range(seeds)
     ]
     begin_s = time.monotonic()
     context = multiprocessing.get_context("spawn")
