@@ -97,7 +97,9 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
     share, state = host_share(inputs, view, state, now, config)
     current = {r.uuid: may_draw_mw(r) for r in inputs.readings if r.uuid in share.sharing.ranges}
     limits = {target.uuid: target.limit_mw for target in share.targets if target.limit_mw is not None}
-    cuts, raises = writes(current, limits, share.gpu_mw - share.sharing.fixed_mw, config.dead_band)
+    wants = {target.uuid: target.want_mw for target in share.targets}
+    gpu_mw = share.gpu_mw - share.sharing.fixed_mw
+    cuts, raises = writes(current, limits, wants, gpu_mw, config.dead_band)
     written = {write.uuid for write in cuts + raises}
     compliant = share.infeasible_mw <= 0 and fits(inputs.readings, share.gpu_mw)
     told = (

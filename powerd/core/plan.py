@@ -12,18 +12,24 @@ from powerd.core.units import MilliWatts
 
 # Limits are written in whole watts, so that no driver has anything to round.
 LIMIT_STEP_MW = 1000
+# What is not needed now may wait until it is worth a write: for that the dead-band is so many times as wide.
+SPARE_BANDS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class DeadBand:
-    """A change below both is not worth a write, unless the budget needs a cut."""
+    """A change below both is not worth a write, unless the budget needs a cut.
+
+    For a change that nobody needs, spare watts given or taken, both are four times as wide.
+    """
 
     mw: MilliWatts = 5_000
     pct: float = 2.0
 
-    def covers(self, current_mw: MilliWatts, target_mw: MilliWatts) -> bool:
+    def covers(self, current_mw: MilliWatts, target_mw: MilliWatts, *, needed: bool) -> bool:
         """Say whether the change is too small to bother the driver."""
-        return abs(target_mw - current_mw) < min(self.mw, current_mw * self.pct / 100)
+        band = min(self.mw, current_mw * self.pct / 100) * (1 if needed else SPARE_BANDS)
+        return abs(target_mw - current_mw) < band
 
 
 def whole_watts(mw: MilliWatts, floor_mw: MilliWatts) -> MilliWatts:
@@ -34,6 +40,7 @@ def whole_watts(mw: MilliWatts, floor_mw: MilliWatts) -> MilliWatts:
 def writes(
     current: Mapping[str, MilliWatts | None],
     targets: Mapping[str, MilliWatts],
+    wants: Mapping[str, MilliWatts],
     budget_mw: MilliWatts,
     dead_band: DeadBand,
 ) -> tuple[tuple[Write, ...], tuple[Write, ...]]:
@@ -42,6 +49,7 @@ def writes(
     Args:
         current: per GPU the most it may draw now; None = unknown, which is written first, as a cut.
         targets: per GPU the limit it shall have; the same GPUs.
+        wants: per GPU what it could use: a limit above that is spare.
         budget_mw: what all of them may draw together.
     """
     known = {uuid: mw for uuid, mw in current.items() if mw is not None}
@@ -50,7 +58,7 @@ def writes(
     small_cuts: dict[str, MilliWatts] = {}
     for uuid, before in known.items():
         target = targets[uuid]
-        small = dead_band.covers(before, target)
+        small = dead_band.covers(before, target, needed=_is_needed(before, target, wants[uuid]))
         if target > before and not small:
             raises[uuid] = target
         elif target < before:
@@ -62,6 +70,11 @@ def writes(
         cuts[uuid] = small_cuts[uuid]
         after -= known[uuid] - small_cuts[uuid]
     return _ordered(cuts), _ordered(raises)
+
+
+def _is_needed(before_mw: MilliWatts, target_mw: MilliWatts, want_mw: MilliWatts) -> bool:
+    """Say whether a change follows a want or a ceiling, and not only what the others leave."""
+    return before_mw < min(target_mw, want_mw) or abs(target_mw - want_mw) < LIMIT_STEP_MW
 
 
 def _ordered(targets: Mapping[str, MilliWatts]) -> tuple[Write, ...]:

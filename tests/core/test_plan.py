@@ -12,10 +12,13 @@ BAND = DeadBand(mw=5 * W, pct=2.0)
 Watts = dict[str, int]
 
 
-def plan(current: dict[str, int | None], targets: Watts, budget: int) -> tuple[Watts, Watts]:
+def plan(
+    current: dict[str, int | None], targets: Watts, budget: int, wants: Watts | None = None
+) -> tuple[Watts, Watts]:
     cuts, raises = writes(
         {uuid: None if watts is None else watts * W for uuid, watts in current.items()},
         {uuid: watts * W for uuid, watts in targets.items()},
+        {uuid: watts * W for uuid, watts in (targets if wants is None else wants).items()},
         budget * W,
         BAND,
     )
@@ -53,8 +56,35 @@ def test_cuts_and_raises(
     assert plan(current, targets, budget) == (cuts, raises)
 
 
+@pytest.mark.parametrize(
+    ("want", "target", "cuts", "raises"),
+    [
+        # Spare watts are given and taken in steps of 20 W or 8 %, the less of the two ...
+        (300, 519, {}, {}),
+        (300, 520, {}, {"a": 520}),
+        (300, 481, {}, {}),
+        (300, 480, {"a": 480}, {}),
+        # ... as is what a GPU loses because others want more: the budget says when that is needed.
+        (700, 481, {}, {}),
+        # What it wants is worth a write from 5 W on, as is its ceiling.
+        (700, 505, {}, {"a": 505}),
+        (495, 495, {"a": 495}, {}),
+    ],
+)
+def test_a_change_that_nobody_needs_waits_until_it_is_large(
+    want: int, target: int, cuts: Watts, raises: Watts
+) -> None:
+    assert plan({"a": 500}, {"a": target}, 600, {"a": want}) == (cuts, raises)
+
+
 def test_writes_are_in_order_of_uuid() -> None:
-    cuts, _ = writes({"b": 500 * W, "a": 500 * W}, {"b": 300 * W, "a": 300 * W}, 600 * W, BAND)
+    cuts, _ = writes(
+        {"b": 500 * W, "a": 500 * W},
+        {"b": 300 * W, "a": 300 * W},
+        {"b": 300 * W, "a": 300 * W},
+        600 * W,
+        BAND,
+    )
     assert cuts == (Write("a", 300 * W), Write("b", 300 * W))
 
 
@@ -67,17 +97,18 @@ def test_limits_are_whole_watts_but_not_below_the_floor(mw: int, floor_mw: int, 
 
 
 LIMITS = st.integers(100, 700).map(lambda watts: watts * W)
-GPUS = st.dictionaries(st.sampled_from("abcdefgh"), st.tuples(LIMITS, LIMITS))
+GPUS = st.dictionaries(st.sampled_from("abcdefgh"), st.tuples(LIMITS, LIMITS, LIMITS))
 
 
 @given(GPUS, st.integers(0, 6000).map(lambda watts: watts * W))
 def test_no_prefix_exceeds_the_larger_of_before_and_after(
-    gpus: dict[str, tuple[int, int]], budget: int
+    gpus: dict[str, tuple[int, int, int]], budget: int
 ) -> None:
     """I3, wherever the plan stops; and the sum fits afterwards whenever the targets do."""
-    limits = {uuid: before for uuid, (before, _) in gpus.items()}
-    targets = {uuid: target for uuid, (_, target) in gpus.items()}
-    cuts, raises = writes(limits, targets, budget, BAND)
+    limits = {uuid: before for uuid, (before, _, _) in gpus.items()}
+    targets = {uuid: target for uuid, (_, target, _) in gpus.items()}
+    wants = {uuid: want for uuid, (_, _, want) in gpus.items()}
+    cuts, raises = writes(limits, targets, wants, budget, BAND)
     assert all(write.mw < limits[write.uuid] for write in cuts)
     assert all(write.mw > limits[write.uuid] for write in raises)
     sums = [sum(limits.values())]
@@ -90,11 +121,12 @@ def test_no_prefix_exceeds_the_larger_of_before_and_after(
 
 @given(GPUS, st.integers(0, 6000).map(lambda watts: watts * W))
 def test_after_a_plan_the_same_targets_give_an_empty_one(
-    gpus: dict[str, tuple[int, int]], budget: int
+    gpus: dict[str, tuple[int, int, int]], budget: int
 ) -> None:
-    limits = {uuid: before for uuid, (before, _) in gpus.items()}
-    targets = {uuid: target for uuid, (_, target) in gpus.items()}
-    cuts, raises = writes(limits, targets, budget, BAND)
+    limits = {uuid: before for uuid, (before, _, _) in gpus.items()}
+    targets = {uuid: target for uuid, (_, target, _) in gpus.items()}
+    wants = {uuid: want for uuid, (_, _, want) in gpus.items()}
+    cuts, raises = writes(limits, targets, wants, budget, BAND)
     limits |= {write.uuid: write.mw for write in cuts + raises}
     if sum(targets.values()) <= budget:
-        assert writes(limits, targets, budget, BAND) == ((), ())
+        assert writes(limits, targets, wants, budget, BAND) == ((), ())
