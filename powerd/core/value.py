@@ -166,6 +166,10 @@ def _appraised(
     if natural_mw is None:
         return request._replace(need_mw=request.want_mw, scale_mw=average_mw)
     sure = known[request.uuid].sureness
+    if known[request.uuid].felt_mw:
+        # A limit can hold down peaks that the mean draw does not show: what was felt is wanted.
+        least_mw = min(request.ceiling_mw, round(natural_mw * MARGIN))
+        request = request._replace(want_mw=max(request.want_mw, least_mw))
     enough_mw = min(request.want_mw, max(request.floor_mw, round(natural_mw * MARGIN)))
     need_mw = request.want_mw - round((request.want_mw - enough_mw) * sure)
     return request._replace(need_mw=need_mw, scale_mw=average_mw * (natural_mw / average_mw) ** sure)

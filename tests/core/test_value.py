@@ -156,3 +156,12 @@ def test_a_gpu_of_which_nothing_is_known_counts_as_the_average_of_the_others() -
     assert appraised["c"].need_mw == 700 * W
     limits = allocate(900 * W, list(appraised.values()))
     assert limits["a"].limit_mw < limits["c"].limit_mw < limits["b"].limit_mw
+
+
+def test_a_limit_that_was_felt_is_wanted_even_where_the_mean_draw_is_lower() -> None:
+    """A limit can hold down peaks that no mean shows; a want below it would come and go."""
+    board = Board(330, limit=320)
+    board.run(30)
+    board.natural, board.limit = 300, 400
+    one = appraise([Request("a", 200 * W, 700 * W, 310 * W)], {"a": board.run(30)})[0]
+    assert one.need_mw >= 320 * W
