@@ -110,8 +110,8 @@ def _judged(
         )
     if share >= ALL_THE_TIME:
         return _climbing(seen, reading.enforced_mw or 0, ceiling_mw, rules)
-    if seen.idle_draw_mw is not None and share <= SOME_OF_THE_TIME:
-        return _from_idle(seen, reading.draw_mw or 0, ceiling_mw, rules)
+    if seen.idle_draw_mw is not None and (share <= SOME_OF_THE_TIME or _wakes(seen, reading)):
+        return _from_idle(seen, reading, ceiling_mw, rules)
     return _from_work(seen, reading, share, ceiling_mw, rules)
 
 
@@ -157,19 +157,24 @@ def _waking(seen: GpuDemand, ceiling_mw: MilliWatts, rules: DemandRules) -> GpuD
     return seen._replace(demand=Demand.WAKING, want_mw=ceiling_mw, idle_draw_mw=None, warm_until_boot_s=until)
 
 
-def _from_idle(seen: GpuDemand, draw_mw: MilliWatts, ceiling_mw: MilliWatts, rules: DemandRules) -> GpuDemand:
+def _from_idle(seen: GpuDemand, reading: GpuReading, ceiling_mw: MilliWatts, rules: DemandRules) -> GpuDemand:
     """Stay idle until the draw rises: its limit may by now be too low to compare with."""
-    base = seen.idle_draw_mw or 0
-    if seen.mean_mw > _wakes_mw(base) or draw_mw > _wakes_mw(seen.top_mw):
+    if _wakes(seen, reading):
         return _waking(seen, ceiling_mw, rules)
-    want, top = kept_mw(seen.want_mw, seen.mean_mw), max(seen.top_mw, draw_mw)
+    want, top = kept_mw(seen.want_mw, seen.mean_mw), max(seen.top_mw, reading.draw_mw or 0)
     return seen._replace(
         demand=Demand.IDLE,
         want_mw=want,
         top_mw=top,
         usual_mw=seen.mean_mw,
-        idle_draw_mw=min(base, seen.mean_mw),
+        idle_draw_mw=min(seen.idle_draw_mw or 0, seen.mean_mw),
     )
+
+
+def _wakes(seen: GpuDemand, reading: GpuReading) -> bool:
+    """Say whether an idle GPU draws more than it did, also where its low limit holds it down already."""
+    by_mean = seen.mean_mw > _wakes_mw(seen.idle_draw_mw or 0)
+    return by_mean or (reading.draw_mw or 0) > _wakes_mw(seen.top_mw)
 
 
 def _wakes_mw(idle_mw: MilliWatts) -> MilliWatts:

@@ -134,6 +134,15 @@ def test_an_idle_gpu_that_starts_work_has_its_ceiling_at_once(limit: int, draw: 
     assert (known.demand, known.want_mw) == (Demand.WAKING, MAX_W * W)
 
 
+@pytest.mark.parametrize("woke_s_ago", [0.1, 0.5, 0.9])
+def test_an_idle_gpu_that_woke_since_the_last_sample_has_its_ceiling_at_once(woke_s_ago: float) -> None:
+    """Its low limit holds it down already, for a part of the time: watts are to be there within one period."""
+    known = watch(
+        [gpu(limit=150, draw=150, sampled=41.0, capped_ns=round(woke_s_ago * S))], idle_since_long()
+    )
+    assert (known.demand, known.want_mw) == (Demand.WAKING, MAX_W * W)
+
+
 def test_the_ceiling_holds_for_the_warm_up_and_then_the_draw_decides() -> None:
     woken = watch([gpu(draw=300, sampled=41.0, capped_ns=0)], idle_since_long())
     warm = watch([gpu(draw=450, sampled=float(t), capped_ns=0) for t in range(42, 51)], woken)
