@@ -134,12 +134,13 @@ def test_an_idle_gpu_that_starts_work_has_its_ceiling_at_once(limit: int, draw: 
     assert (known.demand, known.want_mw) == (Demand.WAKING, MAX_W * W)
 
 
-@pytest.mark.parametrize("woke_s_ago", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("woke_s_ago", [0.1, 0.5, 0.8])
 def test_an_idle_gpu_that_woke_since_the_last_sample_has_its_ceiling_at_once(woke_s_ago: float) -> None:
-    """Its low limit holds it down already, for a part of the time: watts are to be there within one period."""
-    known = watch(
-        [gpu(limit=150, draw=150, sampled=41.0, capped_ns=round(woke_s_ago * S))], idle_since_long()
-    )
+    """Its low limit holds it down for a part of the time already: watts are to be there within a period."""
+    idle = [replace(gpu(draw=60, sampled=t, capped_ns=0), energy_mj=60 * W * t) for t in range(41)]
+    drawn_mj = 60 * W * 40 + round((60 + 115 * woke_s_ago) * W)
+    woken = gpu(limit=175, draw=175, sampled=41.0, capped_ns=round(woke_s_ago * S))
+    known = watch([*idle, replace(woken, energy_mj=drawn_mj)])
     assert (known.demand, known.want_mw) == (Demand.WAKING, MAX_W * W)
 
 
