@@ -152,7 +152,8 @@ class ControlSettings(Table):
         raise_dwell_s: after failsafe, no raise before.
         raise_ramp_pct_per_min: raises after a curtailment, in percent of the hard limit.
         raise_jitter_s: raises start up to this much later, differently per host.
-        deadband_watts, deadband_pct: a raise smaller than both is not written.
+        deadband_watts, deadband_pct: a raise smaller than both is not written, nor a change up to four times
+            as large that nobody needs (docs/policy.md).
         idle_after_s: a GPU that draws little counts as idle after so long.
         warmup_s: a GPU that starts work has its ceiling this long.
         brake_hold_s: the host stays in failsafe this long after a hardware power brake.
