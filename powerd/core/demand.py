@@ -18,13 +18,11 @@ from typing import NamedTuple
 
 from powerd.core.gpu_load import ALL_THE_TIME, SOME_OF_THE_TIME, held_share, mean_mw
 from powerd.core.model import EventReason, GpuReading
-from powerd.core.reserve import kept_mw, reserve_mw
+from powerd.core.reserve import kept_mw, reserve_mw, wakes_mw
 from powerd.core.slack import Slack, try_less
 from powerd.core.units import MilliWatts
 
 LOW_DRAW = 0.6
-# An idle GPU starts work when its draw rises by more than the larger of these.
-WAKE_PCT, WAKE_MW = 115, 30_000
 USUAL_S = 30.0
 # Held back a moment ago and not any more: its load comes in bursts, and the next one is served at once.
 BURSTS_S = 20.0
@@ -173,12 +171,8 @@ def _from_idle(seen: GpuDemand, reading: GpuReading, ceiling_mw: MilliWatts, rul
 
 def _wakes(seen: GpuDemand, reading: GpuReading) -> bool:
     """Say whether an idle GPU draws more than it did, also where its low limit holds it down already."""
-    by_mean = seen.mean_mw > _wakes_mw(seen.idle_draw_mw or 0)
-    return by_mean or (reading.draw_mw or 0) > _wakes_mw(seen.top_mw)
-
-
-def _wakes_mw(idle_mw: MilliWatts) -> MilliWatts:
-    return max(idle_mw * WAKE_PCT // 100, idle_mw + WAKE_MW)
+    lowest, top = seen.idle_draw_mw or 0, seen.top_mw
+    return seen.mean_mw > wakes_mw(lowest) or (reading.draw_mw or 0) > wakes_mw(top)
 
 
 def _climbing(seen: GpuDemand, limit_mw: MilliWatts, ceiling_mw: MilliWatts, rules: DemandRules) -> GpuDemand:

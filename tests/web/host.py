@@ -178,7 +178,7 @@ def held_back() -> tuple[GpuReading, ...]:
     """Return GPUs whose limit holds them back: they want all they can get."""
     cap = EventReason.SW_POWER_CAP
     return tuple(
-        replace(each, draw_mw=395_000, capped_ns=None, event_reasons=cap)
+        replace(each, draw_mw=395_000, capped_ns=None, energy_mj=None, event_reasons=cap)
         if each.state is GpuState.OK
         else each
         for each in readings()
