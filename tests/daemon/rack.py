@@ -190,7 +190,7 @@ class Rack:
         return OVERHEAD_WATTS * 1000 + self.hosts[name].sum_mw()
 
     def is_at(self, name: str, mw: int) -> bool:
-        """Say whether a host may draw so much, but for rounding and spare watts in the dead-band, and no more."""
+        """Say whether a host may draw so much, but for rounding and spare watts, and no more."""
         return 0.92 * mw - _ROUNDING_MW < self.worst_mw(name) <= mw
 
     def lent(self, donor: str, borrower: str) -> float:
