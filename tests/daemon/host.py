@@ -205,6 +205,8 @@ class Host:
                 "raise_ramp_pct_per_min": 1e6,
                 "raise_jitter_s": 0.0,
                 "raise_dwell_s": 0.0,
+                # Idle GPUs have spare watts alone, for which the dead-band is four times as wide: 5 W.
+                "deadband_watts": 1.25,
             },
             "mqtt": {
                 "url": f"mqtt://127.0.0.1:{self._broker_port}",

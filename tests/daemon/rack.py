@@ -141,17 +141,13 @@ class Rack:
         self.wait_for(lambda: all(map(self.is_at_rest, self.hosts.values())), what="rest")
 
     def is_at_rest(self, host: Host) -> bool:
-        """Say whether a host deals with all others, needs nothing of them, and is at its entitlement.
-
-        But for spare watts, which are not worth a write before they are 8 % of a limit (docs/policy.md).
-        """
+        """Say whether a host deals with all others, needs nothing of them, and is at its entitlement."""
         status = host.status()
-        own_mw = entitlement_mw(status["budget"]["rack_watts"])
         return (
             status["lending"]["taking_part"]
             and not status["leases"]
             and all(peer["taking_part"] and peer["live"] for peer in status["peers"])
-            and 0.92 * own_mw < self.worst_mw(host.name) <= own_mw
+            and self.is_at(host.name, entitlement_mw(status["budget"]["rack_watts"]))
         )
 
     def busy(self, *names: str) -> None:
@@ -190,8 +186,8 @@ class Rack:
         return OVERHEAD_WATTS * 1000 + self.hosts[name].sum_mw()
 
     def is_at(self, name: str, mw: int) -> bool:
-        """Say whether a host may draw so much, but for rounding and spare watts, and no more."""
-        return 0.92 * mw - _ROUNDING_MW < self.worst_mw(name) <= mw
+        """Say whether a host may draw so much, and no more, but for rounding: a watt per GPU, dead-band."""
+        return mw - _ROUNDING_MW < self.worst_mw(name) <= mw
 
     def lent(self, donor: str, borrower: str) -> float:
         """Return the watts that one host says it lends to another."""

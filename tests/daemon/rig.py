@@ -90,12 +90,9 @@ class Rig(Host):
         return grant
 
     def obeyed(self, watts: float | None) -> bool:
-        """Say whether the limits use this rack budget, but for what nobody wants, and no more than it.
-
-        Spare watts are not worth a write before they are 8 % of a limit (docs/policy.md).
-        """
+        """Say whether the limits use this rack budget, and no more than it, but for rounding."""
         budget_mw = gpu_budget_mw(watts, len(self.limits_mw()))
-        return 0.92 * budget_mw < self.sum_mw() <= budget_mw
+        return 0.97 * budget_mw < self.sum_mw() <= budget_mw
 
 
 def gpu_budget_mw(watts: float | None, gpus: int = 8) -> int:

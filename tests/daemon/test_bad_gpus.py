@@ -71,9 +71,7 @@ def test_a_gpu_whose_writes_hang_delays_no_other_and_is_paid_for(host: Rig) -> N
 
     host.gpus.gpus[BAD].set_hangs = 0
     host.wait_for(lambda: gpu(host, BAD)["state"] == "ok", within_s=10, what="its return noticed")
-    # The write that hung was for 218 W; the rest is not worth a write, since nobody wants it.
-    host.wait_for(lambda: host.limits_mw()[BAD] < 220_000, within_s=5, what="its part of the cut")
-    assert host.obeyed(2500)
+    host.wait_for(lambda: host.limits_mw()[BAD] < 215_000, within_s=5, what="its part of the cut")
     assert list(excesses(host, begun_boot_s)) == []
 
 

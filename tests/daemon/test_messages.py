@@ -50,16 +50,7 @@ def obey(host: Rig, watts: float | None) -> Message:
     host.facility.publish(message)
     host.wait_for(lambda: lease(host).get("seq") == message["seq"], within_s=3, what="the budget in force")
     host.wait_for(lambda: host.obeyed(watts), within_s=3, what=f"{watts} W obeyed")
-    settle(host)
     return message
-
-
-def settle(host: Rig) -> None:
-    """Wait until an iteration has passed in which nothing was written: a raise may take several."""
-    writes = -1
-    while (written := len(host.write_log())) != writes:
-        writes = written
-        host.wait_iterations(2)
 
 
 def raw(message: Message, **fields: str) -> bytes:
