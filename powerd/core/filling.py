@@ -10,6 +10,8 @@ from collections.abc import Sequence
 SHARPNESS = 2.0
 # Nobody gets less than this part of what one level for all would give, however little a watt is worth there.
 PART_OF_FAIR = 0.9
+# Weights are added up in whole parts: to take away a large one must leave no rounding error with the small ones.
+WEIGHT_PARTS = 1 << 40
 
 
 def fill(total: int, vessels: Sequence[tuple[int, int, float, int]]) -> list[int]:
@@ -34,23 +36,21 @@ def _level(total: int, vessels: Sequence[tuple[int, int, float, int]]) -> float:
     """Find the level by sweeping the heights at which a vessel starts or stops taking water."""
     bends = []
     reached = 0.0
-    for i, (low, high, weight, _) in enumerate(vessels):
+    for low, high, weight, _ in vessels:
         reached += low
         if high > low:
-            bends.append((low / weight, i, weight))
-            bends.append((high / weight, i, 0.0))
+            parts = round(weight * WEIGHT_PARTS)
+            bends.append((low / weight, parts))
+            bends.append((high / weight, -parts))
     bends.sort()
-    rising: dict[int, float] = {}
-    height = slope = 0.0
-    for at, i, weight in bends:
-        step = (at - height) * slope
+    height, slope = 0.0, 0
+    for at, parts in bends:
+        step = (at - height) * slope / WEIGHT_PARTS
         if slope > 0 and reached + step >= total:
-            return height + (total - reached) / slope
+            return height + (total - reached) * WEIGHT_PARTS / slope
         reached += step
         height = at
-        rising[i] = weight
-        # Summed anew: subtracting a large weight would leave its rounding error with the small ones.
-        slope = sum(rising.values())
+        slope += parts
     return height
 
 
