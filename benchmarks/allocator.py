@@ -6,13 +6,13 @@ from dataclasses import replace
 from functools import partial
 
 from benchmarks.table import Figure, Table
-from powerd.core.admission import AdmissionRules
-from powerd.core.allocator import Request, allocate
 from powerd.core.decide import decide
+from powerd.core.gpus.allocator import Request, allocate
 from powerd.core.model import Capability, Constraints, GpuReading, GpuState, Now
-from powerd.core.ramp import RampRules
+from powerd.core.rack.admission import AdmissionRules
+from powerd.core.rack.ramp import RampRules
+from powerd.core.rack.timeline import BudgetMessage
 from powerd.core.state import Config, Inputs, State, initial_state
-from powerd.core.timeline import BudgetMessage
 from powerd.core.topology import Host, Rack
 
 BOUNDS_US = {72: 150.0, 1000: 2000.0}

@@ -14,8 +14,8 @@ from random import Random
 
 from benchmarks.table import Figure, Table, quantile
 from powerd.controller import Report
-from powerd.core.allocator import Request, allocate
 from powerd.core.decide import Decision
+from powerd.core.gpus.allocator import Request, allocate
 from tests.cluster.faults import Adversary
 from tests.cluster.host import RackHost
 from tests.cluster.plant import PlantGpu

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from benchmarks.allocator import budget, host_of
 from benchmarks.table import Figure, Table
 from powerd.core.decide import decide
-from powerd.core.grid_event import (
+from powerd.core.events.grid_event import (
     Action,
     ActionKind,
     Baseline,
@@ -16,8 +16,8 @@ from powerd.core.grid_event import (
     Interval,
     Level,
 )
+from powerd.core.events.schedule import Held, Schedule, key_of
 from powerd.core.model import GpuReading, Now
-from powerd.core.schedule import Held, Schedule, key_of
 from powerd.core.state import Config, Inputs, State
 
 GPUS = 8

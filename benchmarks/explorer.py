@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.explorer_host import OWN_MW, HostModel, HostNow, Move, Powers
 from benchmarks.table import Figure, Table
-from powerd.core.host_state import HostState
+from powerd.core.leases.host_state import HostState
 from tests.cluster import mutants
 
 BOUND_MW = 2 * OWN_MW

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from powerd.core import leases as exchange_of_words
-from powerd.core import memory, standing, word
-from powerd.core.host_state import HostState
-from powerd.core.leases import LeaseRules, Leases, Promise
-from powerd.core.memory import LeaseMemory
+from powerd.core.leases import leases as exchange_of_words
+from powerd.core.leases import memory, standing, word
+from powerd.core.leases.host_state import HostState
+from powerd.core.leases.leases import LeaseRules, Leases, Promise
+from powerd.core.leases.memory import LeaseMemory
+from powerd.core.leases.place import Place
+from powerd.core.leases.standing import Standing
 from powerd.core.model import Now
-from powerd.core.place import Place
-from powerd.core.standing import Standing
 from powerd.core.topology import Host, Rack
 
 # Two watts are a host's own, and two may be lent.

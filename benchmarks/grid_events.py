@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.table import Figure, Table
-from powerd.core.grid_event import Action, ActionKind, EventRamp, Interval
+from powerd.core.events.grid_event import Action, ActionKind, EventRamp, Interval
 from tests.cluster.grid_bridge import Ask, GridBridge
 from tests.cluster.rack import SimulatedRack, rack_of
 from tests.cluster.scenario import W, even

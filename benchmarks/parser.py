@@ -6,7 +6,7 @@ import timeit
 from dataclasses import replace
 
 from benchmarks.table import Figure, Table
-from powerd.core.host_state import Key, Lend
+from powerd.core.leases.host_state import Key, Lend
 from powerd.core.model import Now
 from powerd.errors import SignalRejectedError
 from powerd.signals.host_state import parse_host_state

@@ -19,7 +19,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.table import RAM, Figure, Table, quantile
-from powerd.core.grid_event import Action, ActionKind, EventClass, GridEvent, Interval, Level
+from powerd.core.events.grid_event import Action, ActionKind, EventClass, GridEvent, Interval, Level
 from powerd.core.model import Now
 from powerd.signals.grid_event import encode_event
 from powerd.signals.topics import DEFAULT_PREFIX, RackTopics

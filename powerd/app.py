@@ -16,15 +16,14 @@ from typing import TypeVar
 import structlog
 
 from powerd import events_file, runtime_file
-from powerd import settings as configuration
 from powerd.clock import SystemClock, boot_id
 from powerd.controller import Controller, Options, Report
-from powerd.core import memory
+from powerd.core.events.schedule import Schedule
+from powerd.core.gpus.overhead import OverheadSample
+from powerd.core.leases import memory
 from powerd.core.model import Notice, Severity
-from powerd.core.overhead import OverheadSample
-from powerd.core.schedule import Schedule
+from powerd.core.rack.timeline import STANDING, Timeline, only_from
 from powerd.core.state import State, initial_state
-from powerd.core.timeline import STANDING, Timeline, only_from
 from powerd.dsx.traces import Traces
 from powerd.ears import Sinks, ears, named_senders
 from powerd.errors import ConfigError, innermost
@@ -40,9 +39,10 @@ from powerd.notify import notify
 from powerd.overhead_sensor import OverheadSampler, overhead_sensor
 from powerd.recorder import Recorder
 from powerd.reporter import BusReporter, Reporter, remembered
-from powerd.rules import core_config, rack
 from powerd.runtime_file import Keeper
-from powerd.settings_model import Settings
+from powerd.settings import loading as configuration
+from powerd.settings.model import Settings
+from powerd.settings.rules import core_config, rack
 from powerd.signals.bus import Bus, Presence
 from powerd.signals.endpoint import BusOptions
 from powerd.signals.listener import Inbound

@@ -4,11 +4,11 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TypeVar
 
-from powerd.core.advisory import AdvisorySignal
-from powerd.core.grid_event import GridEvent
-from powerd.core.host_state import HostState
-from powerd.core.meter import MeterAlive, MeterReading
-from powerd.core.timeline import BudgetMessage
+from powerd.core.events.grid_event import GridEvent
+from powerd.core.leases.host_state import HostState
+from powerd.core.metering.meter import MeterAlive, MeterReading
+from powerd.core.rack.advisory import AdvisorySignal
+from powerd.core.rack.timeline import BudgetMessage
 
 Item = TypeVar("Item")
 

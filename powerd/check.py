@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from powerd.core.memory import has_peers, roster_digest
+from powerd.core.leases.memory import has_peers, roster_digest
 from powerd.core.topology import Rack
 from powerd.core.units import watts
 from powerd.errors import ConfigError
-from powerd.rules import lease_rules, rack
-from powerd.settings import Loaded, leaves, prove, read
-from powerd.settings_model import Settings
+from powerd.settings.loading import Loaded, leaves, prove, read
+from powerd.settings.model import Settings
+from powerd.settings.rules import lease_rules, rack
 
 # By then after the end of a plan the units in systemd/ have the GPUs at the fallback, whatever dies; the sum
 # is written down in powerd-guard.service.

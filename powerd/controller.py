@@ -15,18 +15,18 @@ import structlog
 
 from powerd.arrivals import MAX_WAITING, Arrivals, Heard
 from powerd.clock import Clock
-from powerd.core.advisory import AdvisorySignal
 from powerd.core.confirm import confirm
 from powerd.core.decide import Decision, decide, fits
-from powerd.core.grid_event import GridEvent
-from powerd.core.host_state import HostState
-from powerd.core.meter import MeterAlive, MeterReading
+from powerd.core.events.grid_event import GridEvent
+from powerd.core.gpus.overhead import OverheadSample
+from powerd.core.leases.host_state import HostState
+from powerd.core.leases.news import concerns
+from powerd.core.metering.meter import MeterAlive, MeterReading
 from powerd.core.model import Notice, Now, Outcome, Plan, Result, Severity, Write
-from powerd.core.news import concerns
-from powerd.core.overhead import OverheadSample
 from powerd.core.preflight import objections
+from powerd.core.rack.advisory import AdvisorySignal
+from powerd.core.rack.timeline import BudgetMessage, Statement
 from powerd.core.state import Config, Inputs, State
-from powerd.core.timeline import BudgetMessage, Statement
 from powerd.core.units import watts
 from powerd.errors import ConfigError
 from powerd.host_gpus import HostGpus

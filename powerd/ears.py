@@ -4,19 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from powerd.clock import Clock
-from powerd.core.advisory import AdvisorySignal
-from powerd.core.grid_event import GridEvent
-from powerd.core.host_state import HostState
-from powerd.core.meter import MeterAlive, MeterReading
+from powerd.core.events.grid_event import GridEvent
+from powerd.core.leases.host_state import HostState
+from powerd.core.metering.meter import MeterAlive, MeterReading
 from powerd.core.model import Notice
+from powerd.core.rack.advisory import AdvisorySignal
+from powerd.core.rack.timeline import BudgetMessage
 from powerd.core.state import Config
-from powerd.core.timeline import BudgetMessage
 from powerd.dsx.load_target import SOURCE_PREFIX
 from powerd.dsx.traces import Traces
 from powerd.meters import dsx_bms
 from powerd.meters.listener import MeterListener
-from powerd.rules import meter_options
-from powerd.settings_model import Settings
+from powerd.settings.model import Settings
+from powerd.settings.rules import meter_options
 from powerd.signals.listener import AdvisoryListener, BudgetListener, Ear, EventListener, Hooks, PeerListener
 from powerd.signals.topics import Topics
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from powerd import records
-from powerd.core.schedule import Held, Schedule
+from powerd.core.events.schedule import Held, Schedule
 from powerd.latest_file import replace_file
 
 VERSION = 1

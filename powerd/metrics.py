@@ -13,7 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from powerd.clock import Clock
-from powerd.core.timeline import VerdictKind
+from powerd.core.rack.timeline import VerdictKind
 from powerd.metrics_readers import Change, Labels, Samples, View
 from powerd.metrics_table import (
     CLOCK_SKEW,

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from powerd import __version__
-from powerd.core.meter import stale
+from powerd.core.metering.meter import stale
 from powerd.core.model import EventReason, GpuReading, GpuState, Now, Outcome, Result
-from powerd.core.timeline import VerdictKind
+from powerd.core.rack.timeline import VerdictKind
 from powerd.core.units import MilliWatts, watts
 from powerd.snapshot import STALE_PERIODS, Snapshot
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NoReturn, TypeAlias
 
 from powerd.clock import boot_s
-from powerd.core.overhead import OverheadSample
+from powerd.core.gpus.overhead import OverheadSample
 from powerd.core.units import MilliWatts
 from powerd.errors import ConfigError
 

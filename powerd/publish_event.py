@@ -8,7 +8,7 @@ import math
 from dataclasses import replace
 
 from powerd.clock import Clock
-from powerd.core.grid_event import GridEvent
+from powerd.core.events.grid_event import GridEvent
 from powerd.errors import SignalRejectedError
 from powerd.publish import Publisher
 from powerd.signals.grid_event import encode_event, parse_event

@@ -1,4 +1,4 @@
-"""Has events and the rack's draw written down, iteration by iteration: `core.recording` decides what.
+"""Has events and the rack's draw written down, iteration by iteration: `core.proof.recording` decides what.
 
 Invariant: nothing here waits. A ledger that cannot be written is told, and control goes on.
 """
@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from powerd import __version__
 from powerd.controller import Report
-from powerd.core.ledger_entry import Began, Entry
 from powerd.core.model import Notice, Severity
-from powerd.core.recording import Recording, flush, record
-from powerd.core.stretch import Look
+from powerd.core.proof.ledger_entry import Began, Entry
+from powerd.core.proof.recording import Recording, flush, record
+from powerd.core.proof.stretch import Look
 from powerd.ledger.writer import Ledger, LedgerStatus
 from powerd.snapshot import STALE_PERIODS, Snapshot
 

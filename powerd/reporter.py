@@ -8,8 +8,8 @@ is restarted.
 from collections.abc import Callable
 
 from powerd.controller import Report
-from powerd.core import memory
-from powerd.core.duty import on_duty
+from powerd.core.leases import memory
+from powerd.core.leases.duty import on_duty
 from powerd.core.state import Config, State
 from powerd.core.topology import Rack
 from powerd.notify import notify

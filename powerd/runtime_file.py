@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from powerd import records
-from powerd.core.leases import Promise
-from powerd.core.memory import LeaseMemory
-from powerd.core.timeline import Ceiling, Seen, Statement, Timeline
+from powerd.core.leases.leases import Promise
+from powerd.core.leases.memory import LeaseMemory
+from powerd.core.rack.timeline import Ceiling, Seen, Statement, Timeline
 from powerd.core.units import MilliWatts
 from powerd.latest_file import LatestFile, replace_file
 

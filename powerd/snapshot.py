@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, TypeAlias
 
 from powerd.core.decide import Decision
-from powerd.core.host_state import HostState
-from powerd.core.leases import LeaseRules, counting
-from powerd.core.meter import MeterRules
+from powerd.core.leases.host_state import HostState
+from powerd.core.leases.leases import LeaseRules, counting
+from powerd.core.metering.meter import MeterRules
+from powerd.core.metering.shed import Shed
 from powerd.core.model import GpuReading, GpuState, Now, Outcome
-from powerd.core.shed import Shed
 from powerd.core.units import MilliWatts
 
 # A loop, or a reading, that is older than this many control periods is not alive, or not true, any more.

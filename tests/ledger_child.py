@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from powerd.core.ledger_entry import Entry, Lost
+from powerd.core.proof.ledger_entry import Entry, Lost
 from powerd.ledger.writer import Ledger, LedgerOptions
 
 _WITHIN_S = 30.0

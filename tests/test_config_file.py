@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from powerd.guard.config import GpuOverride
-from powerd.settings import leaves, load
-from powerd.settings_errors import known_keys
-from powerd.settings_model import Settings
-from powerd.settings_signals import MeterPartSettings
+from powerd.settings.errors import known_keys
+from powerd.settings.loading import leaves, load
+from powerd.settings.model import Settings
+from powerd.settings.signals import MeterPartSettings
 from tests.dsx.keys import private_file, trusted
 
 ROOT = Path(__file__).parent.parent

@@ -28,7 +28,7 @@ def test_the_metrics_table_is_that_of_the_code() -> None:
 
 def test_every_reason_for_a_refusal_is_documented() -> None:
     text = (ROOT / "docs/signals.md").read_text(encoding="utf-8")
-    core = (ROOT / "powerd/core/admission.py").read_text(encoding="utf-8")
+    core = (ROOT / "powerd/core/rack/admission.py").read_text(encoding="utf-8")
     judged = set(re.findall(r'REJECTED, message, "(\w+)"', core))
     assert judged, "the core's reasons were not found"
     missing = {reason for reason in judged | {reason.value for reason in Reason} if f"`{reason}`" not in text}

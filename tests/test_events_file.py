@@ -6,10 +6,18 @@ from pathlib import Path
 import pytest
 
 from powerd import events_file
-from powerd.core.event_admission import admit_event
-from powerd.core.grid_event import Action, ActionKind, EventClass, EventRamp, GridEvent, Interval, Level
+from powerd.core.events.admission import admit_event
+from powerd.core.events.grid_event import (
+    Action,
+    ActionKind,
+    EventClass,
+    EventRamp,
+    GridEvent,
+    Interval,
+    Level,
+)
+from powerd.core.events.schedule import EventRules, Schedule
 from powerd.core.model import Now
-from powerd.core.schedule import EventRules, Schedule
 
 NOW = Now(100.0, 1_763_690_000.0)
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from powerd.core.host_state import Key
-from powerd.core.leases import Promise
-from powerd.core.memory import LeaseMemory
-from powerd.core.timeline import Timeline
+from powerd.core.leases.host_state import Key
+from powerd.core.leases.leases import Promise
+from powerd.core.leases.memory import LeaseMemory
+from powerd.core.rack.timeline import Timeline
 from powerd.core.topology import Host, Rack
 from powerd.latest_file import RETRY_S
 from powerd.runtime_file import FILE_NAME, NOTHING, Keeper, Remembered, load

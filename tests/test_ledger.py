@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from powerd.core.ledger_entry import Entry, Lost
+from powerd.core.proof.ledger_entry import Entry, Lost
 from powerd.ledger.file import FILE_NAME, Head, Verified, digest, open_to_read, open_to_write, verify
 from powerd.ledger.writer import Ledger, LedgerOptions
 from tests.ledger_child import entry

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from powerd.core.event_turns import EventPhase
-from powerd.core.grid_event import EventRamp
-from powerd.core.ledger_entry import Began, ClockStepped, Entry, Lost, Samples, Started
+from powerd.core.events.grid_event import EventRamp
+from powerd.core.events.turns import EventPhase
+from powerd.core.proof.ledger_entry import Began, ClockStepped, Entry, Lost, Samples, Started
 from powerd.ledger import reader
 from powerd.ledger.entries import KINDS, decode, encode, kind_of
 from powerd.ledger.file import FILE_NAME, append, open_to_write

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from powerd.core.overhead import OverheadSample
+from powerd.core.gpus.overhead import OverheadSample
 from powerd.errors import ConfigError
 from powerd.overhead_sensor import HostMeter, RaplSensor, overhead_sensor
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from powerd.controller import Report
-from powerd.core.event_caps import EventStatus
+from powerd.core.events.caps import EventStatus
+from powerd.core.events.schedule import Held, Schedule
 from powerd.core.model import Notice, Now
-from powerd.core.response import report
-from powerd.core.schedule import Held, Schedule
+from powerd.core.proof.response import report
 from powerd.core.state import initial_state
 from powerd.ledger.file import FILE_NAME, open_to_read, verify
 from powerd.ledger.reader import LedgerReader

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from powerd.core.host_state import Key
-from powerd.core.leases import LeaseRules, Promise
-from powerd.core.memory import LeaseMemory, recall
+from powerd.core.leases.host_state import Key
+from powerd.core.leases.leases import LeaseRules, Promise
+from powerd.core.leases.memory import LeaseMemory, recall
 from powerd.core.model import Now
-from powerd.core.timeline import Ceiling, Seen, Statement, Timeline
+from powerd.core.rack.timeline import Ceiling, Seen, Statement, Timeline
 from powerd.core.topology import Host, Rack
 from powerd.runtime_file import FILE_NAME, NOTHING, Remembered, encode, load, save
 

@@ -37,10 +37,10 @@ import pytest
 
 from powerd.core.decide import Decision
 from powerd.core.model import GpuState, Now, Step
+from powerd.core.rack.timeline import BudgetMessage
 from powerd.core.state import initial_state
-from powerd.core.timeline import BudgetMessage
-from powerd.rules import core_config, rack
-from powerd.settings_model import Settings
+from powerd.settings.model import Settings
+from powerd.settings.rules import core_config, rack
 from tests.core.bench import Bench, BenchGpu
 from tests.core.make import W, at, budget
 

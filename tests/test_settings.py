@@ -7,9 +7,9 @@ import pytest
 
 from powerd.core.units import milliwatts
 from powerd.errors import ConfigError
-from powerd.rules import gpu_policies, rack
-from powerd.settings import load
-from powerd.settings_model import Settings
+from powerd.settings.loading import load
+from powerd.settings.model import Settings
+from powerd.settings.rules import gpu_policies, rack
 
 MINIMUM = """\
 [host]

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from powerd.core.leases import LeaseRules
+from powerd.core.leases.leases import LeaseRules
 from powerd.errors import ConfigError
-from powerd.rules import lease_rules
-from powerd.settings import load
+from powerd.settings.loading import load
+from powerd.settings.rules import lease_rules
 
 FILE = Path(__file__).parent.parent / "config" / "powerd.toml"
 SHORT = {

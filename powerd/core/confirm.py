@@ -6,11 +6,11 @@ The second door of the core: `decide` aims, the guard writes and reads back, `co
 from collections.abc import Sequence
 
 from powerd.core.decide import Decision
-from powerd.core.host_state import HostState
+from powerd.core.gpus.targets import may_draw_mw
+from powerd.core.leases.host_state import HostState
+from powerd.core.leases.word import Reached, word
 from powerd.core.model import GpuReading, Now
 from powerd.core.state import Config, State
-from powerd.core.targets import may_draw_mw
-from powerd.core.word import Reached, word
 
 
 def confirm(

@@ -10,30 +10,31 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from powerd.core import meter, overhead
-from powerd.core.advisory import Signals
-from powerd.core.demand import assess
-from powerd.core.draw import RackDraw
-from powerd.core.event_caps import EventStatus
-from powerd.core.event_notices import about_budget_unit, about_events
-from powerd.core.failsafe import Phase
+from powerd.core.events.caps import EventStatus
+from powerd.core.events.notices import about_budget_unit, about_events
+from powerd.core.events.schedule import Schedule
+from powerd.core.gpus import overhead
+from powerd.core.gpus.demand import assess
+from powerd.core.gpus.observed import Observed, learn_from_outcome, learn_from_reading
+from powerd.core.gpus.plan import writes
+from powerd.core.gpus.targets import GpuTarget, gpu_range, may_draw_mw, settle
 from powerd.core.hearing import STEP_DOWN_LEAD_S, expire, hear
-from powerd.core.host_share import host_share
-from powerd.core.leases import Leases
+from powerd.core.leases.leases import Leases
+from powerd.core.leases.place import Place
+from powerd.core.leases.standing import Standing
+from powerd.core.metering import meter
+from powerd.core.metering.draw import RackDraw
+from powerd.core.metering.shed import Shed
+from powerd.core.metering.weighing import could_shed, weigh
 from powerd.core.model import EventReason, GpuReading, Notice, Now, Plan, Step
 from powerd.core.notices import about_budget, about_gpus, about_messages, about_peers, about_phase
-from powerd.core.observed import Observed, learn_from_outcome, learn_from_reading
-from powerd.core.place import Place
-from powerd.core.plan import writes
-from powerd.core.rack_view import RackView, rack_view
-from powerd.core.schedule import Schedule
-from powerd.core.shed import Shed
-from powerd.core.standing import Standing
+from powerd.core.rack.advisory import Signals
+from powerd.core.rack.failsafe import Phase
+from powerd.core.rack.host_share import host_share
+from powerd.core.rack.rack_view import RackView, rack_view
+from powerd.core.rack.timeline import Statement, Verdict
 from powerd.core.state import Config, Inputs, State
-from powerd.core.targets import GpuTarget, gpu_range, may_draw_mw, settle
-from powerd.core.timeline import Statement, Verdict
 from powerd.core.units import MilliWatts
-from powerd.core.weighing import could_shed, weigh
 
 
 class Decision(NamedTuple):

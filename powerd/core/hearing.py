@@ -3,16 +3,17 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from powerd.core import failsafe, meter
-from powerd.core.admission import admit, adopt
-from powerd.core.advisory import keep
-from powerd.core.event_admission import admit_event
-from powerd.core.grid_event import GridEvent
-from powerd.core.leases import hear as hear_peers
+from powerd.core.events.admission import admit_event
+from powerd.core.events.grid_event import GridEvent
+from powerd.core.events.schedule import EventRules, Schedule
+from powerd.core.leases.leases import hear as hear_peers
+from powerd.core.metering import meter
 from powerd.core.model import Now
-from powerd.core.schedule import EventRules, Schedule
+from powerd.core.rack import failsafe
+from powerd.core.rack.admission import admit, adopt
+from powerd.core.rack.advisory import keep
+from powerd.core.rack.timeline import STANDING, Timeline, Verdict, VerdictKind, lapse, with_standing
 from powerd.core.state import Config, Inputs, State
-from powerd.core.timeline import STANDING, Timeline, Verdict, VerdictKind, lapse, with_standing
 
 # The guard falls back by itself when a lease ends: powerd steps down this much earlier, so that the guard
 # need not.

@@ -5,14 +5,14 @@ Facts that hold are told every time; the controller counts repeats.
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from powerd.core.compensation import followed_mw
-from powerd.core.failsafe import Phase
-from powerd.core.host_state import HostState
-from powerd.core.leases import LeaseRules, Leases, counting, lease_end_boot_s
+from powerd.core.leases.compensation import followed_mw
+from powerd.core.leases.host_state import HostState
+from powerd.core.leases.leases import LeaseRules, Leases, counting, lease_end_boot_s
+from powerd.core.leases.place import Place
+from powerd.core.leases.standing import Standing
 from powerd.core.model import Capability, GpuReading, GpuState, Notice, Severity, Step
-from powerd.core.place import Place
-from powerd.core.standing import Standing
-from powerd.core.timeline import Verdict, VerdictKind
+from powerd.core.rack.failsafe import Phase
+from powerd.core.rack.timeline import Verdict, VerdictKind
 from powerd.core.units import MilliWatts, watts
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from powerd.core.gpus.observed import Observed
+from powerd.core.gpus.targets import gpu_range, may_draw_mw
 from powerd.core.model import Capability, GpuReading
-from powerd.core.observed import Observed
 from powerd.core.state import Config
-from powerd.core.targets import gpu_range, may_draw_mw
 from powerd.core.units import MilliWatts, watts
 
 

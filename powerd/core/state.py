@@ -6,28 +6,28 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple
 
-from powerd.core.admission import AdmissionRules
-from powerd.core.advisory import AdvisoryRules, AdvisorySignal, Signals
-from powerd.core.demand import DemandRules, GpuDemand
-from powerd.core.draw import DrawHistory
-from powerd.core.event_turns import Agenda
-from powerd.core.failsafe import Failsafe, FailsafeRules, Phase
-from powerd.core.grid_event import GridEvent
-from powerd.core.host_state import HostState
-from powerd.core.leases import LeaseRules, Leases
-from powerd.core.memory import has_peers, roster_digest
-from powerd.core.meter import Meter, MeterAlive, MeterReading, MeterRules
+from powerd.core.events.grid_event import GridEvent
+from powerd.core.events.schedule import EventRules, Schedule
+from powerd.core.events.turns import Agenda
+from powerd.core.gpus.demand import DemandRules, GpuDemand
+from powerd.core.gpus.observed import Observed, ObservedRules
+from powerd.core.gpus.overhead import Overhead, OverheadSample
+from powerd.core.gpus.plan import DeadBand
+from powerd.core.gpus.value import Known, Objective
+from powerd.core.leases.host_state import HostState
+from powerd.core.leases.leases import LeaseRules, Leases
+from powerd.core.leases.memory import has_peers, roster_digest
+from powerd.core.metering.draw import DrawHistory
+from powerd.core.metering.meter import Meter, MeterAlive, MeterReading, MeterRules
+from powerd.core.metering.shed import ShedRules
 from powerd.core.model import GpuReading, Now, Outcome
-from powerd.core.observed import Observed, ObservedRules
-from powerd.core.overhead import Overhead, OverheadSample
-from powerd.core.plan import DeadBand
-from powerd.core.ramp import Ramp, RampRules
-from powerd.core.schedule import EventRules, Schedule
-from powerd.core.shed import ShedRules
-from powerd.core.timeline import BudgetMessage, Timeline
+from powerd.core.rack.admission import AdmissionRules
+from powerd.core.rack.advisory import AdvisoryRules, AdvisorySignal, Signals
+from powerd.core.rack.failsafe import Failsafe, FailsafeRules, Phase
+from powerd.core.rack.ramp import Ramp, RampRules
+from powerd.core.rack.timeline import BudgetMessage, Timeline
 from powerd.core.topology import GpuPolicies, Rack
 from powerd.core.units import MilliWatts
-from powerd.core.value import Known, Objective
 
 
 @dataclass(frozen=True)

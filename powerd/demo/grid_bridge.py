@@ -9,7 +9,7 @@ from collections.abc import Callable
 from itertools import cycle
 
 from powerd.clock import Clock
-from powerd.core.grid_event import EventRamp, GridEvent, Interval, Level
+from powerd.core.events.grid_event import EventRamp, GridEvent, Interval, Level
 from powerd.core.model import Now
 from powerd.demo.event_record import EventRecord
 from powerd.demo.rack import DemoRack

@@ -7,8 +7,8 @@ those by which hosts raise: `Scenario.pace`. Only the period of the hosts and th
 import math
 from dataclasses import dataclass
 
-from powerd.core.grid_event import Action, ActionKind, EventClass, EventRamp
-from powerd.core.schedule import EventRules
+from powerd.core.events.grid_event import Action, ActionKind, EventClass, EventRamp
+from powerd.core.events.schedule import EventRules
 from powerd.demo.rack import Pace
 from powerd.errors import ConfigError
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from powerd.controller import Report
-from powerd.core import breach as breaches
-from powerd.core import flex
-from powerd.core.breach import Breach, BreachPhase, BreachRules
-from powerd.core.duty import on_duty
-from powerd.core.flex import Flex, FlexEvent, Told
+from powerd.core.dsx import breach as breaches
+from powerd.core.dsx import flex
+from powerd.core.dsx.breach import Breach, BreachPhase, BreachRules
+from powerd.core.dsx.flex import Flex, FlexEvent, Told
+from powerd.core.leases.duty import on_duty
 from powerd.core.state import Config
 from powerd.core.units import MilliWatts
 from powerd.dsx import breach as alerts

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from powerd.core.breach import Alert, BreachPhase
+from powerd.core.dsx.breach import Alert, BreachPhase
 from powerd.core.units import MilliWatts
 from powerd.dsx.status import power
 from powerd.signals import rfc3339

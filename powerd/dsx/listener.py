@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from powerd.clock import Clock
-from powerd.core.grid_event import GridEvent
+from powerd.core.events.grid_event import GridEvent
 from powerd.core.model import Notice, Now, Severity
 from powerd.dsx import enforcement as outcomes
 from powerd.dsx import load_target

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from powerd.core.grid_event import Action, ActionKind, EventClass, GridEvent, Interval, Level
+from powerd.core.events.grid_event import Action, ActionKind, EventClass, GridEvent, Interval, Level
 from powerd.core.model import Now
 from powerd.core.units import MW_PER_W, MilliWatts
 from powerd.dsx.cloud_event import CloudEvent

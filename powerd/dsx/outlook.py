@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from powerd.core.decide import Decision
-from powerd.core.event_caps import EventStatus
-from powerd.core.event_target import fraction
-from powerd.core.event_turns import EventPhase
-from powerd.core.flex import FeedNow, Told
-from powerd.core.grid_event import ActionKind, GridEvent
-from powerd.core.schedule import EventRules, Held, Schedule
+from powerd.core.dsx.flex import FeedNow, Told
+from powerd.core.events.caps import EventStatus
+from powerd.core.events.grid_event import ActionKind, GridEvent
+from powerd.core.events.schedule import EventRules, Held, Schedule
+from powerd.core.events.target import fraction
+from powerd.core.events.turns import EventPhase
 from powerd.core.state import Config
 from powerd.core.units import MilliWatts
 from powerd.dsx.load_target import ORIGIN

@@ -6,7 +6,7 @@ All watts are of this rack's part of a feed, since no rack can speak for the oth
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from powerd.core.flex import Told
+from powerd.core.dsx.flex import Told
 from powerd.core.units import MilliWatts
 from powerd.signals import rfc3339
 from powerd.signals.strict_json import JsonObject

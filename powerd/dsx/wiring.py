@@ -1,15 +1,15 @@
 """The parts of the DSX Flex agent, made of settings. Imported where it is enabled: cryptography is large."""
 
 from powerd.clock import Clock
-from powerd.core.breach import BreachRules
-from powerd.core.grid_event import GridEvent
+from powerd.core.dsx.breach import BreachRules
+from powerd.core.events.grid_event import GridEvent
 from powerd.core.state import Config
 from powerd.dsx.agent import AgentOptions, DsxReporter, Publish
 from powerd.dsx.jws import Signer, TrustedKey
 from powerd.dsx.listener import DsxListener, ListenOptions
 from powerd.dsx.load_target import Feeds
 from powerd.dsx.traces import Traces
-from powerd.settings_model import Settings
+from powerd.settings.model import Settings
 from powerd.signals.listener import Hooks
 
 

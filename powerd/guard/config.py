@@ -1,6 +1,6 @@
 """Configuration of the guard, and of the GPUs: read here with the standard library alone.
 
-The same dataclasses are the `[guard]` and `[gpu]` tables of `powerd.settings`, so each key has one
+The same dataclasses are the `[guard]` and `[gpu]` tables of `powerd.settings.loading`, so each key has one
 definition. The guard reads only these two tables; the daemon validates the rest.
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
 from powerd.errors import ConfigError
-from powerd.layers import Key, Layer, merge, origin, read_layers
+from powerd.settings.layers import Key, Layer, merge, origin, read_layers
 
 _Table = TypeVar("_Table")
 

@@ -10,8 +10,8 @@ from dataclasses import MISSING, fields
 from typing import Any, TypeAlias, cast
 
 from powerd import records
-from powerd.core.grid_event import GridEvent
-from powerd.core.ledger_entry import (
+from powerd.core.events.grid_event import GridEvent
+from powerd.core.proof.ledger_entry import (
     Began,
     Body,
     Changed,

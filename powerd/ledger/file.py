@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from powerd.core.ledger_entry import Entry
+from powerd.core.proof.ledger_entry import Entry
 from powerd.ledger.entries import encode, kind_of
 
 FILE_NAME = "ledger.sqlite3"

@@ -8,9 +8,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from powerd.core.event_story import Story, tell
-from powerd.core.ledger_entry import Entry
-from powerd.core.recording import BEFORE_S, FINE_S, MINUTE_S
+from powerd.core.proof.ledger_entry import Entry
+from powerd.core.proof.recording import BEFORE_S, FINE_S, MINUTE_S
+from powerd.core.proof.story import Story, tell
 from powerd.ledger.entries import decode
 from powerd.ledger.file import open_to_read, verify
 

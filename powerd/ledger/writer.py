@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from powerd.core.ledger_entry import Entry, Lost
+from powerd.core.proof.ledger_entry import Entry, Lost
 from powerd.ledger.file import append, open_to_write
 
 # A disk that has healed is noticed after so long.

@@ -7,7 +7,7 @@ message of it.
 
 from collections.abc import Iterator
 
-from powerd.core.meter import Quality
+from powerd.core.metering.meter import Quality
 from powerd.core.model import Notice, Now, Severity
 from powerd.errors import SignalRejectedError
 from powerd.meters.options import UNITS_MW, DsxOptions, DsxPart

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from powerd.core.meter import MeterReading, Quality
+from powerd.core.metering.meter import MeterReading, Quality
 from powerd.core.model import Now
 from powerd.errors import SignalRejectedError
 from powerd.meters.options import UNITS_MW, GenericPart, Scalar

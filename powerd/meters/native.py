@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from powerd.core.meter import Quality
+from powerd.core.metering.meter import Quality
 from powerd.core.model import Now
 from powerd.meters.options import UNITS_MW, NativePart
 from powerd.meters.values import Heard, Plausible, json_object, reading

@@ -179,5 +179,5 @@ class MeterOptions:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return the names of the parts, as for `powerd.core.meter.MeterRules`."""
+        """Return the names of the parts, as for `powerd.core.metering.meter.MeterRules`."""
         return tuple(part.part for part in self.parts)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from powerd.core.meter import MeterAlive, MeterReading, Quality
+from powerd.core.metering.meter import MeterAlive, MeterReading, Quality
 from powerd.core.model import Notice, Now, Severity
 from powerd.core.units import MW_PER_W, MilliWatts, watts
 from powerd.errors import SignalRejectedError

@@ -6,8 +6,8 @@ it: what holds when no event does. If the bridge stops, those leases run out, an
 
 from collections.abc import Collection, Iterable, Sequence
 
-from powerd.core.advisory import AdvisorySignal
 from powerd.core.model import Now
+from powerd.core.rack.advisory import AdvisorySignal
 from powerd.core.units import MilliWatts
 from powerd.openadr.announcer import Announcer
 from powerd.openadr.mapping import Mapped, Quote

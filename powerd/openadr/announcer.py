@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import NamedTuple, cast
 
-from powerd.core.grid_event import GridEvent
+from powerd.core.events.grid_event import GridEvent
 from powerd.openadr.memory import Memory, Said
 from powerd.signals import rfc3339
 from powerd.signals.grid_event import event_fields

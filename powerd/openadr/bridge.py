@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from powerd.clock import Clock
-from powerd.core.grid_event import ActionKind, EventClass
+from powerd.core.events.grid_event import ActionKind, EventClass
 from powerd.core.model import Notice, Severity
 from powerd.errors import SignalRejectedError
 from powerd.notify import notify

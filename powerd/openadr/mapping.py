@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from powerd.core.advisory import SignalKind
-from powerd.core.grid_event import Action, ActionKind, EventClass, GridEvent, Interval, Level
+from powerd.core.events.grid_event import Action, ActionKind, EventClass, GridEvent, Interval, Level
 from powerd.core.model import Now
+from powerd.core.rack.advisory import SignalKind
 from powerd.core.units import MilliWatts, milliwatts
 from powerd.errors import SignalRejectedError
 from powerd.openadr.event import AdrEvent, Descriptor, Payload, number

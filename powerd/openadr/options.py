@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from powerd.core.advisory import SignalKind
-from powerd.core.grid_event import Baseline, EventClass, EventRamp, Level
+from powerd.core.events.grid_event import Baseline, EventClass, EventRamp, Level
+from powerd.core.rack.advisory import SignalKind
 
 # How a payload type without a fixed meaning is obeyed.
 ACTIONS = ("limit_watts", "reduce_watts", "reduce_pct", "level")

@@ -10,10 +10,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from powerd.core.advisory import SignalKind
-from powerd.core.grid_event import Baseline, EventClass, EventRamp, Level
+from powerd.core.events.grid_event import Baseline, EventClass, EventRamp, Level
+from powerd.core.rack.advisory import SignalKind
 from powerd.errors import ConfigError
-from powerd.layers import read_layers
 from powerd.openadr.options import (
     BridgeOptions,
     BudgetOptions,
@@ -23,9 +22,10 @@ from powerd.openadr.options import (
     VtnOptions,
 )
 from powerd.openadr.web import check_url
-from powerd.settings import problem_of_secret, secret
-from powerd.settings_errors import explain
-from powerd.settings_tables import LogSettings, MqttSettings, Positive, Segment, Table
+from powerd.settings.errors import explain
+from powerd.settings.layers import read_layers
+from powerd.settings.loading import problem_of_secret, secret
+from powerd.settings.tables import LogSettings, MqttSettings, Positive, Segment, Table
 from powerd.signals.endpoint import BusOptions
 
 MAX_SOURCE_CHARACTERS = 24

@@ -3,7 +3,7 @@
 Which signal is the newest, and whether it lowers anything, is the core's business.
 """
 
-from powerd.core.advisory import AdvisorySignal, SignalKind
+from powerd.core.rack.advisory import AdvisorySignal, SignalKind
 from powerd.errors import SignalRejectedError
 from powerd.signals import rfc3339, strict_json
 from powerd.signals.fields import MAX_SOURCE_CHARACTERS, Fields

@@ -7,7 +7,7 @@ holds this rack, the clocks) is the core's business.
 import hashlib
 from collections.abc import Collection
 
-from powerd.core.grid_event import (
+from powerd.core.events.grid_event import (
     Action,
     ActionKind,
     Baseline,

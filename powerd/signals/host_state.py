@@ -6,7 +6,7 @@ Of what people are told in it only the draw is read, for the summary of the rack
 
 from collections.abc import Collection
 
-from powerd.core.host_state import HeardBudget, Hold, HostState, Key, Lend
+from powerd.core.leases.host_state import HeardBudget, Hold, HostState, Key, Lend
 from powerd.core.units import MilliWatts
 from powerd.errors import SignalRejectedError
 from powerd.signals import strict_json

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from powerd.clock import Clock
-from powerd.core.advisory import AdvisorySignal
-from powerd.core.grid_event import GridEvent
-from powerd.core.host_state import HostState
+from powerd.core.events.grid_event import GridEvent
+from powerd.core.leases.host_state import HostState
 from powerd.core.model import Notice, Severity
-from powerd.core.timeline import BudgetMessage
+from powerd.core.rack.advisory import AdvisorySignal
+from powerd.core.rack.timeline import BudgetMessage
 from powerd.core.topology import Rack
 from powerd.core.units import MilliWatts
 from powerd.errors import SignalRejectedError

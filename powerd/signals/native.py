@@ -7,7 +7,7 @@ clocks) is the core's business.
 import hashlib
 
 from powerd.core.model import Now
-from powerd.core.timeline import BudgetMessage
+from powerd.core.rack.timeline import BudgetMessage
 from powerd.core.units import MilliWatts
 from powerd.errors import SignalRejectedError
 from powerd.signals import strict_json

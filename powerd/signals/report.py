@@ -8,10 +8,10 @@ from collections import Counter
 from dataclasses import replace
 
 from powerd import __version__
-from powerd.core.host_state import HeardBudget, HostState, Key
+from powerd.core.gpus.targets import may_draw_mw
+from powerd.core.leases.host_state import HeardBudget, HostState, Key
 from powerd.core.model import Capability, GpuReading, Notice, Now
-from powerd.core.targets import may_draw_mw
-from powerd.core.timeline import Statement
+from powerd.core.rack.timeline import Statement
 from powerd.core.units import MilliWatts
 from powerd.signals import rfc3339
 from powerd.signals.native import VERSION

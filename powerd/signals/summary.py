@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from powerd.core.host_state import HostState
-from powerd.core.shed import Shed
+from powerd.core.leases.host_state import HostState
+from powerd.core.metering.shed import Shed
 from powerd.core.units import MilliWatts
 from powerd.signals.strict_json import JsonObject
 from powerd.signals.wire import total_mw, watts_or_null

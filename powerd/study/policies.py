@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from powerd.core.value import Objective
+from powerd.core.gpus.value import Objective
 from powerd.study.curves import Floats, Ints
 from powerd.study.plant import Plant, Readings
 from powerd.study.powerd_policy import Powerd

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from powerd.core.admission import AdmissionRules
 from powerd.core.decide import Decision, decide
+from powerd.core.gpus.value import Objective
 from powerd.core.model import (
     Capability,
     Constraints,
@@ -20,10 +20,10 @@ from powerd.core.model import (
     Result,
     Write,
 )
-from powerd.core.ramp import RampRules
+from powerd.core.rack.admission import AdmissionRules
+from powerd.core.rack.ramp import RampRules
 from powerd.core.state import Config, Inputs, State, initial_state
 from powerd.core.topology import GpuPolicies, GpuPolicy, Host, Rack
-from powerd.core.value import Objective
 from powerd.study.curves import Floats
 from powerd.study.plant import Readings
 from powerd.study.racks import Rack as Work

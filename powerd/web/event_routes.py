@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from powerd.core.event_report import ReportRules
-from powerd.core.response import report
+from powerd.core.proof.report import ReportRules
+from powerd.core.proof.response import report
 from powerd.ledger.reader import LedgerReader
 from powerd.snapshot import Snapshot
 from powerd.web import event_views

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 
-from powerd.core.event_caps import EventStatus
-from powerd.core.event_report import EventReport, IntervalReport, ReportRules
-from powerd.core.event_story import Story
-from powerd.core.grid_event import GridEvent
-from powerd.core.ledger_entry import Began
-from powerd.core.schedule import Held
+from powerd.core.events.caps import EventStatus
+from powerd.core.events.grid_event import GridEvent
+from powerd.core.events.schedule import Held
+from powerd.core.proof.ledger_entry import Began
+from powerd.core.proof.report import EventReport, IntervalReport, ReportRules
+from powerd.core.proof.story import Story
 from powerd.core.units import MilliWatts, watts
 from powerd.ledger.reader import Extract
 from powerd.signals.rfc3339 import utc

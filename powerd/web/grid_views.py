@@ -1,9 +1,9 @@
 """What the grid asks for and what the rack's meters say, as shown in status."""
 
-from powerd.core.event_caps import EventStatus
-from powerd.core.meter import stale
+from powerd.core.events.caps import EventStatus
+from powerd.core.metering.meter import stale
+from powerd.core.metering.shed import Shed
 from powerd.core.model import Now
-from powerd.core.shed import Shed
 from powerd.core.units import MilliWatts, watts
 from powerd.snapshot import Snapshot
 from powerd.web.models import EventView, MeterPart, MeterView, ShedView, ShedViews, SignalView

@@ -3,7 +3,7 @@
 Like `powerd.web.views`, of which it is a part: pure, and an old snapshot looks old.
 """
 
-from powerd.core.host_state import HostState
+from powerd.core.leases.host_state import HostState
 from powerd.core.model import Now
 from powerd.core.units import MilliWatts, watts
 from powerd.snapshot import Snapshot

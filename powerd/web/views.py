@@ -7,9 +7,9 @@ driver no longer answers. Every function is pure; `now` is an argument, because 
 from collections.abc import Sequence
 
 from powerd import __version__
+from powerd.core.gpus.targets import GpuTarget
 from powerd.core.model import Capability, GpuReading, GpuState, Now, Step
-from powerd.core.targets import GpuTarget
-from powerd.core.timeline import Statement
+from powerd.core.rack.timeline import Statement
 from powerd.core.units import MilliWatts, watts
 from powerd.snapshot import STALE_PERIODS, Problem, Snapshot
 from powerd.web import grid_views, rack_views

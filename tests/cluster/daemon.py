@@ -10,11 +10,11 @@ from typing import Any, Protocol
 from powerd import events_file, runtime_file
 from powerd.controller import Controller, Options, Report
 from powerd.core.decide import Decision
-from powerd.core.host_state import HostState
-from powerd.core.leases import Leases
-from powerd.core.memory import recall
+from powerd.core.events.schedule import Schedule
+from powerd.core.leases.host_state import HostState
+from powerd.core.leases.leases import Leases
+from powerd.core.leases.memory import recall
 from powerd.core.model import Now, Plan
-from powerd.core.schedule import Schedule
 from powerd.core.state import Config, initial_state
 from powerd.errors import SignalRejectedError
 from powerd.guard.client import PlanReport

@@ -6,9 +6,9 @@ How a cap comes back after that is no matter of safety. Only watts are counted, 
 
 import math
 
-from powerd.core.grid_event import ActionKind, GridEvent
+from powerd.core.events.grid_event import ActionKind, GridEvent
+from powerd.core.events.schedule import Schedule
 from powerd.core.model import Now
-from powerd.core.schedule import Schedule
 from powerd.core.topology import Rack
 
 # Both sides round what is on its way.

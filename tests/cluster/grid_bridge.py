@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from powerd.core.grid_event import EventClass, EventRamp, GridEvent, Interval, Level
+from powerd.core.events.grid_event import EventClass, EventRamp, GridEvent, Interval, Level
 from powerd.core.model import Now
 from powerd.signals.grid_event import encode_event
 from tests.cluster.daemon import EPOCH_S, EVENT_TOPICS, RACK

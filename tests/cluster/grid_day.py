@@ -8,7 +8,7 @@ over, and after twice the longest bound the rack is within it.
 from dataclasses import replace
 from random import Random
 
-from powerd.core.grid_event import Action, ActionKind, EventRamp, Interval
+from powerd.core.events.grid_event import Action, ActionKind, EventRamp, Interval
 from tests.cluster.faults import Adversary
 from tests.cluster.grid_bridge import Ask, GridBridge
 from tests.cluster.rack import Result, SimulatedRack, run

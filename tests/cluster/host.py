@@ -7,9 +7,9 @@ from pathlib import Path
 
 from powerd import runtime_file
 from powerd.controller import Report
-from powerd.core.leases import Promise
+from powerd.core.leases.leases import Promise
+from powerd.core.leases.place import entitlement_mw
 from powerd.core.model import Plan
-from powerd.core.place import entitlement_mw
 from powerd.core.state import Config
 from powerd.guard.client import PlanReport
 from powerd.guard.keeper import PLAN_FILE

@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from powerd import runtime_file
-from powerd.core import compensation, hearing, host_share, leases, memory, standing, targets, word
-from powerd.core.host_state import HostState, Lend
-from powerd.core.leases import LeaseRules, Leases, Promise
+from powerd.core import hearing
+from powerd.core.gpus import targets
+from powerd.core.leases import compensation, leases, memory, standing, word
+from powerd.core.leases.host_state import HostState, Lend
+from powerd.core.leases.leases import LeaseRules, Leases, Promise
 from powerd.core.model import Plan
+from powerd.core.rack import host_share
 from powerd.core.topology import Rack
 from powerd.guard import deadman, fleet, gpu, jobs, keeper, plans
 

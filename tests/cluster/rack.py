@@ -14,11 +14,11 @@ from typing import Any
 import structlog
 
 from benchmarks.table import RAM
-from powerd.core.admission import AdmissionRules
-from powerd.core.demand import DemandRules
-from powerd.core.failsafe import FailsafeRules
-from powerd.core.ramp import RampRules
-from powerd.core.schedule import EventRules
+from powerd.core.events.schedule import EventRules
+from powerd.core.gpus.demand import DemandRules
+from powerd.core.rack.admission import AdmissionRules
+from powerd.core.rack.failsafe import FailsafeRules
+from powerd.core.rack.ramp import RampRules
 from powerd.core.state import Config
 from tests.cluster.daemon import StateReader
 from tests.cluster.facility import Facility

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from powerd.core.leases import LeaseRules
+from powerd.core.leases.leases import LeaseRules
 from powerd.core.topology import Host, Rack
 from tests.cluster.daemon import RACK, SITE
 from tests.cluster.network import Weather

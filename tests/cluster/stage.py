@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from powerd.core.host_state import HostState
+from powerd.core.leases.host_state import HostState
 from tests.cluster.stage_gpus import BUSY_W, Setting
 from tests.cluster.stage_host import Host
 from tests.core.make import W, budget

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from powerd.core.leases import LeaseRules
+from powerd.core.leases.leases import LeaseRules
 from powerd.core.model import EventReason
 from powerd.core.topology import Host as RosterHost
 from powerd.core.topology import Rack

@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from powerd import runtime_file
-from powerd.core import confirm, decide, memory
-from powerd.core.admission import AdmissionRules
+from powerd.core import confirm, decide
 from powerd.core.decide import Decision
-from powerd.core.demand import DemandRules
-from powerd.core.failsafe import FailsafeRules
-from powerd.core.host_state import HostState
-from powerd.core.leases import Leases
+from powerd.core.gpus.demand import DemandRules
+from powerd.core.leases import memory
+from powerd.core.leases.host_state import HostState
+from powerd.core.leases.leases import Leases
 from powerd.core.model import GpuReading, Now, Outcome, Plan, Result
-from powerd.core.ramp import RampRules
+from powerd.core.rack.admission import AdmissionRules
+from powerd.core.rack.failsafe import FailsafeRules
+from powerd.core.rack.ramp import RampRules
+from powerd.core.rack.timeline import BudgetMessage
 from powerd.core.state import Config, Inputs, State, initial_state
-from powerd.core.timeline import BudgetMessage
 from powerd.guard.config import GuardConfig
 from powerd.guard.jobs import Op
 from powerd.guard.keeper import Keeper

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-import powerd.core.rack_view
+import powerd.core.rack.rack_view
 from powerd.core.model import Step
 from tests.cluster.grid_day import run_with_events
 
@@ -35,6 +35,6 @@ def test_a_host_that_does_not_follow_its_events_is_found_out(monkeypatch: pytest
     def nothing(*_: object, **__: object) -> Iterator[Step]:
         return iter(())
 
-    monkeypatch.setattr(powerd.core.rack_view, "_event_steps", nothing)
+    monkeypatch.setattr(powerd.core.rack.rack_view, "_event_steps", nothing)
     found = next(result for seed in range(SEEDS) if (result := run_with_events(seed)).violation)
     assert "follows a budget" in found.violation

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-import powerd.core.standing
+import powerd.core.leases.standing
 from tests.cluster.rack import run
 from tests.cluster.scenario import scenario
 from tests.test_architecture import ROOT
@@ -45,7 +45,7 @@ def test_a_seed_can_be_replayed() -> None:
 
 def test_a_donor_that_forgets_what_it_has_lent_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The check can fail: with nothing counted as lent, donor and borrower use the same watts."""
-    monkeypatch.setattr(powerd.core.standing, "counted_mw", lambda leases: {})
+    monkeypatch.setattr(powerd.core.leases.standing, "counted_mw", lambda leases: {})
     results = (run(scenario(seed)) for seed in range(SEEDS))
     found = next((result for result in results if result.violation), None)
     assert found is not None

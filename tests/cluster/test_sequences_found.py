@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from powerd.core.leases import CLOCK_RATE_ERROR
+from powerd.core.leases.leases import CLOCK_RATE_ERROR
 from powerd.guard.driver import Kind
 from tests.cluster.stage import Stage, grant
 from tests.cluster.stage_gpus import BUSY_W, IDLE_W, Setting

@@ -5,7 +5,7 @@ As in `test_sequences`: two hosts of 300 W, `a` lends 200 W to `b`, T = 2 s, G =
 
 import pytest
 
-from powerd.core.leases import CLOCK_GRANULARITY_S, CLOCK_RATE_ERROR
+from powerd.core.leases.leases import CLOCK_GRANULARITY_S, CLOCK_RATE_ERROR
 from powerd.guard.driver import Kind
 from tests.cluster import mutants
 from tests.cluster.stage import Stage, grant, sequence

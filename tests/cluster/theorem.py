@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from powerd.core.leases import CLOCK_RATE_ERROR, LeaseRules
+from powerd.core.leases.leases import CLOCK_RATE_ERROR, LeaseRules
 from powerd.core.topology import Rack
 from tests.cluster.world import World
 

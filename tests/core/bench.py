@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 from powerd.core.confirm import confirm
 from powerd.core.decide import Decision, decide
-from powerd.core.grid_event import GridEvent
-from powerd.core.host_state import HostState
-from powerd.core.memory import keep, recall
-from powerd.core.meter import MeterAlive, MeterReading
+from powerd.core.events.grid_event import GridEvent
+from powerd.core.gpus.overhead import OverheadSample
+from powerd.core.leases.host_state import HostState
+from powerd.core.leases.memory import keep, recall
+from powerd.core.metering.meter import MeterAlive, MeterReading
 from powerd.core.model import Capability, Constraints, GpuReading, GpuState, Now, Outcome, Result, Write
-from powerd.core.overhead import OverheadSample
+from powerd.core.rack.timeline import BudgetMessage
 from powerd.core.state import Config, Inputs, State, initial_state
-from powerd.core.timeline import BudgetMessage
 from tests.core.make import MAX_W, MIN_W, W, at, uuid
 
 # As often as the controller decides again when a write failed.

@@ -7,15 +7,15 @@ budget B leaves B / 2 - 200 W for the GPUs of a host.
     per GPU        700    450    325               200
 """
 
-from powerd.core.admission import AdmissionRules
-from powerd.core.leases import LeaseRules
+from powerd.core.gpus.plan import DeadBand
+from powerd.core.gpus.value import Objective
+from powerd.core.leases.leases import LeaseRules
 from powerd.core.model import Capability, Constraints, GpuReading, GpuState, Now, Step
-from powerd.core.plan import DeadBand
-from powerd.core.ramp import RampRules
+from powerd.core.rack.admission import AdmissionRules
+from powerd.core.rack.ramp import RampRules
+from powerd.core.rack.timeline import BudgetMessage
 from powerd.core.state import Config
-from powerd.core.timeline import BudgetMessage
 from powerd.core.topology import GpuPolicies, GpuPolicy, Host, Rack
-from powerd.core.value import Objective
 
 W = 1000
 WALL_AT_BOOT_S = 1_763_690_000.0

@@ -6,11 +6,9 @@ without a controller; its budget is 4000 W unless said.
 
 from dataclasses import dataclass, field, replace
 
-from powerd.core.event_admission import admit_event
-from powerd.core.event_caps import EventStatus, statuses
-from powerd.core.event_target import Ground
-from powerd.core.event_turns import Agenda, EventPhase, agenda, begin
-from powerd.core.grid_event import (
+from powerd.core.events.admission import admit_event
+from powerd.core.events.caps import EventStatus, statuses
+from powerd.core.events.grid_event import (
     Action,
     ActionKind,
     Baseline,
@@ -20,9 +18,11 @@ from powerd.core.grid_event import (
     Interval,
     Level,
 )
+from powerd.core.events.schedule import EventRules, Held, Schedule
+from powerd.core.events.target import Ground
+from powerd.core.events.turns import Agenda, EventPhase, agenda, begin
 from powerd.core.model import Now
-from powerd.core.schedule import EventRules, Held, Schedule
-from powerd.core.timeline import Verdict
+from powerd.core.rack.timeline import Verdict
 from tests.core.make import WALL_AT_BOOT_S, W, at, rack
 
 FLOOR = Action(ActionKind.FLOOR)

@@ -8,10 +8,10 @@ The example rack: three equal hosts h1, h2 and h3 with a floor of 1000 W each. T
 
 from collections.abc import Mapping
 
-from powerd.core.host_state import HeardBudget, Hold, HostState, Key, Lend
-from powerd.core.leases import LeaseRules, Leases, Promise
-from powerd.core.memory import roster_digest
-from powerd.core.place import Place
+from powerd.core.leases.host_state import HeardBudget, Hold, HostState, Key, Lend
+from powerd.core.leases.leases import LeaseRules, Leases, Promise
+from powerd.core.leases.memory import roster_digest
+from powerd.core.leases.place import Place
 from powerd.core.topology import Host, Rack
 from tests.core.make import W, rack
 

@@ -4,10 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from powerd.core.draw import RackDraw
-from powerd.core.event_caps import EventStatus
-from powerd.core.event_turns import EventPhase
-from powerd.core.grid_event import (
+from powerd.core.events.caps import EventStatus
+from powerd.core.events.grid_event import (
     Action,
     ActionKind,
     Baseline,
@@ -16,10 +14,12 @@ from powerd.core.grid_event import (
     Interval,
     Level,
 )
-from powerd.core.ledger_entry import Body, Entry, Sample, Samples
+from powerd.core.events.turns import EventPhase
+from powerd.core.metering.draw import RackDraw
 from powerd.core.model import Now
-from powerd.core.recording import Recording, flush, record
-from powerd.core.stretch import Look
+from powerd.core.proof.ledger_entry import Body, Entry, Sample, Samples
+from powerd.core.proof.recording import Recording, flush, record
+from powerd.core.proof.stretch import Look
 
 W = 1000
 WALL_S = 1_763_690_000.0

@@ -2,9 +2,9 @@
 
 import pytest
 
-from powerd.core.admission import AdmissionRules, admit, adopt
-from powerd.core.host_state import HeardBudget
-from powerd.core.timeline import HEARSAY, BudgetMessage, Ceiling, Timeline, Verdict, VerdictKind
+from powerd.core.leases.host_state import HeardBudget
+from powerd.core.rack.admission import AdmissionRules, admit, adopt
+from powerd.core.rack.timeline import HEARSAY, BudgetMessage, Ceiling, Timeline, Verdict, VerdictKind
 from tests.core.make import W, at, budget
 
 RULES = AdmissionRules(hard_limit_mw=6000 * W)

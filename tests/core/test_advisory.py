@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.advisory import MAX_SIGNALS, AdvisoryRules, AdvisorySignal, SignalKind, Signals, cap, keep
+from powerd.core.rack.advisory import (
+    MAX_SIGNALS,
+    AdvisoryRules,
+    AdvisorySignal,
+    SignalKind,
+    Signals,
+    cap,
+    keep,
+)
 from tests.core.make import W
 
 START_S, END_S = 1000.0, 1900.0

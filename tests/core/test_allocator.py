@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from powerd.core.allocator import Request, allocate
-from powerd.core.filling import PART_OF_FAIR, fill, fill_by_gain
+from powerd.core.gpus.allocator import Request, allocate
+from powerd.core.gpus.filling import PART_OF_FAIR, fill, fill_by_gain
 from tests.core.make import W
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.breach import NO_BREACH, Breach, BreachRules, step
+from powerd.core.dsx.breach import NO_BREACH, Breach, BreachRules, step
 from tests.core.make import W, at
 
 TARGET_W = 1000

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.budget import lowered, rack_cap, usable
 from powerd.core.model import Step
+from powerd.core.rack.budget import lowered, rack_cap, usable
 from powerd.core.topology import Host
 from tests.core.make import W, rack, rules
 

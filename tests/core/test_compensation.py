@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.compensation import ANSWER_S, followed_mw, knows_better, part_mw
-from powerd.core.host_state import HostState
+from powerd.core.leases.compensation import ANSWER_S, followed_mw, knows_better, part_mw
+from powerd.core.leases.host_state import HostState
 from powerd.core.topology import Host, Rack
 from tests.core.make import W, rack
 from tests.core.make_leases import RACK, RULES, heard_budget, says

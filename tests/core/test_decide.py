@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from powerd.core.decide import Decision, decide
-from powerd.core.failsafe import Phase
 from powerd.core.hearing import STEP_DOWN_LEAD_S
 from powerd.core.model import Capability, Step
+from powerd.core.rack.failsafe import Phase
+from powerd.core.rack.timeline import BudgetMessage, VerdictKind
 from powerd.core.state import Inputs, initial_state
-from powerd.core.timeline import BudgetMessage, VerdictKind
 from tests.core.bench import Bench, BenchGpu
 from tests.core.make import W, at, budget, config, gpu, rules, uuid
 

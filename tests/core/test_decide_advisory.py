@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from powerd.core.advisory import AdvisoryRules, AdvisorySignal, SignalKind
 from powerd.core.decide import Decision, decide
+from powerd.core.rack.advisory import AdvisoryRules, AdvisorySignal, SignalKind
 from powerd.core.state import Config, Inputs, initial_state
 from tests.core.make import W, at, budget, config, gpu
 

@@ -6,12 +6,12 @@ from itertools import pairwise
 import pytest
 
 from powerd.core.decide import Decision, decide
-from powerd.core.failsafe import Phase
-from powerd.core.grid_event import Action, Baseline, EventRamp, GridEvent, Level
-from powerd.core.leases import LeaseRules
-from powerd.core.meter import MeterReading, MeterRules, Quality
+from powerd.core.events.grid_event import Action, Baseline, EventRamp, GridEvent, Level
+from powerd.core.events.schedule import EventRules
+from powerd.core.leases.leases import LeaseRules
+from powerd.core.metering.meter import MeterReading, MeterRules, Quality
 from powerd.core.model import Now
-from powerd.core.schedule import EventRules
+from powerd.core.rack.failsafe import Phase
 from powerd.core.state import Config, Inputs
 from tests.core.bench import Bench
 from tests.core.make import W, at, budget, config, rack, rules, uuid

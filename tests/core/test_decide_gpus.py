@@ -3,12 +3,12 @@
 import pytest
 
 from powerd.core.decide import Decision, decide, fits
-from powerd.core.failsafe import Phase
+from powerd.core.gpus.overhead import OverheadSample
+from powerd.core.gpus.value import Objective
 from powerd.core.model import EventReason, GpuState
-from powerd.core.overhead import OverheadSample
+from powerd.core.rack.failsafe import Phase
 from powerd.core.state import Inputs
 from powerd.core.topology import GpuPolicy
-from powerd.core.value import Objective
 from tests.core.bench import Bench
 from tests.core.make import W, at, budget, config, gpu, rules, uuid
 

@@ -6,10 +6,10 @@ import pytest
 
 from powerd.core.confirm import confirm
 from powerd.core.decide import Decision, decide
-from powerd.core.failsafe import Phase
-from powerd.core.host_state import HostState, Key
-from powerd.core.leases import Leases, counted_mw
+from powerd.core.leases.host_state import HostState, Key
+from powerd.core.leases.leases import Leases, counted_mw
 from powerd.core.model import Capability, GpuReading
+from powerd.core.rack.failsafe import Phase
 from powerd.core.state import Config, Inputs, initial_state
 from powerd.core.topology import GpuPolicy
 from tests.core.bench import Bench

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.demand import Demand, DemandRules, GpuDemand, assess
+from powerd.core.gpus.demand import Demand, DemandRules, GpuDemand, assess
+from powerd.core.gpus.reserve import reserve_mw
 from powerd.core.model import EventReason, GpuReading
-from powerd.core.reserve import reserve_mw
 from tests.core.make import MAX_W, W, gpu
 
 RULES = DemandRules(idle_after_s=30.0, warmup_s=10.0)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.draw import LONGEST_GAP_S, WINDOW_S, DrawHistory, rack_draw, remember
-from powerd.core.host_state import HostState
-from powerd.core.meter import Meter, MeterReading, MeterRules, Quality
+from powerd.core.leases.host_state import HostState
+from powerd.core.metering.draw import LONGEST_GAP_S, WINDOW_S, DrawHistory, rack_draw, remember
+from powerd.core.metering.meter import Meter, MeterReading, MeterRules, Quality
 from powerd.core.model import GpuReading
 from tests.core.make import W, gpu, rack
 from tests.core.make_leases import says

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from powerd.core.duty import on_duty
-from powerd.core.host_state import HostState, Key
-from powerd.core.leases import LeaseRules, Leases
+from powerd.core.leases.duty import on_duty
+from powerd.core.leases.host_state import HostState, Key
+from powerd.core.leases.leases import LeaseRules, Leases
 from powerd.core.topology import Host
 from tests.core.make import W, rack
 

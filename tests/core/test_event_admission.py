@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from powerd.core.event_admission import DAY_S, MAX_CONTENTS
-from powerd.core.grid_event import Baseline, EventRamp, GridEvent, Level
-from powerd.core.schedule import EventRules
+from powerd.core.events.admission import DAY_S, MAX_CONTENTS
+from powerd.core.events.grid_event import Baseline, EventRamp, GridEvent, Level
+from powerd.core.events.schedule import EventRules
 from tests.core.make import at
 from tests.core.make_events import RELEASE, RULES, Desk, cut, event, flex, limit, part, wall
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from powerd.core.event_caps import EventStatus
-from powerd.core.grid_event import Action, ActionKind, Baseline, EventRamp, GridEvent, Interval, Level
+from powerd.core.events.caps import EventStatus
+from powerd.core.events.grid_event import Action, ActionKind, Baseline, EventRamp, GridEvent, Interval, Level
 from tests.core.make import W, at
 from tests.core.make_events import RULES, Desk, event, wall
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from powerd.core.grid_event import EventRamp
-from powerd.core.schedule import EventRules
+from powerd.core.events.grid_event import EventRamp
+from powerd.core.events.schedule import EventRules
 from tests.core.make import W, at
 from tests.core.make_events import (
     RELEASE,

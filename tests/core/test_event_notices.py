@@ -2,10 +2,10 @@
 
 import pytest
 
-from powerd.core.event_notices import about_events, about_suspect_watts
-from powerd.core.grid_event import Baseline, EventClass, EventRamp, Level
+from powerd.core.events.grid_event import Baseline, EventClass, EventRamp, Level
+from powerd.core.events.notices import about_events, about_suspect_watts
+from powerd.core.events.schedule import EventRules
 from powerd.core.model import Notice, Severity
-from powerd.core.schedule import EventRules
 from tests.core.make import W, at
 from tests.core.make_events import RELEASE, Desk, cut, event, flex, limit, part
 

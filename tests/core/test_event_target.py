@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.event_target import addresses, baseline_mw, is_unsplit, target_mw
-from powerd.core.grid_event import Action, Baseline, GridEvent, Level
-from powerd.core.schedule import EventRules, Held
+from powerd.core.events.grid_event import Action, Baseline, GridEvent, Level
+from powerd.core.events.schedule import EventRules, Held
+from powerd.core.events.target import addresses, baseline_mw, is_unsplit, target_mw
 from powerd.core.topology import Host
 from tests.core.make import W, rack
 from tests.core.make_events import FLOOR, RELEASE, RULES, Desk, cut, event, limit, part, reduce, shed

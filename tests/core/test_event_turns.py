@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from powerd.core.grid_event import EventClass, EventRamp, GridEvent, Level
-from powerd.core.schedule import EventRules
+from powerd.core.events.grid_event import EventClass, EventRamp, GridEvent, Level
+from powerd.core.events.schedule import EventRules
 from tests.core.make import W, at
 from tests.core.make_events import RELEASE, RULES, Desk, cut, event, flex, limit, part
 

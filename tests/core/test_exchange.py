@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.exchange import Trader, row
+from powerd.core.leases.exchange import Trader, row
 from tests.core.make import W
 
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from powerd.core.failsafe import Failsafe, FailsafeRules, Phase, cap_mw, step
-from powerd.core.timeline import Statement
+from powerd.core.rack.failsafe import Failsafe, FailsafeRules, Phase, cap_mw, step
+from powerd.core.rack.timeline import Statement
 from tests.core.make import W, at
 
 RULES = FailsafeRules(hold_s=7200.0, dwell_s=30.0)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.flex import FeedNow, Flex, FlexEvent, Told, step
+from powerd.core.dsx.flex import FeedNow, Flex, FlexEvent, Told, step
 from tests.core.make import WALL_AT_BOOT_S, W, at
 
 EVERY_S = 60.0

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from powerd.core.failsafe import Phase
 from powerd.core.hearing import STEP_DOWN_LEAD_S, expire, hear
-from powerd.core.leases import LeaseRules
-from powerd.core.meter import MeterAlive, MeterReading, MeterRules, Quality
+from powerd.core.leases.leases import LeaseRules
+from powerd.core.metering.meter import MeterAlive, MeterReading, MeterRules, Quality
+from powerd.core.rack.failsafe import Phase
+from powerd.core.rack.timeline import STANDING, Verdict, VerdictKind, governing
 from powerd.core.state import Config, Inputs, State, initial_state
-from powerd.core.timeline import STANDING, Verdict, VerdictKind, governing
 from tests.core.make import W, at, budget, config
 from tests.core.make_events import event, limit, part
 from tests.core.make_leases import RACK, heard_budget, says

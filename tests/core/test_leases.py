@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.host_state import Hold, HostState, Key
-from powerd.core.leases import (
+from powerd.core.leases.host_state import Hold, HostState, Key
+from powerd.core.leases.leases import (
     CLOCK_RATE_ERROR,
     LARGEST_EPOCH,
     LeaseRules,

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.exchange import Trader
-from powerd.core.host_state import HostState, Key, Lend
-from powerd.core.leases import Leases, counted_mw
-from powerd.core.lending import DWELL_PERIODS, is_partner, lends, with_recalls
+from powerd.core.leases.exchange import Trader
+from powerd.core.leases.host_state import HostState, Key, Lend
+from powerd.core.leases.leases import Leases, counted_mw
+from powerd.core.leases.lending import DWELL_PERIODS, is_partner, lends, with_recalls
 from tests.core.make import W
 from tests.core.make_leases import PEER_EPOCH, RULES, leases, lend, place, promise, says
 

@@ -10,12 +10,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from powerd.core import overhead
 from powerd.core.decide import Decision, decide
-from powerd.core.failsafe import Phase
+from powerd.core.gpus import overhead
 from powerd.core.model import GpuState, Now
+from powerd.core.rack.failsafe import Phase
+from powerd.core.rack.timeline import BudgetMessage, VerdictKind
 from powerd.core.state import Inputs
-from powerd.core.timeline import BudgetMessage, VerdictKind
 from tests.core.bench import Bench
 from tests.core.make import W, at, budget, config, rack
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from powerd.core.leases import LeaseRules, Leases
-from powerd.core.memory import LeaseMemory, has_peers, keep, recall, roster_digest, tend
-from powerd.core.place import entitlement_mw
+from powerd.core.leases.leases import LeaseRules, Leases
+from powerd.core.leases.memory import LeaseMemory, has_peers, keep, recall, roster_digest, tend
+from powerd.core.leases.place import entitlement_mw
 from powerd.core.topology import Host, Rack
 from tests.core.make import W, at, rack
 from tests.core.make_leases import EPOCH, HOSTS, RACK, ROSTER, RULES, leases, place, promise, says

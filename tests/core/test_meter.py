@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.meter import (
+from powerd.core.metering.meter import (
     Meter,
     MeterAlive,
     MeterReading,

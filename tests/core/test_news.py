@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from powerd.core.host_state import HostState, Key
-from powerd.core.leases import Leases
-from powerd.core.news import BEAT, NEWS_MW, concerns, is_news
-from powerd.core.place import Place
-from powerd.core.standing import standing
-from powerd.core.word import ALONE_S, Reached, word
+from powerd.core.leases.host_state import HostState, Key
+from powerd.core.leases.leases import Leases
+from powerd.core.leases.news import BEAT, NEWS_MW, concerns, is_news
+from powerd.core.leases.place import Place
+from powerd.core.leases.standing import standing
+from powerd.core.leases.word import ALONE_S, Reached, word
 from tests.core.make import W
 from tests.core.make_leases import EPOCH, PEER_EPOCH, RULES, hold, leases, lend, lent_to_us, place, says
 

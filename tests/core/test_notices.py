@@ -4,7 +4,7 @@ import pytest
 
 from powerd.core.model import Capability, GpuState, Notice, Severity, Step
 from powerd.core.notices import about_budget, about_gpus, about_messages
-from powerd.core.timeline import Verdict, VerdictKind
+from powerd.core.rack.timeline import Verdict, VerdictKind
 from tests.core.make import W, gpu, uuid
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from powerd.core.gpus.observed import Observed, ObservedRules, learn_from_outcome, learn_from_reading
 from powerd.core.model import GpuReading, GpuState, Notice, Outcome, Result
-from powerd.core.observed import Observed, ObservedRules, learn_from_outcome, learn_from_reading
 from tests.core.make import W, gpu, uuid
 
 RULES = ObservedRules(ceiling_hold_s=600.0, out_of_band_after_s=30.0)

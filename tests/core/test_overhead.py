@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.overhead import Overhead, OverheadSample, overhead_step, smooth
+from powerd.core.gpus.overhead import Overhead, OverheadSample, overhead_step, smooth
 from tests.core.make import W
 
 

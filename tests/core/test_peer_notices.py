@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 
 from powerd.core.decide import decide
-from powerd.core.host_state import HeardBudget, HostState, Key, Lend
-from powerd.core.leases import LeaseRules, Leases, Promise, hear
-from powerd.core.memory import recall, roster_digest
+from powerd.core.leases.host_state import HeardBudget, HostState, Key, Lend
+from powerd.core.leases.leases import LeaseRules, Leases, Promise, hear
+from powerd.core.leases.memory import recall, roster_digest
+from powerd.core.leases.place import Place
+from powerd.core.leases.standing import standing
 from powerd.core.model import Notice, Severity
 from powerd.core.notices import about_peers
-from powerd.core.place import Place
-from powerd.core.standing import standing
 from powerd.core.state import Inputs, initial_state
 from powerd.core.topology import Host
 from tests.core.make import W, at, config, gpu, rack

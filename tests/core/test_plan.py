@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from powerd.core.gpus.plan import DeadBand, whole_watts, writes
 from powerd.core.model import Write
-from powerd.core.plan import DeadBand, whole_watts, writes
 from tests.core.make import W
 
 BAND = DeadBand(mw=5 * W, pct=2.0)

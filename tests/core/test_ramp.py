@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.ramp import SAME_CLIMB_S, Ramp, RampRules, follow
+from powerd.core.rack.ramp import SAME_CLIMB_S, Ramp, RampRules, follow
 from tests.core.make import W, at
 
 RULES = RampRules(mw_per_s=10 * W, jitter_s=5.0)

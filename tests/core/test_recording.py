@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import pytest
 
-from powerd.core.event_turns import EventPhase
-from powerd.core.grid_event import EventRamp
-from powerd.core.ledger_entry import (
+from powerd.core.events.grid_event import EventRamp
+from powerd.core.events.turns import EventPhase
+from powerd.core.proof.ledger_entry import (
     Changed,
     ClockStepped,
     Ended,

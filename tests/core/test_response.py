@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from powerd.core.event_report import EventReport, IntervalReport, ReportRules
-from powerd.core.event_turns import EventPhase
-from powerd.core.grid_event import Baseline, EventRamp, GridEvent, Level
-from powerd.core.ledger_entry import Ended, EndReason, Entry, Lost, Samples
+from powerd.core.events.grid_event import Baseline, EventRamp, GridEvent, Level
+from powerd.core.events.turns import EventPhase
 from powerd.core.model import Now
-from powerd.core.response import report
+from powerd.core.proof.ledger_entry import Ended, EndReason, Entry, Lost, Samples
+from powerd.core.proof.report import EventReport, IntervalReport, ReportRules
+from powerd.core.proof.response import report
 from tests.core.responses import KEY, WALL_S, Rack, W, event, limit, reduction, status
 
 ASKED = event((600.0, 1800.0, limit(20_000)))

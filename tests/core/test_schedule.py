@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.grid_event import EventRamp, GridEvent
-from powerd.core.schedule import Held, Schedule, asks_the_same, key_of
+from powerd.core.events.grid_event import EventRamp, GridEvent
+from powerd.core.events.schedule import Held, Schedule, asks_the_same, key_of
 from tests.core.make import at
 from tests.core.make_events import event, limit, part, wall
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.host_state import HostState, Key
-from powerd.core.leases import LeaseRules
-from powerd.core.place import Place
-from powerd.core.shed import HostPower, ShedRules, host_shed, powers_heard, rack_shed, sheds
+from powerd.core.leases.host_state import HostState, Key
+from powerd.core.leases.leases import LeaseRules
+from powerd.core.leases.place import Place
+from powerd.core.metering.shed import HostPower, ShedRules, host_shed, powers_heard, rack_shed, sheds
 from powerd.core.topology import Host, Rack
 from tests.core.make import W, gpu
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from powerd.core.demand import Demand, DemandRules, GpuDemand, assess
+from powerd.core.gpus.demand import Demand, DemandRules, GpuDemand, assess
 from tests.core.make import MAX_W, W, gpu
 
 PEERS_LEAVE_W = 400.0

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.demand import Demand, GpuDemand
+from powerd.core.gpus.demand import Demand, GpuDemand
+from powerd.core.gpus.observed import Observed
+from powerd.core.gpus.targets import GpuTarget, gpu_range, share_out, sort_out
 from powerd.core.model import Capability, GpuReading, GpuState
-from powerd.core.observed import Observed
-from powerd.core.targets import GpuTarget, gpu_range, share_out, sort_out
 from powerd.core.topology import GpuPolicies, GpuPolicy
 from tests.core.make import W, gpu, rules, uuid
 

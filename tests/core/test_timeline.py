@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from powerd.core.timeline import SILENT, Ceiling, Seen, Statement, Timeline, governing, lapse, only_from
+from powerd.core.rack.timeline import SILENT, Ceiling, Seen, Statement, Timeline, governing, lapse, only_from
 from tests.core.make import W
 
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from powerd.core.allocator import Request, allocate
-from powerd.core.demand import Demand
-from powerd.core.value import FELT_FOR_S, Known, appraise, learn
+from powerd.core.gpus.allocator import Request, allocate
+from powerd.core.gpus.demand import Demand
+from powerd.core.gpus.value import FELT_FOR_S, Known, appraise, learn
 from tests.core.make import W, gpu
 
 MAX_CLOCK_MHZ = 1980

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.host_state import HostState, Key
-from powerd.core.leases import Leases, counted_mw
-from powerd.core.place import Place
-from powerd.core.standing import Standing, standing
-from powerd.core.word import Reached, word
+from powerd.core.leases.host_state import HostState, Key
+from powerd.core.leases.leases import Leases, counted_mw
+from powerd.core.leases.place import Place
+from powerd.core.leases.standing import Standing, standing
+from powerd.core.leases.word import Reached, word
 from tests.core.make import W
 from tests.core.make_leases import (
     EPOCH,

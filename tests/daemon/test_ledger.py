@@ -13,7 +13,7 @@ from powerd.ledger.file import FILE_NAME
 from tests.daemon.rig import Rig
 from tests.daemon.test_publish_event import publish
 
-RUN = "from powerd.ctl import main; main()"
+RUN = "from powerd.ctl.main import main; main()"
 KEY = "powerctl/peak"
 
 

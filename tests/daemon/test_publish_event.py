@@ -11,7 +11,7 @@ import pytest
 from tests.daemon.rig import Rig
 
 TOPIC = "powerd/v1/hel1/grid/event/peak"
-RUN = "from powerd.ctl import main; main()"
+RUN = "from powerd.ctl.main import main; main()"
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from powerd.core.grid_event import Action, ActionKind, EventClass, EventRamp
+from powerd.core.events.grid_event import Action, ActionKind, EventClass, EventRamp
 from powerd.demo.event_record import EventRecord, EventScore
 from powerd.demo.scenario import Ask, Call
 

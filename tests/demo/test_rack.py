@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from powerd import rules, settings
 from powerd.demo.child_process import environment
 from powerd.demo.rack import MAX_GPUS, MAX_HOSTS, DemoRack, Pace
 from powerd.demo.run import Options
 from powerd.demo.scenario import BUDGETS_PCT, LEASE_S, SCENARIOS, stepped_budgets
 from powerd.errors import ConfigError
+from powerd.settings import loading, rules
 
 PACE = SCENARIOS["default"].pace(60)
 
@@ -41,7 +41,7 @@ def test_every_host_gets_a_valid_configuration_that_may_enforce(
     for name in (made.host_names[0], made.host_names[-1]):
         file = tmp_path / f"{name}.toml"
         file.write_text(made.config(name, tmp_path), encoding="utf-8")
-        loaded = settings.load(file).settings
+        loaded = loading.load(file).settings
         assert (loaded.host.mode, loaded.guard.spawn, loaded.gpu.driver) == ("enforce", True, "simulated")
         assert loaded.gpu.simulated == made.simulated(name)
         assert loaded.http.listen == made.url(name).removeprefix("http://")
@@ -53,7 +53,7 @@ def test_hosts_raise_as_fast_as_the_scenario_needs_it(name: str, tmp_path: Path)
     made = rack(pace=pace)
     file = tmp_path / "n1.toml"
     file.write_text(made.config("n1", tmp_path), encoding="utf-8")
-    control = settings.load(file).settings.control
+    control = loading.load(file).settings.control
     assert control.raise_ramp_pct_per_min == pace.ramp_pct_per_min
     assert (control.raise_dwell_s, control.raise_jitter_s) == (pace.raise_dwell_s, pace.raise_jitter_s)
     assert control.failsafe_hold_s == pace.failsafe_hold_s
@@ -65,7 +65,7 @@ def test_hosts_agree_on_the_rack_and_differ_in_their_loads(tmp_path: Path) -> No
     for name in made.host_names:
         file = tmp_path / f"{name}.toml"
         file.write_text(made.config(name, tmp_path / name), encoding="utf-8")
-        racks.add(rules.rack(settings.load(file).settings))
+        racks.add(rules.rack(loading.load(file).settings))
     assert len(racks) == 1
     assert len({made.simulated(name).seed for name in made.host_names}) == 4
 

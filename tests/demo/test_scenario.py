@@ -2,7 +2,7 @@
 
 import pytest
 
-from powerd.core.grid_event import EventClass
+from powerd.core.events.grid_event import EventClass
 from powerd.demo.rack import DemoRack
 from powerd.demo.scenario import LEASE_S, SCENARIOS, Scenario
 from powerd.errors import ConfigError

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from powerd.controller import Report
-from powerd.core.breach import BreachRules
 from powerd.core.decide import decide
-from powerd.core.grid_event import GridEvent
-from powerd.core.host_state import HostState
-from powerd.core.leases import LeaseRules
+from powerd.core.dsx.breach import BreachRules
+from powerd.core.events.grid_event import GridEvent
+from powerd.core.events.schedule import EventRules
+from powerd.core.leases.host_state import HostState
+from powerd.core.leases.leases import LeaseRules
 from powerd.core.model import Now
-from powerd.core.ramp import RampRules
-from powerd.core.schedule import EventRules
+from powerd.core.rack.ramp import RampRules
 from powerd.core.state import Config, Inputs, initial_state
 from powerd.core.topology import Host
 from powerd.dsx.agent import AgentOptions, DsxReporter

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from powerd.core.host_state import HostState, Key
+from powerd.core.leases.host_state import HostState, Key
 from powerd.core.model import GpuState
 from powerd.dsx.outlook import MAX_TARGETS
 from tests.core.make import W

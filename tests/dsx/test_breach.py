@@ -2,7 +2,7 @@
 
 import pytest
 
-from powerd.core.breach import Alert, BreachPhase, BreachSeverity
+from powerd.core.dsx.breach import Alert, BreachPhase, BreachSeverity
 from powerd.dsx.breach import BreachView, HostLoad, breach_data
 from tests.core.make import W
 from tests.dsx.messages import CORRELATION_ID, FEED, MESSAGE_ID

@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from powerd.clock import SystemClock
-from powerd.core.grid_event import Action, ActionKind, GridEvent
+from powerd.core.events.grid_event import Action, ActionKind, GridEvent
 from powerd.core.model import Notice
-from powerd.ctl import app
+from powerd.ctl.main import app
 from powerd.dsx.listener import DsxListener, ListenOptions
 from powerd.dsx.traces import Traces
 from powerd.signals.listener import Hooks
@@ -22,7 +22,7 @@ from tests.dsx.messages import FEEDS, TOPIC
 from tests.dsx.schema import checked
 from tests.signals.stubs import Observed, options, until
 
-RUN = "from powerd.ctl import main; main()"
+RUN = "from powerd.ctl.main import main; main()"
 
 runner = CliRunner()
 

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from powerd.core.grid_event import GridEvent
+from powerd.core.events.grid_event import GridEvent
 from powerd.core.model import Notice
 from powerd.dsx.listener import DsxListener, ListenOptions
 from powerd.dsx.traces import Traces

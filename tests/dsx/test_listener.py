@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from powerd.clock import Clock
-from powerd.core.grid_event import GridEvent
+from powerd.core.events.grid_event import GridEvent
 from powerd.core.model import Notice, Now
 from powerd.dsx.cloud_event import Trace
 from powerd.dsx.jws import Signer, TrustedKey

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from powerd.core.grid_event import Action, ActionKind, EventClass, GridEvent, Interval, Level
+from powerd.core.events.grid_event import Action, ActionKind, EventClass, GridEvent, Interval, Level
 from powerd.dsx.cloud_event import parse
 from powerd.dsx.load_target import Feeds, Targets, load_targets
 from powerd.errors import SignalRejectedError

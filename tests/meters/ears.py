@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from typing import Final
 
-from powerd.core.meter import Meter, MeterAlive, MeterReading, MeterRules, hear, stale, total_mw
+from powerd.core.metering.meter import Meter, MeterAlive, MeterReading, MeterRules, hear, stale, total_mw
 from powerd.core.model import Notice, Now
 from powerd.meters.listener import MeterListener
 from powerd.meters.options import DsxOptions, MeterOptions, Part

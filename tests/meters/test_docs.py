@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from powerd.clock import SystemClock
-from powerd.core.meter import total_mw
+from powerd.core.metering.meter import total_mw
 from powerd.core.model import Now
 from powerd.meters.options import DsxPart, GenericPart, NativePart, Part
 from tests.broker import Mosquitto

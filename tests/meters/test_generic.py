@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.meter import Quality
+from powerd.core.metering.meter import Quality
 from powerd.errors import SignalRejectedError
 from powerd.meters.generic import GenericMeter
 from powerd.meters.options import GenericPart, Scalar

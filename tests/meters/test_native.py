@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from powerd.core.meter import MeterReading, Quality
+from powerd.core.metering.meter import MeterReading, Quality
 from powerd.core.model import Now
 from powerd.errors import SignalRejectedError
 from powerd.meters.native import NativeMeter

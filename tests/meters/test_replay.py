@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from powerd.core.meter import Meter, MeterAlive, hear, stale, total_mw
+from powerd.core.metering.meter import Meter, MeterAlive, hear, stale, total_mw
 from powerd.meters.options import DsxPart
 from powerd.meters.values import Sample
 from powerd.signals.endpoint import BusOptions

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from powerd.core.grid_event import GridEvent
+from powerd.core.events.grid_event import GridEvent
 from powerd.core.model import Notice, Now
 from powerd.openadr.app import new_session
 from powerd.openadr.bridge import Bridge, Outside

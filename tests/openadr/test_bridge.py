@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from powerd.core.grid_event import EventClass
+from powerd.core.events.grid_event import EventClass
 from powerd.openadr.options import Program
 from tests.broker import Mosquitto
 from tests.openadr.make import FIVE, at, event, interval, limits, payload, program

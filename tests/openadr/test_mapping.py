@@ -7,9 +7,17 @@ from typing import Any
 
 import pytest
 
-from powerd.core.advisory import SignalKind
-from powerd.core.grid_event import Action, ActionKind, Baseline, EventClass, EventRamp, GridEvent, Level
+from powerd.core.events.grid_event import (
+    Action,
+    ActionKind,
+    Baseline,
+    EventClass,
+    EventRamp,
+    GridEvent,
+    Level,
+)
 from powerd.core.model import Now
+from powerd.core.rack.advisory import SignalKind
 from powerd.errors import SignalRejectedError
 from powerd.openadr.mapping import Mapped, safe_id
 from powerd.openadr.options import ACTIONS, Program, Rule

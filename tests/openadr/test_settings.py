@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from powerd.core.advisory import SignalKind
-from powerd.core.grid_event import Baseline, EventClass, EventRamp, Level
+from powerd.core.events.grid_event import Baseline, EventClass, EventRamp, Level
+from powerd.core.rack.advisory import SignalKind
 from powerd.errors import ConfigError
 from powerd.openadr.options import Program, Rule
 from powerd.openadr.settings import Settings, bridge_options, bus_options, load, vtn_options
-from powerd.settings import leaves
-from powerd.settings_errors import known_keys
+from powerd.settings.errors import known_keys
+from powerd.settings.loading import leaves
 
 FILE = Path(__file__).parents[2] / "config" / "openadr.toml"
 # There is no default to show: an example stands there.

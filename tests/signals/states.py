@@ -3,17 +3,17 @@
 from dataclasses import replace
 from typing import Any, Final
 
-from powerd.core.admission import AdmissionRules
 from powerd.core.decide import decide
-from powerd.core.demand import Demand
-from powerd.core.failsafe import Phase
-from powerd.core.host_state import HeardBudget, Hold, HostState, Key, Lend
-from powerd.core.leases import Leases
+from powerd.core.gpus.demand import Demand
+from powerd.core.gpus.targets import GpuTarget
+from powerd.core.leases.host_state import HeardBudget, Hold, HostState, Key, Lend
+from powerd.core.leases.leases import Leases
 from powerd.core.model import Capability, Constraints, GpuReading, GpuState, Now, Step
-from powerd.core.ramp import RampRules
+from powerd.core.rack.admission import AdmissionRules
+from powerd.core.rack.failsafe import Phase
+from powerd.core.rack.ramp import RampRules
+from powerd.core.rack.timeline import Statement
 from powerd.core.state import Config, Inputs, initial_state
-from powerd.core.targets import GpuTarget
-from powerd.core.timeline import Statement
 from powerd.core.topology import Host, Rack
 from powerd.signals.report import HostReport
 from powerd.snapshot import BusStatus, GuardStatus, Snapshot

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from powerd.core.advisory import AdvisorySignal, SignalKind
+from powerd.core.rack.advisory import AdvisorySignal, SignalKind
 from powerd.errors import SignalRejectedError
 from powerd.signals import rfc3339
 from powerd.signals.advisory import encode_signal, parse_signal, signal_of

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from powerd.core.grid_event import (
+from powerd.core.events.grid_event import (
     Action,
     ActionKind,
     Baseline,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.grid_event import (
+from powerd.core.events.grid_event import (
     Action,
     ActionKind,
     Baseline,

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from powerd.clock import SystemClock
-from powerd.core.advisory import AdvisorySignal
-from powerd.core.grid_event import GridEvent
-from powerd.core.host_state import HostState
+from powerd.core.events.grid_event import GridEvent
+from powerd.core.leases.host_state import HostState
 from powerd.core.model import Notice
-from powerd.core.timeline import BudgetMessage
+from powerd.core.rack.advisory import AdvisorySignal
+from powerd.core.rack.timeline import BudgetMessage
 from powerd.signals.listener import (
     AdvisoryListener,
     BudgetListener,

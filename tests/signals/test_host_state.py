@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from powerd.core.host_state import HeardBudget, Hold, HostState, Key, Lend
+from powerd.core.leases.host_state import HeardBudget, Hold, HostState, Key, Lend
 from powerd.errors import SignalRejectedError
 from powerd.signals.host_state import MAX_ENTRIES, parse_host_state
 from tests.signals.hostile import HOSTILE

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from powerd.clock import SystemClock
-from powerd.core.host_state import HostState, Key
+from powerd.core.leases.host_state import HostState, Key
 from powerd.core.model import Notice
-from powerd.core.timeline import BudgetMessage
+from powerd.core.rack.timeline import BudgetMessage
 from powerd.signals.listener import BudgetListener, Hooks, Inbound, PeerListener
 from powerd.signals.topics import DEFAULT_PREFIX, Topics
 from tests.broker import Mosquitto

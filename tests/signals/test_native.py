@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from powerd.core.timeline import BudgetMessage
+from powerd.core.rack.timeline import BudgetMessage
 from powerd.errors import SignalRejectedError
 from powerd.signals import rfc3339
 from powerd.signals.native import parse_budget

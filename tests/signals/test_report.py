@@ -9,9 +9,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import powerd
-from powerd.core.failsafe import Phase
-from powerd.core.host_state import Hold, HostState, Key, Lend
+from powerd.core.leases.host_state import Hold, HostState, Key, Lend
 from powerd.core.model import Capability, GpuState, Notice, Severity
+from powerd.core.rack.failsafe import Phase
 from powerd.snapshot import Snapshot
 from tests.signals.states import DECISION, EPOCH, NOW, SNAPSHOT, STATE, gpu, report, target
 

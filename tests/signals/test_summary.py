@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from powerd.core.host_state import Hold, HostState, Key
+from powerd.core.leases.host_state import Hold, HostState, Key
 from powerd.snapshot import Snapshot
 from tests.signals.states import EPOCH, NOW, SNAPSHOT, STATE, gpu, report
 

@@ -8,8 +8,8 @@ from jsonschema import Draft202012Validator
 
 from powerd.core.confirm import confirm
 from powerd.core.decide import decide
-from powerd.core.host_state import HostState
-from powerd.core.leases import LeaseRules, Leases
+from powerd.core.leases.host_state import HostState
+from powerd.core.leases.leases import LeaseRules, Leases
 from powerd.core.model import EventReason, GpuReading, Now
 from powerd.core.state import Inputs, initial_state
 from powerd.signals.host_state import parse_host_state

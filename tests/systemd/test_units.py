@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from powerd.check import UNITS_GUARD_BOUND_S
-from powerd.core.leases import LeaseRules
+from powerd.core.leases.leases import LeaseRules
 from powerd.guard.config import GuardConfig
 from powerd.guard.keeper import FALL_BACK_WITHIN_S
 from powerd.guard.server import STOP_WITHIN_S

@@ -7,8 +7,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from powerd.core.failsafe import Phase
 from powerd.core.model import Now, Step
+from powerd.core.rack.failsafe import Phase
 from powerd.metrics import Metrics
 from powerd.snapshot import Snapshot
 from powerd.web.server import WebServer

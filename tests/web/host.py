@@ -7,15 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from powerd.core.admission import AdmissionRules
-from powerd.core.advisory import AdvisorySignal, SignalKind
 from powerd.core.confirm import confirm
 from powerd.core.decide import Decision, decide
-from powerd.core.demand import Demand
-from powerd.core.grid_event import Action, ActionKind, EventClass, GridEvent, Interval, Level
-from powerd.core.host_state import HeardBudget, HostState, Key, Lend
-from powerd.core.memory import LeaseMemory, recall
-from powerd.core.meter import MeterReading, MeterRules, Quality
+from powerd.core.events.grid_event import Action, ActionKind, EventClass, GridEvent, Interval, Level
+from powerd.core.gpus.demand import Demand
+from powerd.core.gpus.targets import GpuTarget
+from powerd.core.leases.host_state import HeardBudget, HostState, Key, Lend
+from powerd.core.leases.memory import LeaseMemory, recall
+from powerd.core.metering.meter import MeterReading, MeterRules, Quality
 from powerd.core.model import (
     Capability,
     Constraints,
@@ -27,10 +26,11 @@ from powerd.core.model import (
     Result,
     Step,
 )
-from powerd.core.ramp import RampRules
+from powerd.core.rack.admission import AdmissionRules
+from powerd.core.rack.advisory import AdvisorySignal, SignalKind
+from powerd.core.rack.ramp import RampRules
+from powerd.core.rack.timeline import BudgetMessage, Verdict, VerdictKind
 from powerd.core.state import Config, Inputs, initial_state
-from powerd.core.targets import GpuTarget
-from powerd.core.timeline import BudgetMessage, Verdict, VerdictKind
 from powerd.core.topology import Host, Rack
 from powerd.snapshot import BusStatus, CallHistogram, GuardStatus, Problem, Reaction, Snapshot
 

@@ -28,7 +28,7 @@ class Answer:
 
 
 Ctl: TypeAlias = Callable[..., Awaitable[Answer]]
-RUN = "from powerd.ctl import main; main()"
+RUN = "from powerd.ctl.main import main; main()"
 
 
 @pytest.fixture

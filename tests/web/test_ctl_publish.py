@@ -16,7 +16,7 @@ import pytest
 from tests.broker import Mosquitto
 
 TOPIC = "powerd/v1/hel1/rack/r17/budget"
-RUN = "from powerd.ctl import main; main()"
+RUN = "from powerd.ctl.main import main; main()"
 
 StartPublishing: TypeAlias = Callable[..., Awaitable[Process]]
 

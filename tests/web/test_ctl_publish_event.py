@@ -13,14 +13,14 @@ from typing import Any, TypeAlias
 import pytest
 from typer.testing import CliRunner
 
-from powerd.core.grid_event import GridEvent
+from powerd.core.events.grid_event import GridEvent
 from powerd.core.model import Now
-from powerd.ctl import app
+from powerd.ctl.main import app
 from powerd.signals.grid_event import parse_event
 from tests.broker import Mosquitto
 
 TOPIC = "powerd/v1/hel1/grid/event/peak"
-RUN = "from powerd.ctl import main; main()"
+RUN = "from powerd.ctl.main import main; main()"
 RACK = ("--rack", "r17")
 
 StartPublishing: TypeAlias = Callable[..., Awaitable[Process]]

@@ -18,10 +18,10 @@ import aiohttp
 import jsonschema
 import pytest
 
-from powerd.core.grid_event import GridEvent
-from powerd.core.ledger_entry import Began, Entry
-from powerd.core.schedule import Held, Schedule
-from powerd.ctl_report import _COLUMNS, as_table
+from powerd.core.events.grid_event import GridEvent
+from powerd.core.events.schedule import Held, Schedule
+from powerd.core.proof.ledger_entry import Began, Entry
+from powerd.ctl.report import _COLUMNS, as_table
 from powerd.ledger.file import FILE_NAME, append, open_to_read, open_to_write, verify
 from powerd.ledger.reader import LedgerReader
 from powerd.metrics import Metrics
@@ -73,7 +73,14 @@ class Site:
 
     async def powerctl(self, *arguments: str) -> tuple[int, str, str]:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", "from powerd.ctl import main; main()", *arguments, "--url", self.url),
+            *(
+                sys.executable,
+                "-c",
+                "from powerd.ctl.main import main; main()",
+                *arguments,
+                "--url",
+                self.url,
+            ),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -243,7 +250,7 @@ async def test_a_report_from_a_ledger_that_was_changed_says_so_and_exits_1(site:
 
 
 def verify_ledger(*arguments: str) -> tuple[int, str]:
-    run = (sys.executable, "-c", "from powerd.ctl import main; main()", "verify-ledger", *arguments)
+    run = (sys.executable, "-c", "from powerd.ctl.main import main; main()", "verify-ledger", *arguments)
     done = subprocess.run(run, capture_output=True, text=True, timeout=30, check=False)
     return done.returncode, done.stdout + done.stderr
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from powerd.core.shed import Shed
+from powerd.core.metering.shed import Shed
 from powerd.metrics import Metrics
 from powerd.signals.report import HostReport
 from powerd.snapshot import Snapshot

@@ -1,0 +1,1 @@
+"""What DSX Flex wants to be told, and when."""

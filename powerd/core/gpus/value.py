@@ -1,0 +1,175 @@
+"""What a watt is worth to a GPU, learned from what it shows: draw, clock, and time held down by its limit.
+
+Nobody tells how fast a job works, and its clock is no measure of that: what waits for memory loses less than
+its clock. But readings do tell the draw at which a limit ceases to matter, the natural draw:
+
+    never held down     natural draw = draw
+    always held down    natural draw = limit x (highest clock / clock)^3, as dynamic power goes with the cube
+                        of the clock; where no clock can be read it stays unknown
+
+Measured curves of unlike jobs fall together when limits are taken as parts of the natural draw, so the gain
+of a limit is taken to be 1 - exp(-SHARPNESS x limit / natural draw) for all alike. Two things follow: watts
+far above its natural draw are worth little to a GPU, and of two that are held down at one limit the one that
+would draw more gains more from the next watt.
+
+Invariants: what is not yet sure counts as the average of the others; of a GPU that does not work, or is held
+down only at times, nothing is known: it keeps all that it wants, as if there were no such thing as value.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from powerd.core.gpus.allocator import Request
+from powerd.core.gpus.demand import Demand
+from powerd.core.model import EventReason, GpuReading
+from powerd.core.units import MilliWatts
+
+# Parts of the time since the last reading.
+HELD_AT_MOST = 0.02
+HELD_AT_LEAST = 0.9
+CLOCK_EXPONENT = 3
+# A clock below this part of the highest is that of a card between two states: the law does not hold there.
+LEAST_PACE = 0.4
+# Draws differ from one reading to the next: a limit that close above the natural draw is not felt.
+MARGIN = 1.07
+# A limit that was felt stays the least that a GPU is thought to need: it can hold down peaks alone.
+FELT_FOR_S = 600.0
+# Estimates follow within such a time; what differs more is another job, of which nothing is known yet.
+FOLLOW_S = 10.0
+OTHER_JOB = 0.25
+# An estimate that has held for so long is sure.
+SURE_AFTER_S = 10.0
+
+
+class Objective(StrEnum):
+    """What a host's watts are shared out for, where they do not suffice."""
+
+    FAIR = "fair"  # equal limits
+    THROUGHPUT = "throughput"  # most work done
+
+
+class Known(NamedTuple):
+    """What is known of one GPU.
+
+    Attributes:
+        natural_mw: its draw if no limit held it down; None while unknown.
+        steady_s: for how long the estimate has held.
+        felt_mw, felt_until_boot_s: the last limit that held it down, and until when to keep above it.
+        sampled_boot_s, energy_mj, capped_ns: of the last reading taken in.
+    """
+
+    sampled_boot_s: float
+    energy_mj: int | None = None
+    capped_ns: int | None = None
+    natural_mw: MilliWatts | None = None
+    steady_s: float = 0.0
+    felt_mw: MilliWatts = 0
+    felt_until_boot_s: float = 0.0
+
+    @property
+    def sureness(self) -> float:
+        """Return how far the estimate is to be used, 0..1."""
+        return 0.0 if self.natural_mw is None else min(1.0, self.steady_s / SURE_AFTER_S)
+
+
+def learn(last: Known | None, reading: GpuReading, demand: Demand) -> Known:
+    """Take in a reading; one that was already taken in changes nothing.
+
+    Args:
+        demand: what the same reading says of the power that the GPU could use.
+    """
+    if last is not None and reading.sampled_boot_s <= last.sampled_boot_s:
+        return last
+    seen = Known(reading.sampled_boot_s, reading.energy_mj, reading.capped_ns)
+    works = demand in (Demand.BUSY, Demand.CAPPED)
+    if last is None or not works or reading.draw_mw is None or not reading.enforced_mw:
+        return seen
+    passed_s = reading.sampled_boot_s - last.sampled_boot_s
+    draw_mw = max(reading.draw_mw, _mean_draw_mw(last, reading, passed_s))
+    held = _held(last, reading, passed_s)
+    if held <= HELD_AT_MOST:
+        return _free(last, seen, draw_mw, passed_s)
+    until_boot_s = reading.sampled_boot_s + FELT_FOR_S
+    seen = seen._replace(felt_mw=reading.enforced_mw, felt_until_boot_s=until_boot_s)
+    pace = _pace(reading)
+    if held < HELD_AT_LEAST or pace is None:
+        return seen
+    # Boards that keep their peaks below the limit draw less on average.
+    held_mw = max(draw_mw, reading.enforced_mw)
+    return _followed(last, seen, round(held_mw / pace**CLOCK_EXPONENT), passed_s)
+
+
+def _free(last: Known, seen: Known, draw_mw: MilliWatts, passed_s: float) -> Known:
+    """Learn from a time in which the limit did not matter."""
+    if seen.sampled_boot_s >= last.felt_until_boot_s:
+        return _followed(last, seen, draw_mw, passed_s)
+    seen = seen._replace(felt_mw=last.felt_mw, felt_until_boot_s=last.felt_until_boot_s)
+    least_mw = max(draw_mw, last.felt_mw)
+    # As far as it can be, it is still what it was while the limit was felt: else limits would go to and fro.
+    natural_mw = min(max(least_mw, last.natural_mw or 0), round(least_mw * MARGIN))
+    return _followed(last, seen, natural_mw, passed_s)
+
+
+def _followed(last: Known, seen: Known, natural_mw: MilliWatts, passed_s: float) -> Known:
+    """Let the estimate follow what was seen; a jump is a change of work and starts it anew."""
+    before_mw = last.natural_mw
+    if before_mw is None or abs(natural_mw - before_mw) > OTHER_JOB * before_mw:
+        return seen._replace(natural_mw=natural_mw)
+    part = min(1.0, passed_s / FOLLOW_S)
+    follows_mw = before_mw + round((natural_mw - before_mw) * part)
+    return seen._replace(natural_mw=follows_mw, steady_s=min(SURE_AFTER_S, last.steady_s + passed_s))
+
+
+def _mean_draw_mw(last: Known, reading: GpuReading, passed_s: float) -> MilliWatts:
+    if last.energy_mj is None or reading.energy_mj is None:
+        return 0
+    return max(0, round((reading.energy_mj - last.energy_mj) / passed_s))
+
+
+def _held(last: Known, reading: GpuReading, passed_s: float) -> float:
+    """Return the part of the time in which the power cap held the clocks down."""
+    if last.capped_ns is None or reading.capped_ns is None or reading.capped_ns < last.capped_ns:
+        return float(bool(reading.event_reasons & EventReason.SW_POWER_CAP))
+    return (reading.capped_ns - last.capped_ns) * 1e-9 / passed_s
+
+
+def _pace(reading: GpuReading) -> float | None:
+    """Return the clock as a part of the highest; None where it tells nothing."""
+    if reading.sm_clock_mhz is None or not reading.max_sm_clock_mhz:
+        return None
+    pace = reading.sm_clock_mhz / reading.max_sm_clock_mhz
+    return min(1.0, pace) if pace >= LEAST_PACE else None
+
+
+def appraise(requests: Sequence[Request], known: Mapping[str, Known]) -> tuple[Request, ...]:
+    """Return the requests with what is known of the value of watts to each; as they are if nothing is."""
+    natural_mw = {r.uuid: _capped(known[r.uuid], r.ceiling_mw) for r in requests if _is_known(r, known)}
+    if not natural_mw:
+        return tuple(requests)
+    average_mw = sum(natural_mw.values()) / len(natural_mw)
+    return tuple(_appraised(r, natural_mw.get(r.uuid), average_mw, known) for r in requests)
+
+
+def _is_known(request: Request, known: Mapping[str, Known]) -> bool:
+    return request.uuid in known and known[request.uuid].sureness > 0
+
+
+def _capped(known: Known, ceiling_mw: MilliWatts) -> MilliWatts:
+    # Clocks that are low for another reason would make it anything.
+    return max(1, min(known.natural_mw or 0, 2 * ceiling_mw))
+
+
+def _appraised(
+    request: Request, natural_mw: MilliWatts | None, average_mw: float, known: Mapping[str, Known]
+) -> Request:
+    if natural_mw is None:
+        return request._replace(need_mw=request.want_mw, scale_mw=average_mw)
+    sure = known[request.uuid].sureness
+    if known[request.uuid].felt_mw:
+        # A limit can hold down peaks that the mean draw does not show: what was felt is wanted.
+        least_mw = min(request.ceiling_mw, round(natural_mw * MARGIN))
+        request = request._replace(want_mw=max(request.want_mw, least_mw))
+    enough_mw = min(request.want_mw, max(request.floor_mw, round(natural_mw * MARGIN)))
+    need_mw = request.want_mw - round((request.want_mw - enough_mw) * sure)
+    return request._replace(need_mw=need_mw, scale_mw=average_mw * (natural_mw / average_mw) ** sure)

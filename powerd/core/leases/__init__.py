@@ -1,0 +1,1 @@
+"""What the hosts of a rack say to each other, and the watts they lend."""

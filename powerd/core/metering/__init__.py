@@ -1,0 +1,1 @@
+"""What the rack draws, and how much of that could go."""

@@ -1,0 +1,1 @@
+"""`powerctl`: the operator's hand, command by command."""

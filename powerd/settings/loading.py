@@ -1,0 +1,132 @@
+"""The configuration files read, validated, and with the place of every value.
+
+Invariant: settings that `load` returned are usable: a rack made of them is feasible (I7), and no unknown key,
+unknown variable or unreadable file was passed over.
+"""
+
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from powerd.errors import ConfigError
+from powerd.settings.errors import explain
+from powerd.settings.layers import Key, merge, origin, read_layers
+from powerd.settings.model import Settings
+from powerd.settings.rules import dsx_keys, gpu_policies, lease_rules, meter_options, rack
+
+# systemd makes these readable for the unit alone and shows their ACL as group bits (systemd.exec(5)).
+CREDENTIALS_DIRECTORY = "/run/credentials/"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and where they came from.
+
+    Attributes:
+        origins: dotted key to "file:line", "environment VARIABLE", "flag" or "default", for every key.
+    """
+
+    settings: Settings
+    origins: dict[str, str]
+
+
+def read(
+    path: Path, overrides: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
+) -> Loaded:
+    """Read and validate all settings key by key, without asking whether the rack is feasible.
+
+    Raises:
+        ConfigError: one line per problem: where, which key, what is wrong, what to do.
+    """
+    layers = read_layers(path, overrides, environment)
+    try:
+        settings = Settings(**merge(layers))
+    except ValidationError as error:
+        raise ConfigError("\n".join(explain(error, layers, Settings))) from error
+    secrets = {
+        "mqtt.password_file": settings.mqtt.password_file,
+        "mqtt.key_file": settings.mqtt.key_file,
+        "signals.dsx.signing_key_file": settings.signals.dsx.signing_key_file,
+    }
+    problems = [
+        f"{path}: {key}: {text}" for key, file in secrets.items() if (text := problem_of_secret(file))
+    ]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    keys = (key for key, _ in leaves(settings.model_dump()))
+    return Loaded(settings, {".".join(key): origin(layers, key) for key in keys})
+
+
+def load(
+    path: Path, overrides: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
+) -> Loaded:
+    """Read, validate, and prove that the rack is feasible and this host belongs to it.
+
+    Args:
+        path: the main file; `conf.d/*.toml` beside it is read too, in lexical order.
+        overrides: dotted key to value, from flags; None as a value means the flag was not given.
+        environment: variables to look through for `POWERD_*`, normally `os.environ`.
+
+    Raises:
+        ConfigError: one line per problem: where, which key, what is wrong, what to do.
+    """
+    loaded = read(path, overrides, environment)
+    prove(path, loaded.settings)
+    return loaded
+
+
+def prove(path: Path, settings: Settings) -> None:
+    """Prove what no single key shows: the rack is feasible, this host is in it, its times fit together.
+
+    Raises:
+        ConfigError: it is not so; one line per problem, with the file and the keys.
+    """
+    problems = []
+    for made in (rack, gpu_policies, lease_rules, meter_options, dsx_keys):
+        try:
+            made(settings)
+        except ConfigError as error:
+            problems += [f"{path}: {line}" for line in str(error).splitlines()]
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def leaves(tree: Mapping[str, Any], above: Key = ()) -> Iterator[tuple[Key, Any]]:
+    """Yield every key that is not a table, with its value; an empty table counts as a value."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, (*above, name))
+        else:
+            yield (*above, name), value
+
+
+def problem_of_secret(file: str) -> str:
+    """Return why a file cannot hold a secret; empty if it can, or if none is configured."""
+    # A credential exists only while its unit runs, so checking it from a shell would always fail.
+    if not file or file.startswith(CREDENTIALS_DIRECTORY):
+        return ""
+    try:
+        mode = Path(file).stat().st_mode
+    except OSError as error:
+        return f"{file} cannot be read: {error.strerror}"
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return f"{file} is open to others than its owner; run: chmod 0600 {file}"
+    return ""
+
+
+def secret(file: str) -> str | None:
+    """Return what a secret file holds, without its line end; None if none is configured.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    if not file:
+        return None
+    try:
+        return Path(file).read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from error
