@@ -40,11 +40,10 @@ from powerd.overhead_sensor import OverheadSampler, overhead_sensor
 from powerd.recorder import Recorder
 from powerd.reporter import BusReporter, Reporter, remembered
 from powerd.runtime_file import Keeper
-from powerd.settings import loading as configuration
+from powerd.settings.bus import bus_options
 from powerd.settings.model import Settings
 from powerd.settings.rules import core_config, rack
 from powerd.signals.bus import Bus, Presence
-from powerd.signals.endpoint import BusOptions
 from powerd.signals.listener import Inbound
 from powerd.signals.report import HostReport
 from powerd.signals.topics import Topics
@@ -193,7 +192,7 @@ class Daemon:
             lambda online: self._host_report.online(online=online, wall_s=self._clock.now().wall_s),
         )
         return Bus(
-            _bus_options(self._settings),
+            bus_options(self._settings.mqtt, self._settings.client_id),
             filters=self._inbound.filters,
             on_message=self._inbound.on_message,
             on_notice=self._notice,
@@ -291,24 +290,6 @@ class Daemon:
         if error is not None:
             text = f"{error}: a restart will not know the budget in force, and nothing is lent meanwhile"
             self._notice(Notice("runtime_file_not_written", Severity.WARNING, text))
-
-
-def _bus_options(settings: Settings) -> BusOptions:
-    mqtt = settings.mqtt
-    return BusOptions(
-        url=mqtt.url,
-        client_id=settings.client_id,
-        username=mqtt.username,
-        password=configuration.secret(mqtt.password_file),
-        ca_file=mqtt.ca_file,
-        cert_file=mqtt.cert_file,
-        key_file=mqtt.key_file,
-        keepalive_s=mqtt.keepalive_s,
-        protocol=mqtt.protocol,
-        reconnect_min_s=mqtt.reconnect_min_s,
-        reconnect_max_s=mqtt.reconnect_max_s,
-        allow_plaintext=mqtt.allow_plaintext,
-    )
 
 
 def _loaded(path: Path, load: Callable[[], Record]) -> tuple[Record | None, str]:

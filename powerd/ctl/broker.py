@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from powerd.errors import BusError, ConfigError
+from powerd.secret_file import problem_of_secret, secret
 
 if TYPE_CHECKING:  # imported when needed: the other commands shall not wait for the MQTT client
     from powerd.publish import Publisher
@@ -19,7 +20,6 @@ if TYPE_CHECKING:  # imported when needed: the other commands shall not wait for
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
-_OTHERS = 0o077
 _MAX_SOURCE_CHARACTERS = 64
 
 DEFAULT_BROKER = "mqtt://127.0.0.1:1883"
@@ -133,12 +133,7 @@ def seconds(option: str, text: str) -> float:
 
 
 def _password(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        if path.stat().st_mode & _OTHERS:
-            raise ConfigError(f"--password-file {path}: others than its owner may use it: chmod 600 it")
-        return path.read_text(encoding="utf-8").rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "is not UTF-8 text"
-        raise ConfigError(f"--password-file {path}: {why}") from None
+    file = "" if path is None else str(path)
+    if problem := problem_of_secret(file):
+        raise ConfigError(f"--password-file {problem}")
+    return secret(file)

@@ -4,7 +4,6 @@ Invariant: a key that was loaded has exactly one algorithm, and is strong enough
 something else (a private key where a public one belongs, a certificate, a shared secret) is an error.
 """
 
-import stat
 import warnings
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -13,15 +12,13 @@ from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, RSAKey
 
 from powerd.errors import ConfigError, SignalRejectedError
+from powerd.secret_file import problem_of_secret
 from powerd.signals import strict_json
 
-# systemd makes these readable for the unit alone and shows their ACL as group bits (systemd.exec(5)).
-CREDENTIALS_DIRECTORY = "/run/credentials/"
 MIN_RSA_BITS = 2048
 
 JoseKey: TypeAlias = ECKey | RSAKey
 
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _MAX_BYTES = 16 * 1024
 
 
@@ -50,19 +47,12 @@ def private_key(path: str) -> Key:
     Raises:
         ConfigError: the file cannot be read, is open to others than its owner, or holds no such key.
     """
-    if not path.startswith(CREDENTIALS_DIRECTORY) and _mode(path) & _OTHERS:
-        raise ConfigError(f"{path} is open to others than its owner; run: chmod 0600 {path}")
+    if problem := problem_of_secret(path):
+        raise ConfigError(problem)
     key = _read(path)
     if not key.key.is_private:
         raise ConfigError(f"{path}: holds a public key; signing needs the private one")
     return key
-
-
-def _mode(path: str) -> int:
-    try:
-        return Path(path).stat().st_mode
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _read(path: str) -> Key:

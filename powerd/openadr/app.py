@@ -15,8 +15,9 @@ from powerd.openadr.bridge import Bridge, Outside
 from powerd.openadr.client import VtnClient
 from powerd.openadr.notices import Once
 from powerd.openadr.options import VtnOptions
-from powerd.openadr.settings import Settings, bridge_options, bus_options, vtn_options
+from powerd.openadr.settings import Settings, bridge_options, vtn_options
 from powerd.openadr.web import tls_context
+from powerd.settings.bus import bus_options
 from powerd.signals.topics import SiteTopics
 
 log = structlog.get_logger()
@@ -38,7 +39,7 @@ async def serve(settings: Settings) -> None:
         bridge = Bridge(
             bridge_options(settings),
             VtnClient(options, session, clock, on_notice),
-            bus_options(settings),
+            bus_options(settings.mqtt, settings.client_id),
             SiteTopics(settings.mqtt.prefix, settings.site.name),
             Outside(clock, on_notice, Path(settings.site.state_dir)),
             ven_name=options.ven_name,

@@ -4,7 +4,6 @@ It is no part of a host's configuration: one machine of a site runs the bridge. 
 so that a host's drop-ins and variables are not taken for the bridge's.
 """
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -22,11 +21,10 @@ from powerd.openadr.options import (
     VtnOptions,
 )
 from powerd.openadr.web import check_url
+from powerd.secret_file import check_secrets, secret
 from powerd.settings.errors import explain
 from powerd.settings.layers import read_layers
-from powerd.settings.loading import problem_of_secret, secret
 from powerd.settings.tables import LogSettings, MqttSettings, Positive, Segment, Table
-from powerd.signals.endpoint import BusOptions
 
 MAX_SOURCE_CHARACTERS = 24
 
@@ -152,6 +150,11 @@ class Settings(Table):
             raise ValueError("mqtt.url is not set: name the site's broker")
         return self
 
+    @property
+    def client_id(self) -> str:
+        """Return the MQTT client identifier, stable so that a new connection replaces an old one."""
+        return self.mqtt.client_id or f"powerd-{self.site.name}-{self.site.source}"
+
 
 def load(path: Path) -> Settings:
     """Read and validate the file.
@@ -164,9 +167,12 @@ def load(path: Path) -> Settings:
         settings = Settings.model_validate(layers[0].tree)
     except ValidationError as error:
         raise ConfigError("\n".join(explain(error, layers, Settings))) from error
-    problems = [f"{path}: {key}: {text}" for key, text in _problems_of_secrets(settings)]
-    if problems:
-        raise ConfigError("\n".join(problems))
+    secrets = {
+        "vtn.client_secret_file": settings.vtn.client_secret_file,
+        "mqtt.password_file": settings.mqtt.password_file,
+        "mqtt.key_file": settings.mqtt.key_file,
+    }
+    check_secrets(path, secrets)
     return settings
 
 
@@ -209,17 +215,6 @@ def vtn_options(settings: Settings) -> VtnOptions:
     )
 
 
-def bus_options(settings: Settings) -> BusOptions:
-    """Return how to reach the site's broker, with the password read.
-
-    Raises:
-        ConfigError: the password cannot be read.
-    """
-    keys = settings.mqtt.model_dump(exclude={"prefix", "client_id", "password_file"})
-    client_id = settings.mqtt.client_id or f"powerd-{settings.site.name}-{settings.site.source}"
-    return BusOptions(client_id=client_id, password=secret(settings.mqtt.password_file), **keys)
-
-
 def _program(table: ProgramSettings, site: str) -> Program:
     return Program(
         event_class=EventClass(table.event_class) if table.event_class else None,
@@ -235,14 +230,3 @@ def _program(table: ProgramSettings, site: str) -> Program:
             for kind, rule in table.rules.items()
         },
     )
-
-
-def _problems_of_secrets(settings: Settings) -> Iterator[tuple[str, str]]:
-    secrets: Mapping[str, str] = {
-        "vtn.client_secret_file": settings.vtn.client_secret_file,
-        "mqtt.password_file": settings.mqtt.password_file,
-        "mqtt.key_file": settings.mqtt.key_file,
-    }
-    for key, file in secrets.items():
-        if text := problem_of_secret(file):
-            yield key, text

@@ -4,7 +4,6 @@ Invariant: settings that `load` returned are usable: a rack made of them is feas
 unknown variable or unreadable file was passed over.
 """
 
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from powerd.errors import ConfigError
+from powerd.secret_file import check_secrets
 from powerd.settings.errors import explain
 from powerd.settings.layers import Key, merge, origin, read_layers
 from powerd.settings.model import Settings
 from powerd.settings.rules import dsx_keys, gpu_policies, lease_rules, meter_options, rack
-
-# systemd makes these readable for the unit alone and shows their ACL as group bits (systemd.exec(5)).
-CREDENTIALS_DIRECTORY = "/run/credentials/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +49,7 @@ def read(
         "mqtt.key_file": settings.mqtt.key_file,
         "signals.dsx.signing_key_file": settings.signals.dsx.signing_key_file,
     }
-    problems = [
-        f"{path}: {key}: {text}" for key, file in secrets.items() if (text := problem_of_secret(file))
-    ]
-    if problems:
-        raise ConfigError("\n".join(problems))
+    check_secrets(path, secrets)
     keys = (key for key, _ in leaves(settings.model_dump()))
     return Loaded(settings, {".".join(key): origin(layers, key) for key in keys})
 
@@ -102,31 +95,3 @@ def leaves(tree: Mapping[str, Any], above: Key = ()) -> Iterator[tuple[Key, Any]
             yield from leaves(value, (*above, name))
         else:
             yield (*above, name), value
-
-
-def problem_of_secret(file: str) -> str:
-    """Return why a file cannot hold a secret; empty if it can, or if none is configured."""
-    # A credential exists only while its unit runs, so checking it from a shell would always fail.
-    if not file or file.startswith(CREDENTIALS_DIRECTORY):
-        return ""
-    try:
-        mode = Path(file).stat().st_mode
-    except OSError as error:
-        return f"{file} cannot be read: {error.strerror}"
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        return f"{file} is open to others than its owner; run: chmod 0600 {file}"
-    return ""
-
-
-def secret(file: str) -> str | None:
-    """Return what a secret file holds, without its line end; None if none is configured.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    if not file:
-        return None
-    try:
-        return Path(file).read_text(encoding="utf-8").rstrip("\n")
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}") from error

@@ -23,6 +23,7 @@ from powerd.core.topology import GpuPolicies, GpuPolicy, Host, Rack
 from powerd.core.units import milliwatts
 from powerd.errors import ConfigError
 from powerd.meters.options import DsxOptions, DsxPart, GenericPart, MeterOptions, NativePart, Part
+from powerd.secret_file import is_credential
 from powerd.settings.model import Settings
 from powerd.settings.signals import MeterPartSettings
 
@@ -230,12 +231,12 @@ def dsx_keys(settings: Settings) -> None:
     table = settings.signals.dsx
     if not table.enabled:
         return
-    from powerd.dsx.keys import CREDENTIALS_DIRECTORY, private_key, public_key  # noqa: PLC0415 - large
+    from powerd.dsx.keys import private_key, public_key  # noqa: PLC0415 - large
 
     for entry in table.keys.values():
         public_key(entry.file)
-    # A credential exists only while its unit runs, so checking it from a shell would always fail.
-    if table.signing_key_file and not table.signing_key_file.startswith(CREDENTIALS_DIRECTORY):
+    # From a shell a credential could never be read.
+    if table.signing_key_file and not is_credential(table.signing_key_file):
         private_key(table.signing_key_file)
 
 

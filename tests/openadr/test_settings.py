@@ -11,7 +11,7 @@ from powerd.core.events.grid_event import Baseline, EventClass, EventRamp, Level
 from powerd.core.rack.advisory import SignalKind
 from powerd.errors import ConfigError
 from powerd.openadr.options import Program, Rule
-from powerd.openadr.settings import Settings, bridge_options, bus_options, load, vtn_options
+from powerd.openadr.settings import Settings, bridge_options, load, vtn_options
 from powerd.settings.errors import known_keys
 from powerd.settings.loading import leaves
 
@@ -93,7 +93,7 @@ def test_the_minimum_obeys_all_programs_with_the_defaults(secret: Path) -> None:
     assert (options.programs, options.others) == ({}, Program(zone="hel1"))
     vtn = vtn_options(settings)
     assert (vtn.client_secret, vtn.ven_name) == ("hunter2", "powerd-hel1")
-    assert bus_options(settings).client_id == "powerd-hel1-openadr"
+    assert settings.client_id == "powerd-hel1-openadr"
 
 
 def test_a_program_is_read_with_all_it_says(secret: Path) -> None:

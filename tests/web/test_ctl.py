@@ -307,7 +307,7 @@ async def test_a_password_that_others_can_read_is_refused(powerctl: Ctl, tmp_pat
     publish = ("publish", "budget", "--site", "h", "--rack", "r", "--watts", "1")
     answer = await powerctl(*publish, "--password-file", str(secret))
     assert answer.code == 2
-    assert "chmod 600" in answer.err
+    assert "chmod 0600" in answer.err
     assert "s3cret" not in answer.err
 
 
