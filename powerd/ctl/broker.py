@@ -1,17 +1,21 @@
-"""What the commands of `powerctl publish` have in common: where the broker is, who speaks, and how often."""
+"""What the commands of `powerctl publish` share: where the broker is, who speaks, when, and how often."""
 
 import asyncio
 import contextlib
+import inspect
 import os
 import re
 import socket
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from powerd.errors import BusError, ConfigError
 from powerd.secret_file import problem_of_secret, secret
+from powerd.signals import rfc3339
 
 if TYPE_CHECKING:  # imported when needed: the other commands shall not wait for the MQTT client
     from powerd.publish import Publisher
@@ -22,20 +26,13 @@ _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _MAX_SOURCE_CHARACTERS = 64
 
-DEFAULT_BROKER = "mqtt://127.0.0.1:1883"
 DEFAULT_PREFIX = "powerd/v1"
 
 Site = Annotated[str, typer.Option(help="Site of the rack.")]
 Every = Annotated[str, typer.Option(help="Say it again this often, until stopped.", metavar="DURATION")]
-Broker = Annotated[str, typer.Option(help="mqtt:// or mqtts:// URL.")]
 Source = Annotated[str, typer.Option(help="Name of the sender; default: powerctl-HOSTNAME.")]
 Prefix = Annotated[str, typer.Option(help="Of all topics, above the site.")]
-CaFile = Annotated[str, typer.Option(help="PEM file of the authorities to trust.")]
-CertFile = Annotated[str, typer.Option(help="PEM file of the client certificate.")]
-KeyFile = Annotated[str, typer.Option(help="PEM file of its key.")]
-Username = Annotated[str, typer.Option(help="MQTT user.")]
-PasswordFile = Annotated[Path | None, typer.Option(help="File with the password, for its owner alone.")]
-AllowPlaintext = Annotated[bool, typer.Option("--allow-plaintext", help="Allow mqtt:// to another machine.")]
+Start = Annotated[str, typer.Option(help="now, in 10m, or a time like 2026-11-21T17:00:00Z.", metavar="WHEN")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print each message as JSON.")]
 
 Said = TypeVar("Said")
@@ -47,14 +44,18 @@ def sender(source: str) -> str:
 
 
 def bus_options(
-    broker: str,
     *,
-    ca_file: str,
-    cert_file: str,
-    key_file: str,
-    username: str,
-    password_file: Path | None,
-    allow_plaintext: bool,
+    broker: Annotated[str, typer.Option(help="mqtt:// or mqtts:// URL.")] = "mqtt://127.0.0.1:1883",
+    ca_file: Annotated[str, typer.Option(help="PEM file of the authorities to trust.")] = "",
+    cert_file: Annotated[str, typer.Option(help="PEM file of the client certificate.")] = "",
+    key_file: Annotated[str, typer.Option(help="PEM file of its key.")] = "",
+    username: Annotated[str, typer.Option(help="MQTT user.")] = "",
+    password_file: Annotated[
+        Path | None, typer.Option(help="File with the password, for its owner alone.")
+    ] = None,
+    allow_plaintext: Annotated[
+        bool, typer.Option("--allow-plaintext", help="Allow mqtt:// to another machine.")
+    ] = False,
 ) -> "BusOptions":
     """Return how to reach the broker.
 
@@ -73,6 +74,23 @@ def bus_options(
         key_file=key_file,
         allow_plaintext=allow_plaintext,
     )
+
+
+def at_a_broker(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `bus_options` besides its own; what they say is its argument `bus`."""
+    shared = inspect.signature(bus_options).parameters
+    own = inspect.signature(command).parameters
+    together = [*(each for name, each in own.items() if name != "bus"), *shared.values()]
+
+    @wraps(command)
+    def run(**given: Any) -> None:  # noqa: ANN401 - whatever the two take
+        bus = bus_options(**{name: given.pop(name) for name in shared})
+        command(bus=bus, **given)
+
+    # Typer reads both.
+    run.__signature__ = inspect.Signature(together)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in together}
+    return run
 
 
 def say(
@@ -130,6 +148,39 @@ def seconds(option: str, text: str) -> float:
     if match is None:
         raise typer.BadParameter(f'{option} "{text}" is not a duration like 60s or 5m')
     return float(match[1]) * _UNITS_S[match[2]]
+
+
+def when(text: str, now_s: float) -> float:
+    """Return a moment in Unix seconds.
+
+    Raises:
+        ValueError: `text` says none.
+    """
+    if text == "now":
+        return now_s
+    try:
+        return now_s + seconds("--start", text)
+    except typer.BadParameter:
+        try:
+            return rfc3339.parse(text)
+        except ValueError:
+            raise ValueError(
+                f'--start "{text}" is neither now, nor 10m for in ten minutes, nor like 2026-11-21T17:00:00Z'
+            ) from None
+
+
+def watts_or_none(text: str) -> float | None:
+    """Return watts; None for the word none.
+
+    Raises:
+        BadParameter: it is neither.
+    """
+    if text == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f'--watts "{text}" is neither a number of watts nor none') from None
 
 
 def _password(path: Path | None) -> str | None:

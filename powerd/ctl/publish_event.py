@@ -1,6 +1,6 @@
 """`powerctl publish event`: what a grid, or a bridge to one, would ask for."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,26 +16,22 @@ from powerd.core.events.grid_event import (
 )
 from powerd.core.units import milliwatts
 from powerd.ctl.broker import (
-    DEFAULT_BROKER,
     DEFAULT_PREFIX,
-    AllowPlaintext,
     AsJson,
-    Broker,
-    CaFile,
-    CertFile,
     Every,
-    KeyFile,
-    PasswordFile,
     Prefix,
     Site,
     Source,
-    Username,
-    bus_options,
+    Start,
+    at_a_broker,
     say,
     seconds,
     sender,
+    when,
 )
-from powerd.signals import rfc3339
+
+if TYPE_CHECKING:  # imported when needed: the other commands shall not wait for it
+    from powerd.signals.endpoint import BusOptions
 
 # What a cancellation repeats of its event does not count.
 NOTHING = Action(ActionKind.SHED_LEVEL, level=0)
@@ -47,6 +43,7 @@ Example:
   powerctl publish event --site hel1 --rack r17 --id peak --cancel"""
 
 
+@at_a_broker
 def event(
     site: Site,
     event_id: Annotated[str, typer.Option("--id", help="Name of the event; a later one replaces it.")],
@@ -64,9 +61,7 @@ def event(
     level: Annotated[
         int | None, typer.Option(help="Shed by a level of the hosts' configuration.", min=0, max=3)
     ] = None,
-    start: Annotated[
-        str, typer.Option(help="now, in 10m, or a time like 2026-11-21T17:00:00Z.", metavar="WHEN")
-    ] = "now",
+    start: Start = "now",
     duration: Annotated[
         str, typer.Option(help="How long; default: until cancelled.", metavar="DURATION")
     ] = "",
@@ -90,20 +85,14 @@ def event(
     ] = None,
     program: Annotated[str, typer.Option(help="Program that it belongs to.")] = "",
     every: Every = "",
-    broker: Broker = DEFAULT_BROKER,
     source: Source = "",
     prefix: Prefix = DEFAULT_PREFIX,
-    ca_file: CaFile = "",
-    cert_file: CertFile = "",
-    key_file: KeyFile = "",
-    username: Username = "",
-    password_file: PasswordFile = None,
     *,
+    bus: "BusOptions",
     floor: Annotated[bool, typer.Option("--floor", help="Draw as little as limiting can reach.")] = False,
     cancel: Annotated[
         bool, typer.Option("--cancel", help="It is over from now on: give the same --id and --source.")
     ] = False,
-    allow_plaintext: AllowPlaintext = False,
     as_json: AsJson = False,
 ) -> None:
     """Publish a grid event.
@@ -153,21 +142,12 @@ def event(
         check_event(said)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    options = bus_options(
-        broker,
-        ca_file=ca_file,
-        cert_file=cert_file,
-        key_file=key_file,
-        username=username,
-        password_file=password_file,
-        allow_plaintext=allow_plaintext,
-    )
     every_s = seconds("--every", every) if every else None
     if every_s is not None and every_s <= 0:
         raise typer.BadParameter(f"--every {every} must be more than zero")
     say(
         publisher,
-        options,
+        bus,
         said,
         every_s=every_s,
         for_s=None if said.end_s is None else max(0.0, said.end_s - now.wall_s),
@@ -216,22 +196,3 @@ def _targets(scope: Level, named: list[str], site: str, rack: str) -> tuple[str,
 def _interval(start: str, duration: str, action: Action, now_s: float) -> Interval:
     start_s = when(start, now_s)
     return Interval(start_s, start_s + seconds("--duration", duration) if duration else None, action)
-
-
-def when(text: str, now_s: float) -> float:
-    """Return a moment in Unix seconds.
-
-    Raises:
-        ValueError: `text` says none.
-    """
-    if text == "now":
-        return now_s
-    try:
-        return now_s + seconds("--start", text)
-    except typer.BadParameter:
-        try:
-            return rfc3339.parse(text)
-        except ValueError:
-            raise ValueError(
-                f'--start "{text}" is neither now, nor 10m for in ten minutes, nor like 2026-11-21T17:00:00Z'
-            ) from None

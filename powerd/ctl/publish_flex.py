@@ -1,25 +1,14 @@
 """`powerctl publish flex-target`: what an energy service would ask for on the topics of DSX Flex."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from powerd.ctl.broker import (
-    DEFAULT_BROKER,
-    AllowPlaintext,
-    AsJson,
-    Broker,
-    CaFile,
-    CertFile,
-    KeyFile,
-    PasswordFile,
-    Username,
-    bus_options,
-    say,
-    seconds,
-)
-from powerd.ctl.publish_event import when
+from powerd.ctl.broker import AsJson, Start, at_a_broker, say, seconds, watts_or_none, when
 from powerd.signals.fields import MAX_SITE_WATTS
+
+if TYPE_CHECKING:  # imported when needed: the other commands shall not wait for it
+    from powerd.signals.endpoint import BusOptions
 
 EXAMPLE = """\b
 Example:
@@ -28,6 +17,7 @@ Example:
   powerctl publish flex-target --isv acme --feed main-a --watts none --kid acme-1 --signing-key acme.key"""
 
 
+@at_a_broker
 def flex_target(
     isv: Annotated[str, typer.Option(help="Identifier of the energy service.")],
     watts: Annotated[
@@ -36,9 +26,7 @@ def flex_target(
     feed: Annotated[
         list[str] | None, typer.Option(help="Feed tag; may be repeated. Default: all feeds.")
     ] = None,
-    start: Annotated[
-        str, typer.Option(help="now, in 10m, or a time like 2026-11-21T17:00:00Z.", metavar="WHEN")
-    ] = "now",
+    start: Start = "now",
     duration: Annotated[
         str, typer.Option(help="How long; default: until replaced.", metavar="DURATION")
     ] = "",
@@ -47,17 +35,11 @@ def flex_target(
         str,
         typer.Option(help="Private EC P-256 or RSA key, PEM or JWK, for its owner alone.", metavar="FILE"),
     ] = "",
-    broker: Broker = DEFAULT_BROKER,
-    ca_file: CaFile = "",
-    cert_file: CertFile = "",
-    key_file: KeyFile = "",
-    username: Username = "",
-    password_file: PasswordFile = None,
     *,
+    bus: "BusOptions",
     best_effort: Annotated[
         bool, typer.Option("--best-effort", help="Said to powerd, which says it back.")
     ] = False,
-    allow_plaintext: AllowPlaintext = False,
     as_json: AsJson = False,
 ) -> None:
     """Publish a DSX Flex load target.
@@ -76,7 +58,7 @@ def flex_target(
     try:
         begins_s = when(start, clock.now().wall_s)
         said = FlexTarget(
-            watts=None if watts == "none" else _watts(watts),
+            watts=_within_a_site(watts_or_none(watts)),
             feeds=tuple(feed or ()),
             start_s=begins_s,
             end_s=begins_s + seconds("--duration", duration) if duration else None,
@@ -85,28 +67,15 @@ def flex_target(
         publisher = FlexTargetPublisher(isv=isv, clock=clock, signer=signer)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    options = bus_options(
-        broker,
-        ca_file=ca_file,
-        cert_file=cert_file,
-        key_file=key_file,
-        username=username,
-        password_file=password_file,
-        allow_plaintext=allow_plaintext,
-    )
-    say(publisher, options, said, every_s=None, stopped="the target may have been sent", as_json=as_json)
+    say(publisher, bus, said, every_s=None, stopped="the target may have been sent", as_json=as_json)
 
 
-def _watts(text: str) -> float:
-    """Return watts.
+def _within_a_site(watts: float | None) -> float | None:
+    """Return what is asked for.
 
     Raises:
-        ValueError: `text` says none.
+        ValueError: no site draws that.
     """
-    try:
-        watts = float(text)
-    except ValueError:
-        raise ValueError(f'--watts "{text}" is neither a number of watts nor none') from None
-    if not 0 <= watts <= MAX_SITE_WATTS:
-        raise ValueError(f"--watts {text} is not between 0 and {MAX_SITE_WATTS}")
+    if watts is not None and not 0 <= watts <= MAX_SITE_WATTS:
+        raise ValueError(f"--watts {watts} is not between 0 and {MAX_SITE_WATTS}")
     return watts
