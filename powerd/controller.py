@@ -277,7 +277,8 @@ class Controller:
                 break
             again = self._decide(self._clock.now(), report.outcomes, Heard())
             decision = again._replace(verdicts=decision.verdicts, notices=_merged(decision, again))
-        compliant = decision.infeasible_mw <= 0 and fits(self._gpus.readings, decision.gpu_budget_mw)
+        limits_mw = decision.gpu_budget_mw + decision.excess.granted_mw
+        compliant = decision.infeasible_mw <= 0 and fits(self._gpus.readings, limits_mw)
         return _Enforced(decision._replace(compliant=compliant), executed, outcomes, last_cut_boot_s)
 
     def _confirm(self, done: "_Enforced") -> tuple["_Enforced", HostState | None]:

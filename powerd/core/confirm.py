@@ -46,4 +46,5 @@ def _reached(decision: Decision, readings: Sequence[GpuReading]) -> Reached:
             statement and (statement.source, statement.mw),
             None if decision.place.has_peers else decision.cap_mw,
         ),
+        excess_mw=decision.excess.granted_mw,
     )

@@ -14,7 +14,9 @@ from powerd.core.events.caps import EventStatus
 from powerd.core.events.notices import about_budget_unit, about_events
 from powerd.core.events.schedule import Schedule
 from powerd.core.gpus import overhead
+from powerd.core.gpus.charge import charged
 from powerd.core.gpus.demand import assess
+from powerd.core.gpus.excess import Excess
 from powerd.core.gpus.observed import Observed, learn_from_outcome, learn_from_reading
 from powerd.core.gpus.plan import writes
 from powerd.core.gpus.targets import GpuTarget, gpu_range, may_draw_mw, settle
@@ -44,8 +46,10 @@ class Decision(NamedTuple):
         statement: the budget in force; None in `init` and `failsafe`.
         rack_steps: the chain from the hard limit to what the rack's hosts may use.
         host_steps: the chain from there to what this host's GPUs may use.
+        excess: how far limits may sum up to above the GPU budget, the worst case, and what came of it.
         infeasible_mw: how far the asked-for budget lies below what limiting can reach; 0 if reachable.
-        compliant: every GPU's worst case fits the GPU budget, and nothing is infeasible.
+        compliant: every GPU's worst case fits the GPU budget and what is granted above it, and nothing is
+            infeasible.
         failsafe_cause: why the failsafe budget holds; empty when it does not.
         place, standing: how this host stands with the others of its rack.
         leases: what has been lent, and what peers said.
@@ -65,6 +69,7 @@ class Decision(NamedTuple):
     cap_mw: MilliWatts
     overhead_mw: MilliWatts
     gpu_budget_mw: MilliWatts
+    excess: Excess
     infeasible_mw: MilliWatts
     compliant: bool
     failsafe_cause: str
@@ -99,10 +104,10 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
     current = {r.uuid: may_draw_mw(r) for r in inputs.readings if r.uuid in share.sharing.ranges}
     limits = {target.uuid: target.limit_mw for target in share.targets if target.limit_mw is not None}
     wants = {target.uuid: target.want_mw for target in share.targets}
-    gpu_mw = share.gpu_mw - share.sharing.fixed_mw
-    cuts, raises = writes(current, limits, wants, gpu_mw, config.dead_band)
+    limits_mw = share.gpu_mw + share.excess.granted_mw
+    cuts, raises = writes(current, limits, wants, limits_mw - share.sharing.fixed_mw, config.dead_band)
     written = {write.uuid for write in cuts + raises}
-    compliant = share.infeasible_mw <= 0 and fits(inputs.readings, share.gpu_mw)
+    compliant = share.infeasible_mw <= 0 and fits(inputs.readings, limits_mw)
     told = (
         *learned,
         *about_phase(before, state.failsafe.phase, view.cap_mw),
@@ -122,13 +127,14 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
         cap_mw=share.standing.limit_mw,
         overhead_mw=share.overhead_mw,
         gpu_budget_mw=share.gpu_mw,
+        excess=share.excess,
         infeasible_mw=share.infeasible_mw,
         compliant=compliant,
         failsafe_cause=_failsafe_cause(state, now),
         statement=view.statement,
         rack_steps=view.steps,
         host_steps=share.steps,
-        targets=settle(share.targets, current, written),
+        targets=charged(settle(share.targets, current, written), share.parts),
         plan=Plan(cuts, raises, share.fallback, _end_boot_s(view.statement, share.standing, now, config)),
         place=share.place,
         standing=share.standing,
@@ -147,11 +153,11 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
     return decision, state
 
 
-def fits(readings: Sequence[GpuReading], gpu_budget_mw: MilliWatts) -> bool:
-    """Say whether the most that the GPUs may draw together is known and within their budget."""
+def fits(readings: Sequence[GpuReading], limits_mw: MilliWatts) -> bool:
+    """Say whether the most that the GPUs may draw together is known and within what is given."""
     worst_cases = [reading.worst_case_mw for reading in readings]
     known = [mw for mw in worst_cases if mw is not None]
-    return bool(known) and len(known) == len(worst_cases) and sum(known) <= gpu_budget_mw
+    return bool(known) and len(known) == len(worst_cases) and sum(known) <= limits_mw
 
 
 def _look(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State, tuple[Notice, ...]]:

@@ -9,7 +9,9 @@ from typing import NamedTuple
 from powerd.core.events.grid_event import GridEvent
 from powerd.core.events.schedule import EventRules, Schedule
 from powerd.core.events.turns import Agenda
+from powerd.core.gpus.charge import AccountingRules
 from powerd.core.gpus.demand import DemandRules, GpuDemand
+from powerd.core.gpus.excess import Excess
 from powerd.core.gpus.observed import Observed, ObservedRules
 from powerd.core.gpus.overhead import Overhead, OverheadSample
 from powerd.core.gpus.plan import DeadBand
@@ -40,6 +42,7 @@ class Config:
         hold_s: how long a plan holds without a newer one before the guard falls back.
         brake_hold_s: how long the failsafe budget holds after a hardware power brake was seen.
         objective: what the host's watts are shared out for, where they do not suffice.
+        accounting: what a GPU is charged with.
     """
 
     rack: Rack
@@ -61,6 +64,7 @@ class Config:
     hold_s: float = 5.0
     brake_hold_s: float = 300.0
     objective: Objective = Objective.THROUGHPUT
+    accounting: AccountingRules = field(default_factory=AccountingRules)
 
     @cached_property
     def has_peers(self) -> bool:
@@ -112,6 +116,7 @@ class State(NamedTuple):
         schedule, agenda: the grid events that are held, and whose turn it is.
         draws: what the rack has drawn of late.
         values: what is known of the value of a watt to each GPU.
+        excess: what the GPUs may draw above their budget, and did.
     """
 
     timeline: Timeline
@@ -132,6 +137,7 @@ class State(NamedTuple):
     draws: DrawHistory = DrawHistory()
     signals: Signals = MappingProxyType({})
     values: Mapping[str, Known] = MappingProxyType({})
+    excess: Excess = Excess()
 
     @property
     def known_cap_mw(self) -> MilliWatts | None:

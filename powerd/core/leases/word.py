@@ -31,6 +31,7 @@ class Reached:
 
     Attributes:
         worst_case_mw: the most that the host may draw, overhead included; None if that is not known.
+        excess_mw: what of that its own accounting allows above its cap; no watts of others' are in it.
         is_settled: every write has returned.
         aspects: whatever else makes a message worth saying at once when it changes.
     """
@@ -38,6 +39,7 @@ class Reached:
     worst_case_mw: MilliWatts | None
     is_settled: bool
     aspects: Hashable = None
+    excess_mw: MilliWatts = 0
 
 
 def word(
@@ -53,7 +55,7 @@ def word(
     The memory counts a message as published from here on, whatever becomes of it on its way; a lease that
     answers it runs from here on, which is before it is sent.
     """
-    worst_mw = reached.worst_case_mw
+    worst_mw = None if reached.worst_case_mw is None else reached.worst_case_mw - reached.excess_mw
     fits = worst_mw is not None and reached.is_settled and worst_mw <= max(place.floor_mw, standing.cap_mw)
     if not fits and place.has_peers and _may_use_what_is_forgotten(leases, rules, boot_s):
         return None, leases
@@ -70,7 +72,7 @@ def word(
         spare_mw=standing.spare_mw,
         lent_mw=lent_mw,
         over_mw=_over_mw(standing.cap_mw + standing.lent_mw - lent_mw, worst_mw, leases),
-        worst_case_mw=worst_mw,
+        worst_case_mw=reached.worst_case_mw,
         budget=place.budget,
         lends=_lends(standing, fits=fits),
         holds=_holds(standing, leases, fits=fits),

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from powerd.core.gpus import overhead
+from powerd.core.gpus.charge import Parts
+from powerd.core.gpus.excess import Excess
 from powerd.core.gpus.targets import GpuTarget, Sharing, fallback, may_draw_mw, share_out, sort_out
 from powerd.core.gpus.value import Objective, appraise, learn
 from powerd.core.leases.host_state import HeardBudget
@@ -13,6 +15,7 @@ from powerd.core.leases.place import Place, entitlement_mw
 from powerd.core.leases.standing import Standing, standing
 from powerd.core.model import GpuReading, Now, Step, Write
 from powerd.core.rack.failsafe import CONTROLLED, Phase
+from powerd.core.rack.host_excess import host_excess
 from powerd.core.rack.rack_view import RackView
 from powerd.core.rack.timeline import Statement
 from powerd.core.state import Config, Inputs, State
@@ -26,12 +29,16 @@ class HostShare:
     Attributes:
         place, standing: how that came about between the hosts of the rack.
         gpu_mw: what the GPUs may draw; may be negative where the overhead is above the host's cap.
+        excess: how far their limits may sum up to above that, and what came of it.
+        parts: how much less than its limit each idle GPU is charged.
     """
 
     place: Place
     standing: Standing
     overhead_mw: MilliWatts
     gpu_mw: MilliWatts
+    excess: Excess
+    parts: Parts
     infeasible_mw: MilliWatts
     sharing: Sharing
     targets: tuple[GpuTarget, ...]
@@ -63,17 +70,27 @@ def host_share(
     gpu_mw, found, state = _without_raise(
         inputs.readings, sharing, stands.limit_mw - over.mw, view.statement, state, now, config
     )
+    infeasible_mw = max(view.infeasible_mw, sharing.floors_mw + over.mw - stands.entitlement_mw)
+    is_well = infeasible_mw <= 0 and not found
+    parts, exceeds, state = host_excess(inputs, sharing, gpu_mw, state, now, config, is_well=is_well)
     fallback_mw = entitlement_mw(place, leases, view.failsafe_cap_mw) - stands.lent_mw - over.mw
     share = HostShare(
         place=place,
         standing=stands,
         overhead_mw=over.mw,
         gpu_mw=gpu_mw,
-        infeasible_mw=max(view.infeasible_mw, sharing.floors_mw + over.mw - stands.entitlement_mw),
+        excess=state.excess,
+        parts=parts,
+        infeasible_mw=infeasible_mw,
         sharing=sharing,
-        targets=share_out(sharing, gpu_mw, state.demands),
+        targets=share_out(sharing, gpu_mw + state.excess.granted_mw, state.demands),
         fallback=fallback(sharing, min(gpu_mw, fallback_mw)),
-        steps=(*_steps(place, stands, leases), over._replace(mw=stands.limit_mw - over.mw), *found),
+        steps=(
+            *_steps(place, stands, leases),
+            over._replace(mw=stands.limit_mw - over.mw),
+            *found,
+            *exceeds,
+        ),
     )
     return share, state
 

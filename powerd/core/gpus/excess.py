@@ -1,0 +1,138 @@
+"""What the GPUs may draw above their budget, and what they did: the worst case, and an account of energy.
+
+The account is never less than what was drawn above the budget, as far as energy counters are true, boards
+obey their limits, and an idle GPU draws no less than the lowest mean seen of it. Over the time T between two
+samples, with the mean draw m of a GPU, its lowest l, its lowest limit f, and a charge of x below f:
+
+    it went on being idle    x T (m - l) / (f - l)    as if all above the lowest had been drawn at the limit
+    anything else            x T                      it may have been at its limit all the time
+
+A charge counts until the boards have followed the cut that ended it. If all means together were further above
+the budget than that, this counts instead: so it does when a budget falls, in any accounting.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from powerd.core.gpus.charge import NO_PARTS, AccountingRules, Parts
+from powerd.core.gpus.demand import Demand, GpuDemand
+from powerd.core.gpus.targets import Range, Sharing, may_draw_mw
+from powerd.core.model import GpuReading
+from powerd.core.units import MilliWatts
+
+
+class Ended(NamedTuple):
+    """A grant that was taken back, and until when boards may not have followed."""
+
+    mw: MilliWatts
+    until_boot_s: float
+
+
+class Excess(NamedTuple):
+    """What is known of draw above the GPU budget.
+
+    Attributes:
+        granted_mw: how far limits may sum up to above the budget now.
+        worst_mw: the most that may be drawn above it now, cuts that boards still follow included.
+        drawn_mj: drawn above it since the start, in millijoules (mW s), at the most.
+        budget_mw: the lowest since the last sample; None before the first.
+        parts: what idle GPUs were charged less than their limits, the largest since the last sample.
+        before: the same until the last sample.
+        ended: higher grants that boards may still draw by.
+    """
+
+    granted_mw: MilliWatts = 0
+    worst_mw: MilliWatts = 0
+    drawn_mj: int = 0
+    sampled_boot_s: float = -math.inf
+    budget_mw: MilliWatts | None = None
+    parts: Parts = NO_PARTS
+    before: Parts = NO_PARTS
+    ended: tuple[Ended, ...] = ()
+
+
+def follow(
+    last: Excess,
+    parts: Parts,
+    budget_mw: MilliWatts,
+    sharing: Sharing,
+    readings: Sequence[GpuReading],
+    demands: Mapping[str, GpuDemand],
+    rules: AccountingRules,
+    boot_s: float,
+) -> Excess:
+    """Account for the time since the last sample, and take in what is charged from now on.
+
+    Args:
+        parts: as `charge.grant` returns them.
+        budget_mw: the GPU budget.
+    """
+    sampled_boot_s = max((reading.sampled_boot_s for reading in readings), default=-math.inf)
+    if sampled_boot_s > last.sampled_boot_s:
+        drawn_mj = last.drawn_mj
+        if last.budget_mw is not None:
+            drawn_mj += _drawn_mj(last, sampled_boot_s, sharing, readings, demands, rules)
+        last = last._replace(
+            drawn_mj=drawn_mj,
+            sampled_boot_s=sampled_boot_s,
+            budget_mw=None,
+            parts=NO_PARTS,
+            before=last.parts,
+        )
+    lowest_mw = budget_mw if last.budget_mw is None else min(budget_mw, last.budget_mw)
+    merged = _largest(last.parts, parts)
+    return _with_worst(last._replace(budget_mw=lowest_mw, parts=merged), sum(parts.values()), rules, boot_s)
+
+
+def _with_worst(last: Excess, granted_mw: MilliWatts, rules: AccountingRules, boot_s: float) -> Excess:
+    """Let the worst case rise at once, and fall when boards have had time to follow."""
+    ended = last.ended
+    if granted_mw < last.granted_mw:
+        ended = (*ended, Ended(last.granted_mw, boot_s + rules.cut_s))
+    ended = tuple(each for each in ended if boot_s < each.until_boot_s and each.mw > granted_mw)
+    worst_mw = max((granted_mw, *(each.mw for each in ended)))
+    return last._replace(granted_mw=granted_mw, worst_mw=worst_mw, ended=ended)
+
+
+def _drawn_mj(
+    last: Excess,
+    sampled_boot_s: float,
+    sharing: Sharing,
+    readings: Sequence[GpuReading],
+    demands: Mapping[str, GpuDemand],
+    rules: AccountingRules,
+) -> int:
+    elapsed_s = sampled_boot_s - last.sampled_boot_s
+    mean_mw = sum(_mean_mw(reading, demands[reading.uuid]) for reading in readings)
+    above_mj = (mean_mw - (last.budget_mw or 0)) * elapsed_s
+    woken_mj = 0.0
+    parts = _largest(last.before, last.parts)
+    if parts:
+        read = {reading.uuid for reading in readings if reading.sampled_boot_s > last.sampled_boot_s}
+        for uuid, part_mw in parts.items():
+            time_s = elapsed_s if uuid in last.parts else min(elapsed_s, rules.settle_s)
+            share = _awake_share(demands[uuid], sharing.ranges.get(uuid)) if uuid in read else 1.0
+            woken_mj += part_mw * time_s * share
+    return math.ceil(max(0.0, above_mj, woken_mj))
+
+
+def _mean_mw(reading: GpuReading, known: GpuDemand) -> MilliWatts:
+    """Return the mean draw since the last sample; what a GPU that was not read may draw."""
+    if known.demand is Demand.UNKNOWN:
+        return may_draw_mw(reading) or 0
+    return known.mean_mw
+
+
+def _awake_share(known: GpuDemand, span: Range | None) -> float:
+    """Return for which part of the time, 0..1, a GPU that was charged as idle may have been at its limit."""
+    if span is None or known.demand is not Demand.IDLE:
+        return 1.0
+    lowest_mw = known.idle_draw_mw or 0
+    return min(1.0, (known.mean_mw - lowest_mw) / max(1, span.floor_mw - lowest_mw))
+
+
+def _largest(one: Parts, other: Parts) -> Parts:
+    if not one or not other:
+        return one or other
+    return {uuid: max(one.get(uuid, 0), other.get(uuid, 0)) for uuid in one.keys() | other.keys()}
