@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from powerd.core.gpus.allocator import Request, allocate
-from powerd.core.gpus.filling import PART_OF_FAIR, fill, fill_by_gain
+from powerd.core.gpus.allocator import KNEE, Request, allocate
+from powerd.core.gpus.filling import fill
 from tests.core.make import W
 
 
@@ -242,61 +242,13 @@ def test_pouring_stays_exact_for_amounts_far_above_any_rack(
         assert amount % unit == 0
 
 
-GAINS = st.lists(
-    st.tuples(
-        st.integers(0, 10**6),
-        st.integers(0, 10**6),
-        st.sampled_from([0.1, 0.5, 1.0, 3.0, 7.77]),
-        st.floats(1.0, 2e6),
-        st.integers(1, 16),
-    ).map(lambda v: (v[0] * v[4], (v[0] + v[1]) * v[4], v[2] * v[4], v[3] * v[4], v[4])),
-    min_size=1,
-    max_size=40,
-)
-
-
-@given(GAINS, st.floats(0, 1.1))
-def test_pouring_by_gain_is_exact_and_leaves_nobody_far_below_fair(
-    vessels: list[tuple[int, int, float, float, int]], part: float
-) -> None:
-    low, high = sum(v[0] for v in vessels), sum(v[1] for v in vessels)
-    total = low + int((high - low) * part)
-    amounts = fill_by_gain(total, vessels)
-    fair = fill(total, [(v[0], v[1], v[2], v[4]) for v in vessels])
-    assert min(total, high) - max(v[4] for v in vessels) < sum(amounts) <= min(total, high)
-    for amount, equal, (bottom, top, _, _, unit) in zip(amounts, fair, vessels, strict=True):
-        assert max(bottom, equal * PART_OF_FAIR - 2 * unit) <= amount <= top
-        assert amount % unit == 0
-
-
-@given(GAINS, st.floats(0, 1.1), st.floats(1.0, 2e6))
-def test_where_a_watt_gains_the_same_everywhere_pouring_by_gain_is_fair(
-    vessels: list[tuple[int, int, float, float, int]], part: float, scale: float
-) -> None:
-    alike = [(low, high, float(unit), scale * unit, unit) for low, high, _, _, unit in vessels]
-    low, high = sum(v[0] for v in alike), sum(v[1] for v in alike)
-    total = low + int((high - low) * part)
-    fair = fill(total, [(v[0], v[1], v[2], v[4]) for v in alike])
-    for amount, equal, vessel in zip(fill_by_gain(total, alike), fair, alike, strict=True):
-        assert abs(amount - equal) <= len(alike) * 16 + 2 * vessel[4]
-
-
-@given(GAINS, st.floats(0, 1.1), st.integers(0, 10**6))
-def test_by_gain_too_a_smaller_amount_raises_nobody_beyond_rounding(
-    vessels: list[tuple[int, int, float, float, int]], part: float, less: int
-) -> None:
-    low, high = sum(v[0] for v in vessels), sum(v[1] for v in vessels)
-    total = low + int((high - low) * part)
-    larger, smaller = fill_by_gain(total, vessels), fill_by_gain(max(low, total - less), vessels)
-    slack = sum(2 * v[4] for v in vessels)
-    assert all(after <= before + slack for after, before in zip(smaller, larger, strict=True))
-
-
 @st.composite
 def appraised(draw: st.DrawFn) -> list[Request]:
     """Draw requests whose value is known to some degree."""
     return [
-        one._replace(need_mw=draw(st.integers(one.floor_mw, one.want_mw)), scale_mw=draw(st.floats(1.0, 2e6)))
+        one._replace(
+            need_mw=draw(st.integers(one.floor_mw, one.want_mw)), natural_mw=draw(st.floats(1.0, 2e6))
+        )
         for one in draw(requests())
     ]
 
@@ -311,3 +263,44 @@ def test_with_values_known_too_the_sum_is_exact_and_every_limit_within_its_range
     assert aim - len(everyone) < sum(one.limit_mw for one in result.values()) <= aim
     for one, (floor, ceiling) in zip(everyone, spans, strict=True):
         assert floor <= result[one.uuid].limit_mw <= ceiling
+
+
+@given(BUDGETS, appraised(), st.integers(0, 10**6))
+def test_with_values_known_too_a_smaller_budget_raises_nobody_beyond_rounding(
+    budget: int, everyone: list[Request], less: int
+) -> None:
+    larger, smaller = allocate(budget, everyone), allocate(max(0, budget - less), everyone)
+    for one in everyone:
+        assert smaller[one.uuid].wanted_mw <= larger[one.uuid].wanted_mw + 3 * len(everyone)
+
+
+def held_down(*natural_w: int) -> list[Request]:
+    """Return GPUs from 100 to 700 W that want all they can have, of natural draws in watts."""
+    watt = 1000
+    return [
+        Request(f"GPU-{i}", 100 * watt, 700 * watt, 700 * watt, need_mw=700 * watt, natural_mw=watts * watt)
+        for i, watts in enumerate(natural_w)
+    ]
+
+
+def limits_w(budget_w: int, everyone: list[Request]) -> list[float]:
+    return [one.limit_mw / 1000 for one in allocate(budget_w * 1000, everyone).values()]
+
+
+def test_below_everybodys_knee_limits_are_equal_whatever_the_natural_draws() -> None:
+    assert limits_w(460, held_down(400, 600)) == [230, 230]
+
+
+def test_beyond_the_knees_limits_stand_in_proportion_to_natural_draws() -> None:
+    assert limits_w(800, held_down(400, 600)) == pytest.approx([320, 480], abs=0.002)
+
+
+def test_between_two_knees_only_the_one_that_has_not_reached_its_own_rises() -> None:
+    limits = limits_w(560, held_down(400, 600))
+    assert limits == pytest.approx([400 * KNEE, 560 - 400 * KNEE], abs=0.002)
+
+
+def test_beyond_the_knees_weights_count_as_they_do_below() -> None:
+    first, second = held_down(400, 400)
+    heavy = [first._replace(weight=2.0), second]
+    assert limits_w(900, heavy) == [pytest.approx(600, abs=1), pytest.approx(300, abs=1)]

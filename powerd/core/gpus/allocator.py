@@ -6,9 +6,9 @@ Within a priority class everybody rises with the water until satisfied (progress
 Gallager, Data Networks, 6.5.2). A class is served before the next. What nobody wants is spread evenly, up to
 the ceilings, so that a GPU that wakes has room at once.
 
-Where the value of a watt is known (value.py), a class rises by gain first, up to what its GPUs need, and then
-fairly to what they want: the next watt goes where it is worth most, and nobody falls below a part of what
-is fair.
+Where natural draws are known (value.py), a class rises in three steps, each to one level of its own: equally
+up to a part of everybody's natural draw, then in proportion to it up to what is needed, then equally to the
+wants.
 
 Invariants: the sum is exactly min(max(budget, sum of floors), sum of ceilings), less what a job of n GPUs
 cannot divide by n; floor <= limit <= ceiling; the order of the requests does not matter.
@@ -20,8 +20,12 @@ from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
-from powerd.core.gpus.filling import fill, fill_by_gain
+from powerd.core.gpus.filling import fill
 from powerd.core.units import MilliWatts
+
+# Up to about this part of its natural draw, a watt does as much work on one job as on another; beyond it the
+# less, the closer it is to its natural draw. From the measured curves of three boards (docs/policy.md).
+KNEE = 0.58
 
 
 class Request(NamedTuple):
@@ -31,8 +35,8 @@ class Request(NamedTuple):
         weight: how fast it rises with the water, > 0.
         priority: lower is served first.
         job: GPUs with the same job share one limit; empty = on its own.
-        need_mw, scale_mw: what is little worth to exceed, and its natural draw; of no meaning while
-            `scale_mw` is 0, as it is where the value of a watt is not known to anybody.
+        need_mw, natural_mw: what is little worth to exceed, and its natural draw; of no meaning while
+            `natural_mw` is 0, as it is where no natural draw is known.
     """
 
     uuid: str
@@ -43,7 +47,7 @@ class Request(NamedTuple):
     priority: int = 100
     job: str = ""
     need_mw: MilliWatts = 0
-    scale_mw: float = 0.0
+    natural_mw: float = 0.0
 
 
 class Allocation(NamedTuple):
@@ -69,7 +73,7 @@ class _Vessel:
     weight: float
     priority: int
     need: int
-    scale: float
+    natural: float
     level: int = 0
     spare: int = 0
 
@@ -109,7 +113,7 @@ def _vessels(requests: Sequence[Request]) -> list[_Vessel]:
 
 def _single(r: Request) -> _Vessel:
     need = min(r.want_mw, max(r.floor_mw, r.need_mw))
-    return _Vessel((r.uuid,), r.floor_mw, r.want_mw, r.ceiling_mw, r.weight, r.priority, need, r.scale_mw)
+    return _Vessel((r.uuid,), r.floor_mw, r.want_mw, r.ceiling_mw, r.weight, r.priority, need, r.natural_mw)
 
 
 def _job(members: list[Request]) -> list[_Vessel]:
@@ -123,23 +127,39 @@ def _job(members: list[Request]) -> list[_Vessel]:
     uuids = tuple(sorted(member.uuid for member in members))
     weight = sum(member.weight for member in members)
     need = min(want, max(floor, *(member.need_mw for member in members)))
-    scale = sum(member.scale_mw for member in members)
+    natural = sum(member.natural_mw for member in members)
     priority = min(member.priority for member in members)
-    return [_Vessel(uuids, n * floor, n * want, n * ceiling, weight, priority, n * need, scale)]
+    return [_Vessel(uuids, n * floor, n * want, n * ceiling, weight, priority, n * need, natural)]
 
 
 def _raise_to_want(vessels: list[_Vessel], extra: int) -> int:
     """Fill one class from its floors towards its wants; return what was used of `extra`."""
-    reached = [vessel.low for vessel in vessels]
-    lows = sum(reached)
-    if all(vessel.scale for vessel in vessels):
-        needs = [(v.low, v.need, v.weight, v.scale, len(v.uuids)) for v in vessels]
-        reached = fill_by_gain(lows + extra, needs)
-    wants = zip(reached, vessels, strict=True)
-    amounts = fill(lows + extra, [(low, v.want, v.weight, len(v.uuids)) for low, v in wants])
+    left = extra
+    for goal in _goals(vessels):
+        if left > 0:
+            left -= _raise_to(goal, vessels, left)
+    return extra - left
+
+
+def _goals(vessels: list[_Vessel]) -> list[list[tuple[int, float]]]:
+    """Return the steps to the wants: how far each vessel rises, and its weight on the way."""
+    wants = [(v.want, v.weight) for v in vessels]
+    if not all(v.natural for v in vessels):
+        return [wants]
+    knees = [(min(v.need, int(v.natural * KNEE)), v.weight) for v in vessels]
+    return [knees, [(v.need, v.weight * v.natural / len(v.uuids)) for v in vessels], wants]
+
+
+def _raise_to(goal: list[tuple[int, float]], vessels: list[_Vessel], extra: int) -> int:
+    rooms = []
+    for vessel, (high, weight) in zip(vessels, goal, strict=True):
+        n = len(vessel.uuids)
+        rooms.append((vessel.level, max(vessel.level, high - high % n), weight, n))
+    before = sum(vessel.level for vessel in vessels)
+    amounts = fill(before + extra, rooms)
     for vessel, amount in zip(vessels, amounts, strict=True):
         vessel.level = amount
-    return sum(amounts) - lows
+    return sum(amounts) - before
 
 
 def _spread_spare(vessels: list[_Vessel], extra: int) -> None:

@@ -1,15 +1,10 @@
-"""Pouring an amount into vessels: to one level, or to where the last drop gains as much everywhere.
+"""Pouring an amount into vessels, to one level.
 
 The sum is exact as far as the units of the vessels allow.
 """
 
-import math
 from collections.abc import Sequence
 
-# How soon a limit that nears the natural draw ceases to matter.
-SHARPNESS = 2.0
-# Nobody gets less than this part of what one level for all would give, however little a watt is worth there.
-PART_OF_FAIR = 0.9
 # Weights are added up in whole parts: taking away a large one leaves no rounding error with the small.
 WEIGHT_PARTS = 1 << 40
 
@@ -64,30 +59,3 @@ def _hand_out(rest: int, amounts: list[int], vessels: Sequence[tuple[int, int, f
                 amounts[i] += unit
                 rest -= unit
                 moved = True
-
-
-def fill_by_gain(total: int, vessels: Sequence[tuple[int, int, float, float, int]]) -> list[int]:
-    """Pour `total` into vessels given as (low, high, weight, scale, unit), as `fill` does but by gain.
-
-    The gain of an amount L is weight x (1 - exp(-SHARPNESS x L / scale)). The sum of gains is largest where
-    all slopes are equal; that makes every L a straight line in one common level, each with its own slope and
-    start.
-    """
-    fair = fill(total, [(low, high, weight, unit) for low, high, weight, _, unit in vessels])
-    if total >= sum(high for _, high, *_ in vessels):
-        return fair
-    lows, lines = [], []
-    for (low, _, weight, scale, unit), amount in zip(vessels, fair, strict=True):
-        part = int(amount * PART_OF_FAIR)
-        lows.append(max(low, part - part % unit))
-        slope = scale / SHARPNESS
-        lines.append((slope * math.log(weight / scale), slope))
-    # Where levels are counted from is free: such that nobody is below zero.
-    first = min((low - start) / slope for low, (start, slope) in zip(lows, lines, strict=True))
-    bases, shifted = [], []
-    for (_, high, _, _, unit), low, (start, slope) in zip(vessels, lows, lines, strict=True):
-        base = math.floor((start + slope * first) / unit) * unit
-        bases.append(base)
-        shifted.append((low - base, high - base, slope, unit))
-    poured = fill(total - sum(bases), shifted)
-    return [base + amount for base, amount in zip(bases, poured, strict=True)]

@@ -7,10 +7,9 @@ its clock. But readings do tell the draw at which a limit ceases to matter, the 
     always held down    natural draw = limit x (highest clock / clock)^3, as dynamic power goes with the cube
                         of the clock; where no clock can be read it stays unknown
 
-Measured curves of unlike jobs fall together when limits are taken as parts of the natural draw, so the gain
-of a limit is taken to be 1 - exp(-SHARPNESS x limit / natural draw) for all alike. Two things follow: watts
-far above its natural draw are worth little to a GPU, and of two that are held down at one limit the one that
-would draw more gains more from the next watt.
+Measured curves of unlike jobs have their knee at about the same part of the natural draw. Two things follow:
+watts above its natural draw are worth little to a GPU, and of two that are held down beyond their knees the
+one that would draw more gains more from the next watt: so there limits stand in proportion to natural draws.
 
 Invariants: what is not yet sure counts as the average of the others; of a GPU that does not work, or is held
 down only at times, nothing is known: it keeps all that it wants, as if there were no such thing as value.
@@ -164,7 +163,7 @@ def _appraised(
     request: Request, natural_mw: MilliWatts | None, average_mw: float, known: Mapping[str, Known]
 ) -> Request:
     if natural_mw is None:
-        return request._replace(need_mw=request.want_mw, scale_mw=average_mw)
+        return request._replace(need_mw=request.want_mw, natural_mw=average_mw)
     sure = known[request.uuid].sureness
     if known[request.uuid].felt_mw:
         # A limit can hold down peaks that the mean draw does not show: what was felt is wanted.
@@ -172,4 +171,4 @@ def _appraised(
         request = request._replace(want_mw=max(request.want_mw, least_mw))
     enough_mw = min(request.want_mw, max(request.floor_mw, round(natural_mw * MARGIN)))
     need_mw = request.want_mw - round((request.want_mw - enough_mw) * sure)
-    return request._replace(need_mw=need_mw, scale_mw=average_mw * (natural_mw / average_mw) ** sure)
+    return request._replace(need_mw=need_mw, natural_mw=average_mw * (natural_mw / average_mw) ** sure)
