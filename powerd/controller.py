@@ -354,6 +354,7 @@ class Controller:
             elapsed_s=self._clock.now().boot_s - now.boot_s,
             lease_rules=self._config.leases,
             meter_rules=self._config.meter,
+            accounting=self._config.accounting,
         )
 
 

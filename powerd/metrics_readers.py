@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from powerd import __version__
+from powerd.core.gpus.charge import Accounting
 from powerd.core.metering.meter import stale
 from powerd.core.model import EventReason, GpuReading, GpuState, Now, Outcome, Result
 from powerd.core.rack.timeline import VerdictKind
@@ -20,7 +21,7 @@ MODES = ("monitor", "dry-run", "enforce")
 # A GPU near its limit with the bit set is capped; the bit alone also shows on idle boards.
 _CAPPED_SHARE_OF_ENFORCED = 0.9
 _NS_PER_S = 1e9
-_MJ_PER_J = 1000
+MJ_PER_J = 1000
 _SLOWDOWNS = {
     "hw_slowdown": EventReason.HW_SLOWDOWN,
     "sw_thermal": EventReason.SW_THERMAL,
@@ -92,7 +93,7 @@ def draws(view: View) -> Samples:
 def energy(view: View) -> Samples:
     """Give the energy counter of every GPU that was read."""
     return (
-        (gpu_labels(reading), reading.energy_mj / _MJ_PER_J)
+        (gpu_labels(reading), reading.energy_mj / MJ_PER_J)
         for reading in view.fresh()
         if reading.energy_mj is not None
     )
@@ -140,6 +141,18 @@ def budgets(view: View) -> Samples:
     decision = view.snapshot.decision
     scopes = (("rack", decision.rack_cap_mw), ("host", decision.cap_mw), ("gpus", decision.gpu_budget_mw))
     return (((scope,), watts(mw)) for scope, mw in scopes)
+
+
+def excess(view: View) -> Samples:
+    """Give how far limits may sum up to above the GPUs' budget, and how far draw may be above it."""
+    known = view.snapshot.decision.excess
+    return (((kind,), watts(mw)) for kind, mw in (("granted", known.granted_mw), ("worst", known.worst_mw)))
+
+
+def excess_seconds(view: View) -> Samples:
+    """Give how long draw may be above the GPUs' budget because idle GPUs are charged what they draw."""
+    rules = view.snapshot.accounting
+    return one(rules.worst_s if rules.mode is Accounting.MEASURED else 0.0)
 
 
 def headroom(view: View) -> Samples:

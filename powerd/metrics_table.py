@@ -10,7 +10,7 @@ from enum import StrEnum
 from powerd import metrics_readers as readers
 from powerd.core.model import Result
 from powerd.core.units import watts
-from powerd.metrics_readers import Change, Labels, Samples, View
+from powerd.metrics_readers import MJ_PER_J, Change, Labels, Samples, View
 
 GPU_LABELS = ("uuid", "gpu")
 # Seconds; from a bare round trip to a driver that answers late.
@@ -88,6 +88,25 @@ TABLE: tuple[Row, ...] = (
         G,
         "What the host draws that is not GPU.",
         read=lambda view: readers.one(watts(view.snapshot.decision.overhead_mw)),
+    ),
+    Row(
+        "powerd_excess_watts",
+        G,
+        "Above the budget of the GPUs: granted to limits, and the most that may be drawn.",
+        ("kind",),
+        readers.excess,
+    ),
+    Row(
+        "powerd_excess_worst_seconds",
+        G,
+        "The longest that draw above the budget of the GPUs can last by accounting, 0 with provable.",
+        read=readers.excess_seconds,
+    ),
+    Row(
+        "powerd_excess_joules_total",
+        C,
+        "Drawn above the budget of the GPUs, at the most.",
+        read=lambda view: readers.one(view.snapshot.decision.excess.drawn_mj / MJ_PER_J),
     ),
     Row("powerd_headroom_watts", G, "Allocated and not wanted, lent, borrowed.", ("kind",), readers.headroom),
     Row(

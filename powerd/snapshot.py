@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, TypeAlias
 
 from powerd.core.decide import Decision
+from powerd.core.gpus.charge import AccountingRules
 from powerd.core.leases.host_state import HostState
 from powerd.core.leases.leases import LeaseRules, counting
 from powerd.core.metering.meter import MeterRules
@@ -138,6 +139,7 @@ class Snapshot:
         elapsed_s: from `now`, the iteration's start, to its last read-back.
         lease_rules: what hosts go by when they lend each other watts.
         meter_rules: which parts the rack's meter has.
+        accounting: what a GPU is charged with.
     """
 
     now: Now
@@ -157,6 +159,7 @@ class Snapshot:
     elapsed_s: float = 0.0
     lease_rules: LeaseRules = field(default_factory=LeaseRules)
     meter_rules: MeterRules = field(default_factory=MeterRules)
+    accounting: AccountingRules = field(default_factory=AccountingRules)
 
     @property
     def leases(self) -> tuple[Lease, ...]:

@@ -121,10 +121,17 @@ def test_the_minimum_is_enough_and_writes_nothing(write: Write) -> None:
         ),
         pytest.param(
             "[rack]",
-            'accounting = "measured"\n[rack]',
+            'accounting = "honest"\n[rack]',
             "",
-            ':5: host.accounting: "measured" is not available yet; use "provable"',
-            id="measured accounting",
+            ":5: host.accounting: should be 'provable' or 'measured', not 'honest'",
+            id="unknown accounting",
+        ),
+        pytest.param(
+            "[rack]",
+            'accounting = "measured"\n[rack]',
+            "[control]\nperiod_s = 0.2\n",
+            'control.period_s 0.2 is too short for host.accounting = "measured"',
+            id="a period that energy counters cannot measure",
         ),
         pytest.param(
             '"hel1"',

@@ -77,6 +77,13 @@ def _facts(status: Document) -> RenderableType:
         f"may draw {watts(budget['gpus_watts'])}, given {watts(budget['allocated_watts'])}, "
         f"draw {watts(budget['draw_watts'])}",
     )
+    accounting = status["accounting"]
+    if accounting["mode"] == "measured":
+        text = (
+            f"measured: up to {watts(accounting['worst_excess_watts'])} above that if idle GPUs wake, "
+            f"for {accounting['worst_excess_s']:g} s at the most"
+        )
+        table.add_row("accounting", Text(text))
     for name, text in (*_grid(status), *_between_hosts(status)):
         table.add_row(name, Text(text))
     return table

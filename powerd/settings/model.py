@@ -9,6 +9,7 @@ from typing import Self
 from pydantic import model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from powerd.core.gpus.gpu_load import LEAST_S_FOR_A_MEAN
 from powerd.guard.config import GpuConfig, GuardConfig
 from powerd.settings.signals import SignalSettings
 from powerd.settings.tables import (
@@ -70,6 +71,15 @@ class Settings(BaseSettings):
     def _flex_targets_are_about_feeds(self) -> Self:
         if self.signals.dsx.enabled and not self.rack.feeds:
             raise ValueError("rack.feeds is empty: signals.dsx needs the feeds that its load targets name")
+        return self
+
+    @model_validator(mode="after")
+    def _counters_are_fine_enough_to_measure_by(self) -> Self:
+        if self.host.accounting == "measured" and self.control.period_s < LEAST_S_FOR_A_MEAN:
+            raise ValueError(
+                f'control.period_s {self.control.period_s:g} is too short for host.accounting = "measured": '
+                f"energy counters move in steps of 0.1 s; set at least {LEAST_S_FOR_A_MEAN:g}"
+            )
         return self
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import fields
 from hashlib import blake2b
 
 from powerd.core.events.schedule import EventRules
+from powerd.core.gpus.charge import Accounting, AccountingRules
 from powerd.core.gpus.demand import DemandRules
 from powerd.core.gpus.observed import ObservedRules
 from powerd.core.gpus.plan import DeadBand
@@ -62,6 +63,13 @@ def core_config(settings: Settings, rack: Rack) -> Config:
         hold_s=control.hold_s,
         brake_hold_s=control.brake_hold_s,
         objective=Objective(control.objective),
+        accounting=AccountingRules(
+            mode=Accounting(host.accounting),
+            most_mw=milliwatts(host.measured_excess_watts),
+            period_s=control.period_s,
+            hold_s=control.hold_s,
+            driver_s=settings.guard.call_deadline_s,
+        ),
     )
 
 

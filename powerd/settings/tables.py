@@ -58,7 +58,8 @@ class HostSettings(Table):
         mode: "monitor" reads, "dry-run" also decides and says what it would write, "enforce" writes.
         overhead_watts: what the host draws besides its GPUs; None = not known.
         overhead_sensor: measures the same: "rapl", the path of a hwmon power file, or empty for none.
-        accounting: "provable" charges every GPU with its limit, idle or not.
+        accounting: "provable" charges every GPU with its limit, "measured" an idle one with its draw.
+        measured_excess_watts: with "measured", limits may sum up to as much above the GPUs' budget.
         state_dir: where the daemon keeps what must survive a restart.
         allow_without_persistence_mode: enforce although limits may vanish with the last driver client.
         trust_wall_clock: take the wall clock as synchronised without asking the kernel.
@@ -70,7 +71,8 @@ class HostSettings(Table):
     mode: Literal["monitor", "dry-run", "enforce"] = "dry-run"
     overhead_watts: NotNegative | None = None
     overhead_sensor: str = ""
-    accounting: str = "provable"
+    accounting: Literal["provable", "measured"] = "provable"
+    measured_excess_watts: NotNegative = 200.0
     state_dir: str = "/var/lib/powerd"
     allow_without_persistence_mode: bool = False
     trust_wall_clock: bool = False
@@ -80,15 +82,6 @@ class HostSettings(Table):
     def _known_sensor(cls, value: str) -> str:
         if value not in ("", "rapl") and not value.startswith("/"):
             raise ValueError(f'should be "rapl" or the path of a hwmon power file, not "{value}"')
-        return value
-
-    @field_validator("accounting")
-    @classmethod
-    def _available_accounting(cls, value: str) -> str:
-        if value == "measured":
-            raise ValueError('"measured" is not available yet; use "provable"')
-        if value != "provable":
-            raise ValueError(f'should be "provable", not "{value}"')
         return value
 
     @model_validator(mode="after")

@@ -128,11 +128,30 @@ class BudgetView(Document):
     overhead_watts: float = Field(description="What this host draws that is not GPU")
     gpus_watts: float = Field(description="What this host's GPUs may draw together")
     allocated_watts: float = Field(
-        description="What the limits take of it, with GPUs that cannot be limited at their worst case"
+        description="What is charged to it: limits, and the worst case of GPUs that cannot be limited"
     )
     draw_watts: float | None = Field(description="What the GPUs draw; null unless every GPU has a reading")
     chain: list[ChainStep] = Field(description="Rack steps, then host steps, in the order they were applied")
     lease: LeaseView | None = Field(description="The lease that the budget stands on; null without one")
+
+
+class AccountingView(Document):
+    """What GPUs are charged with, and how far the host may be above its GPUs' budget for that."""
+
+    mode: Literal["provable", "measured"] = Field(
+        description="provable: every GPU is charged its limit; measured: an idle one what it draws"
+    )
+    granted_watts: float = Field(description="Limits may sum up to so much above the GPUs' budget now")
+    worst_excess_watts: float = Field(
+        description="The most that may be drawn above it now if idle GPUs wake, ended grants included"
+    )
+    worst_excess_s: float = Field(
+        description="The longest that this can last, even if the daemon dies; 0 with provable"
+    )
+    claw_back_s: float = Field(description="The longest that it lasts while the daemon runs; 0 with provable")
+    excess_joules: float = Field(
+        description="Watt-seconds drawn above the GPUs' budget since the daemon's start, at the most"
+    )
 
 
 class GpuView(Document):
@@ -297,6 +316,7 @@ class Status(Document):
     compliant: bool = Field(description="Every worst case fits the GPU budget, and nothing is infeasible")
     infeasible_watts: float = Field(description="Watts the budget lies below what limiting can reach")
     budget: BudgetView = Field(description="The budget chain")
+    accounting: AccountingView = Field(description="What is kept within the GPUs' budget: limits, or draw")
     gpus: list[GpuView] = Field(description="Every GPU of the host, by index")
     lending: LendingView | None = Field(
         description="How it takes part in lending watts between hosts; null where hosts do not lend"

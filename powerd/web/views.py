@@ -7,6 +7,7 @@ driver no longer answers. Every function is pure; `now` is an argument, because 
 from collections.abc import Sequence
 
 from powerd import __version__
+from powerd.core.gpus.charge import Accounting
 from powerd.core.gpus.targets import GpuTarget
 from powerd.core.model import Capability, GpuReading, GpuState, Now, Step
 from powerd.core.rack.timeline import Statement
@@ -14,6 +15,7 @@ from powerd.core.units import MilliWatts, watts
 from powerd.snapshot import STALE_PERIODS, Problem, Snapshot
 from powerd.web import grid_views, rack_views
 from powerd.web.models import (
+    AccountingView,
     BudgetView,
     BusView,
     ChainStep,
@@ -57,6 +59,7 @@ def status(snapshot: Snapshot, now: Now) -> Status:
         compliant=decision.compliant,
         infeasible_watts=watts(decision.infeasible_mw),
         budget=_budget(snapshot, now),
+        accounting=_accounting(snapshot),
         gpus=[_gpu(snapshot, reading, now) for reading in _by_index(snapshot)],
         lending=rack_views.lending(snapshot, now),
         leases=rack_views.leases(snapshot, now),
@@ -190,6 +193,19 @@ def _budget(snapshot: Snapshot, now: Now) -> BudgetView:
         draw_watts=watts(sum(known)) if every_gpu_known else None,
         chain=_host_chain(snapshot, now),
         lease=_lease(decision.statement, now) if decision.statement else None,
+    )
+
+
+def _accounting(snapshot: Snapshot) -> AccountingView:
+    rules, excess = snapshot.accounting, snapshot.decision.excess
+    may_exceed = rules.mode is Accounting.MEASURED
+    return AccountingView(
+        mode=rules.mode.value,
+        granted_watts=watts(excess.granted_mw),
+        worst_excess_watts=watts(excess.worst_mw),
+        worst_excess_s=rules.worst_s if may_exceed else 0.0,
+        claw_back_s=rules.claw_back_s if may_exceed else 0.0,
+        excess_joules=watts(excess.drawn_mj),
     )
 
 

@@ -44,6 +44,7 @@ class AccountingRules:
     Attributes:
         most_mw: limits may sum up to as much above the budget.
         period_s: readings are taken this often.
+        hold_s: how long a plan holds without a newer one.
         driver_s: until all cuts are read back.
         settle_s: until the boards follow.
     """
@@ -51,6 +52,7 @@ class AccountingRules:
     mode: Accounting = Accounting.PROVABLE
     most_mw: MilliWatts = 200_000
     period_s: float = 1.0
+    hold_s: float = 5.0
     driver_s: float = 1.0
     settle_s: float = 3.0
 
@@ -64,16 +66,14 @@ class AccountingRules:
         """Return how long it takes from a rise of load until the others have given way."""
         return self.period_s + self.cut_s
 
-    def worst_s(self, hold_s: float) -> float:
+    @property
+    def worst_s(self) -> float:
         """Return the same if the daemon dies: the guard falls back when its last plan ends.
 
         That plan was made from a reading that is a period old at the most, and may have just missed the
         rise.
-
-        Args:
-            hold_s: how long a plan holds.
         """
-        return 2 * self.period_s + hold_s + self.cut_s
+        return 2 * self.period_s + self.hold_s + self.cut_s
 
 
 def grant(

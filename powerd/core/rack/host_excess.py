@@ -34,7 +34,7 @@ def host_excess(
             sharing, gpu_mw, inputs.readings, state.demands, state.observed, now.boot_s, rules
         )
     excess = follow(state.excess, parts, gpu_mw, sharing, inputs.readings, state.demands, rules, now.boot_s)
-    return parts, charge.steps(parts, gpu_mw, rules.worst_s(config.hold_s)), state._replace(excess=excess)
+    return parts, charge.steps(parts, gpu_mw, rules.worst_s), state._replace(excess=excess)
 
 
 def _is_controlled(state: State, now: Now) -> bool:

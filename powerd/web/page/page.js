@@ -31,7 +31,7 @@ function show(status, feed) {
   pill("mode", status.mode, status.mode === "enforce" ? "good" : "warning");
   pill("feed", feed, feed === "live" ? "good" : "warning");
   showState(status);
-  showBudget(status.budget);
+  showBudget(status.budget, status.accounting);
   showGrid(status);
   showGpus(status.gpus);
   showRack(status);
@@ -48,11 +48,14 @@ function showState(status) {
     ? `The budget is ${watts(status.infeasible_watts)} below what limiting GPUs can reach.` : "");
 }
 
-function showBudget(budget) {
+function showBudget(budget, accounting) {
   setText("rack-watts", watts(budget.rack_watts));
   setText("host-watts", watts(budget.host_watts));
   setText("gpus-watts", watts(budget.gpus_watts));
   setText("draw-watts", watts(budget.draw_watts));
+  byId("accounting").hidden = accounting.mode === "provable";
+  setText("accounting", `Accounting is measured: up to ${watts(accounting.worst_excess_watts)} above what its GPUs may draw ` +
+    `if idle ones wake, for ${seconds(accounting.worst_excess_s)} at the most.`);
   byId("chain").replaceChildren(...budget.chain.map((step) => {
     const row = element("li", "");
     const why = element("span", "why", `${words(step.rule)} `);
