@@ -1,15 +1,13 @@
 """Budget payloads for tests: one good one, and what to change in it."""
 
-import json
 from typing import Final
 
 from powerd.core.model import Now
+from tests.signals import payloads
 
 RACK: Final = "r12"
 HARD_LIMIT_MW: Final = 40_000_000
 NOW: Final = Now(boot_s=1000.0, wall_s=1795280400.5)
-
-ABSENT: Final = object()
 
 GOOD: Final[dict[str, object]] = {
     "v": 1,
@@ -30,8 +28,4 @@ GOOD: Final[dict[str, object]] = {
 
 def changed(**changes: object) -> dict[str, object]:
     """Return the good budget with some fields changed, or left out where `ABSENT`."""
-    return {name: value for name, value in (GOOD | changes).items() if value is not ABSENT}
-
-
-def encoded(fields: dict[str, object]) -> bytes:
-    return json.dumps(fields).encode()
+    return payloads.changed(GOOD, **changes)

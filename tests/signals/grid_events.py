@@ -1,15 +1,13 @@
 """Grid event payloads for tests: one good one, and what to change in it."""
 
-import json
 from typing import Any, Final
 
 from powerd.core.model import Now
+from tests.signals import payloads
 
 EVENT_ID: Final = "vtn1-8842"
 HARD_LIMIT_MW: Final = 40_000_000
 NOW: Final = Now(boot_s=1000.0, wall_s=1795280100.5)
-
-ABSENT: Final = object()
 
 GOOD: Final[dict[str, Any]] = {
     "v": 1,
@@ -44,16 +42,4 @@ GOOD: Final[dict[str, Any]] = {
 
 def changed(path: str, value: object) -> dict[str, Any]:
     """Return the good event with one field changed, or left out where `ABSENT`; of arrays in the first."""
-    fields: dict[str, Any] = json.loads(encoded(GOOD))
-    holder: Any = fields
-    *above, name = path.split(".")
-    for step in above:
-        holder = holder[step][0] if isinstance(holder[step], list) else holder[step]
-    holder[name] = value
-    if value is ABSENT:
-        del holder[name]
-    return fields
-
-
-def encoded(fields: object) -> bytes:
-    return json.dumps(fields).encode()
+    return payloads.changed_at(GOOD, path, value)

@@ -24,7 +24,8 @@ from powerd.signals.listener import (
 from powerd.signals.topics import DEFAULT_PREFIX, Topics
 from tests.broker import Mosquitto
 from tests.signals import budgets
-from tests.signals.grid_events import EVENT_ID, GOOD, HARD_LIMIT_MW, encoded
+from tests.signals.grid_events import EVENT_ID, GOOD, HARD_LIMIT_MW
+from tests.signals.payloads import encoded
 from tests.signals.states import RACK, STATE, payload
 from tests.signals.stubs import Observed, options, until
 from tests.signals.test_advisory import GOOD as SIGNALS
@@ -159,7 +160,7 @@ def test_each_message_goes_to_one_listener_an_exact_topic_first() -> None:
     greedy = Tap({f"{TOPICS.base}/rack/#": 0})
     exact = Tap({f"{TOPICS.base}/rack/{RACK.name}/pdu": 1})
     ears = Ears(greedy, exact)
-    ears.hear(TOPICS.budget, budgets.encoded(budgets.GOOD))
+    ears.hear(TOPICS.budget, encoded(budgets.GOOD))
     ears.hear(TOPICS.state_of("h1"), payload(replace(STATE, host="h1")))
     ears.hear(f"{TOPICS.base}/rack/{RACK.name}/pdu", b"1")
     ears.hear(f"{TOPICS.base}/rack/{RACK.name}/pdu/a", b"2")

@@ -12,7 +12,8 @@ from powerd.core.rack.timeline import BudgetMessage
 from powerd.signals.listener import BudgetListener, Hooks, Inbound, PeerListener
 from powerd.signals.topics import DEFAULT_PREFIX, Topics
 from tests.broker import Mosquitto
-from tests.signals.budgets import GOOD, HARD_LIMIT_MW, encoded
+from tests.signals.budgets import GOOD, HARD_LIMIT_MW
+from tests.signals.payloads import encoded
 from tests.signals.states import RACK, STATE, payload
 from tests.signals.stubs import Observed, options, until
 

@@ -3,11 +3,9 @@
 import asyncio
 import contextlib
 import json
-from importlib import resources
 from pathlib import Path
 
 import pytest
-from jsonschema import Draft202012Validator
 
 from powerd.clock import SystemClock
 from powerd.core.model import Now
@@ -18,10 +16,10 @@ from powerd.signals.native import parse_budget
 from powerd.signals.outbox import Outgoing
 from powerd.signals.topics import DEFAULT_PREFIX, RackTopics
 from tests.broker import Mosquitto, free_port
+from tests.signals.payloads import VALIDATORS
 from tests.signals.stubs import Observed, until
 
 TOPICS = RackTopics(DEFAULT_PREFIX, "hel1", "r17")
-SCHEMA = json.loads((resources.files("powerd.signals") / "schemas" / "budget.json").read_text("utf-8"))
 
 
 class FixedClock:
@@ -60,7 +58,7 @@ def test_the_envelope_is_the_documented_one() -> None:
 @pytest.mark.parametrize("watts", [0, 0.5, 30_000, 30_000.25, None])
 def test_what_is_published_a_host_reads_as_it_was_meant(watts: float | None) -> None:
     message = publisher().message(Budget(watts, lease_s=7.5))
-    Draft202012Validator(SCHEMA).validate(json.loads(message.payload))
+    VALIDATORS["budget"].validate(json.loads(message.payload))
     read = parse_budget(
         message.payload, rack="r17", hard_limit_mw=40_000_000, retained=False, received=SystemClock().now()
     )

@@ -12,7 +12,8 @@ from powerd.publish_event import KEPT_S, EventPublisher
 from powerd.signals.endpoint import BusOptions
 from powerd.signals.topics import DEFAULT_PREFIX, SiteTopics
 from tests.broker import Mosquitto
-from tests.signals.grid_events import EVENT_ID, GOOD, encoded
+from tests.signals.grid_events import EVENT_ID, GOOD
+from tests.signals.payloads import encoded
 from tests.signals.test_grid_event import VALIDATOR, parse
 
 TOPICS = SiteTopics(DEFAULT_PREFIX, "hel1")

@@ -2,25 +2,23 @@
 
 import json
 from dataclasses import replace
-from importlib import resources
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 
 import powerd
 from powerd.core.leases.host_state import Hold, HostState, Key, Lend
 from powerd.core.model import Capability, GpuState, Notice, Severity
 from powerd.core.rack.failsafe import Phase
 from powerd.snapshot import Snapshot
+from tests.signals.payloads import SCHEMAS, VALIDATORS
 from tests.signals.states import DECISION, EPOCH, NOW, SNAPSHOT, STATE, gpu, report, target
 
 
 def checked(name: str, payload: bytes) -> dict[str, Any]:
-    schema = json.loads((resources.files("powerd.signals") / "schemas" / f"{name}.json").read_text("utf-8"))
     fields: dict[str, Any] = json.loads(payload)
-    Draft202012Validator(schema).validate(fields)
-    assert fields.keys() <= schema["properties"].keys(), "an undocumented field"
+    VALIDATORS[name].validate(fields)
+    assert fields.keys() <= SCHEMAS[name]["properties"].keys(), "an undocumented field"
     return fields
 
 

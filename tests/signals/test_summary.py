@@ -2,16 +2,13 @@
 
 import json
 from dataclasses import replace
-from importlib import resources
 from typing import Any
-
-from jsonschema import Draft202012Validator
 
 from powerd.core.leases.host_state import Hold, HostState, Key
 from powerd.snapshot import Snapshot
+from tests.signals.payloads import SCHEMAS, VALIDATORS
 from tests.signals.states import EPOCH, NOW, SNAPSHOT, STATE, gpu, report
 
-SCHEMA = json.loads((resources.files("powerd.signals") / "schemas" / "summary.json").read_text("utf-8"))
 H1 = replace(
     STATE,
     host="h1",
@@ -31,8 +28,8 @@ def summary(*heard: HostState, snapshot: Snapshot = SNAPSHOT) -> dict[str, Any]:
     leases = replace(decision.leases, peers={state.host: state for state in heard})
     told = report().summary(replace(snapshot, decision=decision._replace(leases=leases)))
     fields: dict[str, Any] = json.loads(told)
-    Draft202012Validator(SCHEMA).validate(fields)
-    assert fields.keys() <= SCHEMA["properties"].keys()
+    VALIDATORS["summary"].validate(fields)
+    assert fields.keys() <= SCHEMAS["summary"]["properties"].keys()
     return fields
 
 

@@ -2,9 +2,6 @@
 
 import json
 from dataclasses import replace
-from importlib import resources
-
-from jsonschema import Draft202012Validator
 
 from powerd.core.confirm import confirm
 from powerd.core.decide import decide
@@ -16,15 +13,10 @@ from powerd.signals.host_state import parse_host_state
 from powerd.signals.report import HostReport
 from powerd.snapshot import BusStatus, GuardStatus, Snapshot
 from tests.core.make import MAX_W, at, budget, config, gpu, rack
+from tests.signals.payloads import VALIDATORS
 
 RACK = rack()
 HOSTS = [host.name for host in RACK.hosts]
-STATE_SCHEMA, TELEMETRY_SCHEMA = (
-    Draft202012Validator(
-        json.loads((resources.files("powerd.signals") / "schemas" / f"{name}.json").read_text("utf-8"))
-    )
-    for name in ("state", "telemetry")
-)
 
 
 _STATUS = (GuardStatus(), BusStatus("mqtt://localhost"))
@@ -55,7 +47,7 @@ class OneHost:
         snapshot = Snapshot(
             now, 1, 1.0, "enforce", "hel1", RACK.name, self.name, readings, decision, (), *_STATUS, ()
         )
-        TELEMETRY_SCHEMA.validate(json.loads(self._report.telemetry(snapshot)))
+        VALIDATORS["telemetry"].validate(json.loads(self._report.telemetry(snapshot)))
         return self._report.state(snapshot, message) if message else None
 
     def _readings(self, now: Now) -> tuple[GpuReading, ...]:
@@ -78,7 +70,7 @@ def test_watts_cross_between_hosts_that_exchange_payloads_and_nothing_else() -> 
             payload = speaker.period(now, heard)
             if payload is None:
                 continue
-            STATE_SCHEMA.validate(json.loads(payload))
+            VALIDATORS["state"].validate(json.loads(payload))
             read = parse_host_state(
                 payload,
                 host=speaker.name,

@@ -2,9 +2,7 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
-import jsonschema
 import pytest
 
 from powerd.core.metering.shed import Shed
@@ -12,9 +10,9 @@ from powerd.metrics import Metrics
 from powerd.signals.report import HostReport
 from powerd.snapshot import Snapshot
 from powerd.web import views
+from tests.signals.payloads import VALIDATORS
 from tests.web.host import decided, readings
 
-SCHEMAS = Path("powerd/signals/schemas")
 HOST, RACK = Shed(600_000, 1_000_000, 5.0), Shed(None, 9_000_000, 10.0)
 
 
@@ -49,7 +47,7 @@ def test_it_is_the_same_in_status_metrics_telemetry_and_summary(shown: Snapshot,
         ("summary", voice.summary(shown), rack),
     ):
         fields = json.loads(payload)
-        jsonschema.validate(fields, json.loads((SCHEMAS / f"{kind}.json").read_text(encoding="utf-8")))
+        VALIDATORS[kind].validate(fields)
         assert fields["shed"] == expected
 
 
