@@ -15,6 +15,7 @@ from tests.broker import free_port
 from tests.daemon.processes import POWERD, PYTHON, Process, clean_environment
 from tests.daemon.waiting import wait_until
 from tests.fake_nvml import FakeNvml, Write
+from tests.powerctl import Ran, run
 
 _Value = TypeVar("_Value")
 Tables = Mapping[str, Mapping[str, Any]]
@@ -138,6 +139,10 @@ class Host:
             raise ConnectionError(answer.body)
         document: dict[str, Any] = json.loads(answer.body)
         return document
+
+    def powerctl(self, *arguments: str) -> Ran:
+        """Ask the daemon with `powerctl`."""
+        return run(*arguments, "--url", f"http://127.0.0.1:{self.http_port}")
 
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of a metric's samples that have these labels; 0 if there are none."""

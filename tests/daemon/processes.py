@@ -10,7 +10,7 @@ from pathlib import Path
 
 _END_WITHIN_S = 10.0
 PYTHON = (sys.executable, "-m")
-POWERD, POWERCTL = (str(Path(sysconfig.get_path("scripts"), name)) for name in ("powerd", "powerctl"))
+POWERD = str(Path(sysconfig.get_path("scripts"), "powerd"))
 
 
 class Process:

@@ -1,12 +1,10 @@
 """The broker, or whoever publishes through it, has a bad day: what counts is the lease, and nothing else."""
 
-import subprocess
 import time
 from typing import Any
 
 from tests.daemon.facility import LEASE_S
 from tests.daemon.observer import excesses
-from tests.daemon.processes import POWERCTL
 from tests.daemon.rig import FAILSAFE_WATTS, Rig
 from tests.daemon.waiting import boot_s
 
@@ -65,9 +63,9 @@ def test_a_broker_that_stalls_without_closing_is_failsafe_after_one_lease(host: 
 
 
 def explanation(rig: Rig) -> str:
-    command = [POWERCTL, "explain", "0", "--url", f"http://127.0.0.1:{rig.http_port}"]
-    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
-    return " ".join(run.stdout.split())
+    code, out, _ = rig.powerctl("explain", "0")
+    assert code == 0
+    return " ".join(out.split())
 
 
 def test_a_facility_that_falls_silent_is_failsafe_until_it_says_something_newer(host: Rig) -> None:

@@ -2,8 +2,6 @@
 
 import json
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -13,20 +11,7 @@ from powerd.ledger.file import FILE_NAME
 from tests.daemon.rig import Rig
 from tests.daemon.test_publish_event import publish
 
-RUN = "from powerd.ctl.main import main; main()"
 KEY = "powerctl/peak"
-
-
-def powerctl(host: Rig, *arguments: str) -> tuple[int, str, str]:
-    where = ("--url", f"http://127.0.0.1:{host.http_port}")
-    done = subprocess.run(
-        (sys.executable, "-c", RUN, *arguments, *where),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 def report(host: Rig) -> dict[str, Any]:
@@ -64,10 +49,10 @@ def test_an_event_that_was_obeyed_is_proven_to_have_been(host: Rig) -> None:
     assert interval["mean_watts"] < 2300
     assert made["before_peak_watts"] > 2500
     assert made["shed_against_before_kwh"] is not None
-    code, out, _ = powerctl(host, "events")
+    code, out, _ = host.powerctl("events")
     assert code == 0
     assert "cancelled" in out
-    assert powerctl(host, "report", "event", "peak")[0] == 0
+    assert host.powerctl("report", "event", "peak").code == 0
 
 
 def test_a_kill_in_the_middle_is_a_gap_and_not_the_end_of_the_proof(host: Rig) -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from tests.daemon.facility import BASE
 from tests.daemon.grid import Ear, EnergyService, dsx_table, reading
-from tests.daemon.processes import POWERCTL
 from tests.daemon.rig import Rig, gpu_budget_mw
 from tests.daemon.waiting import boot_s
+from tests.powerctl import POWERCTL
 
 BUDGET_WATTS = 3000
 FEEDS = ("a", "b")

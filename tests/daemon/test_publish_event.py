@@ -1,7 +1,5 @@
 """`powerctl publish event` and a running host: from the command line to limits that are read back."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.daemon.rig import Rig
+from tests.powerctl import run
 
 TOPIC = "powerd/v1/hel1/grid/event/peak"
-RUN = "from powerd.ctl.main import main; main()"
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +29,8 @@ def host(shared: Rig) -> Rig:
 
 def publish(host: Rig, *options: str) -> None:
     where = ("--site", "hel1", "--rack", "r17", "--id", "peak", "--broker", host.broker.url)
-    command = (sys.executable, "-c", RUN, "publish", "event", *where, *options)
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    code, _, err = run("publish", "event", *where, *options)
+    assert code == 0, err
 
 
 def events(host: Rig) -> list[dict[str, Any]]:

@@ -1,14 +1,13 @@
 """What stops a start, in one line that says what to do; and the modes in which nothing may be written."""
 
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.daemon.conftest import MakeRig
-from tests.daemon.processes import POWERCTL, POWERD
+from tests.daemon.processes import POWERD
 from tests.daemon.rig import FAILSAFE_WATTS, Rig, gpu_budget_mw
 
 REFUSED = 2
@@ -134,11 +133,6 @@ def decide_without_writing(rig: Rig) -> None:
     assert all(gpu.set_calls == 0 for gpu in rig.gpus.gpus)
 
 
-def powerctl(rig: Rig, *command: str) -> subprocess.CompletedProcess[str]:
-    url = ("--url", f"http://127.0.0.1:{rig.http_port}")
-    return subprocess.run([POWERCTL, *command, *url], capture_output=True, text=True, check=False, timeout=10)
-
-
 @pytest.mark.parametrize("mode", ["monitor", "dry-run"])
 def test_monitor_and_dry_run_write_nothing_and_show_what_they_would(make_rig: MakeRig, mode: str) -> None:
     rig = make_rig(host={"mode": mode})
@@ -146,9 +140,9 @@ def test_monitor_and_dry_run_write_nothing_and_show_what_they_would(make_rig: Ma
     rig.start_guard()
     rig.daemon.start()
     rig.wait_for(lambda: rig.status()["bus"]["connected"], what="connected")
-    run = powerctl(rig, "verify")
-    assert run.returncode == 1
-    assert f"mode is {mode}: powerd writes no limits" in run.stdout
+    run = rig.powerctl("verify")
+    assert run.code == 1
+    assert f"mode is {mode}: powerd writes no limits" in run.out
     targets = [gpu["limit_watts"] for gpu in rig.status()["gpus"]]
     assert 0 < sum(targets) <= gpu_budget_mw(FAILSAFE_WATTS) / 1000
     decide_without_writing(rig)
@@ -175,25 +169,17 @@ def test_writes_can_be_forbidden_from_outside_whatever_the_mode(rig: Rig) -> Non
     decide_without_writing(rig)
 
 
-@pytest.fixture
-def nothing_started(rig: Rig) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Return `powerctl` against a daemon that is not there."""
-    return lambda *command: powerctl(rig, *command)
-
-
-def test_powerctl_says_that_no_daemon_answers(
-    nothing_started: Callable[..., subprocess.CompletedProcess[str]],
-) -> None:
-    run = nothing_started("status")
-    assert run.returncode == 3
-    assert len(run.stderr.splitlines()) == 1
-    assert "is powerd running?" in run.stderr
+def test_powerctl_says_that_no_daemon_answers(rig: Rig) -> None:
+    run = rig.powerctl("status")
+    assert run.code == 3
+    assert len(run.err.splitlines()) == 1
+    assert "is powerd running?" in run.err
 
 
 def test_powerctl_status_ends_with_4_in_failsafe_and_0_under_a_budget(rig: Rig) -> None:
     rig.start()
-    assert powerctl(rig, "status").returncode == 4
+    assert rig.powerctl("status").code == 4
     rig.obey(3000, lease_s=60)
-    rig.wait_for(lambda: powerctl(rig, "status").returncode == 0, within_s=5, what="exit code 0")
-    run = powerctl(rig, "verify")
-    assert (run.returncode, run.stdout) == (0, "8 GPUs: requested as decided, enforced at most that\n")
+    rig.wait_for(lambda: rig.powerctl("status").code == 0, within_s=5, what="exit code 0")
+    run = rig.powerctl("verify")
+    assert (run.code, run.out) == (0, "8 GPUs: requested as decided, enforced at most that\n")

@@ -1,9 +1,5 @@
 """`powerctl publish flex-target`: what people send to try powerd out is what an energy service would send."""
 
-import asyncio
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,17 +16,10 @@ from tests.broker import Mosquitto
 from tests.dsx.keys import ISV, private_file, trusted
 from tests.dsx.messages import FEEDS, TOPIC
 from tests.dsx.schema import checked
+from tests.powerctl import powerctl
 from tests.signals.stubs import Observed, options, until
 
-RUN = "from powerd.ctl.main import main; main()"
-
 runner = CliRunner()
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "broker") as running:
-        yield running
 
 
 def command(*more: str) -> list[str]:
@@ -54,9 +43,7 @@ async def heard(broker: Mosquitto, listening: ListenOptions, *more: str) -> list
         options(broker.url), on_message=on_message, subscriptions=listener.filters
     ) as observed:
         await observed.connected()
-        run = (sys.executable, "-c", RUN, *command("--broker", broker.url, *more))
-        process = await asyncio.create_subprocess_exec(*run, stdout=subprocess.DEVNULL)
-        assert await process.wait() == 0
+        assert (await powerctl(*command("--broker", broker.url, *more))).code == 0
         await until(lambda: bool(payloads))
     checked("LoadTargetSetEvent", payloads[0])
     assert [notice.text for notice in notices] == []

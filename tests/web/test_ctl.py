@@ -5,44 +5,19 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import pytest
 
 from powerd.core.model import Capability, GpuState
 from powerd.snapshot import GuardStatus, Snapshot
+from tests.powerctl import powerctl
 from tests.web import host
 
 if TYPE_CHECKING:
     from tests.web.conftest import Endpoint
-
-
-@dataclass(frozen=True)
-class Answer:
-    code: int
-    out: str
-    err: str
-
-
-Ctl: TypeAlias = Callable[..., Awaitable[Answer]]
-RUN = "from powerd.ctl.main import main; main()"
-
-
-@pytest.fixture
-def powerctl() -> Ctl:
-    """Run the command as a process of its own, off a terminal."""
-
-    async def run(*arguments: str) -> Answer:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", RUN, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        out, err = await asyncio.wait_for(process.communicate(), 30)
-        return Answer(process.returncode or 0, out.decode(), err.decode())
-
-    return run
 
 
 @pytest.fixture
@@ -56,9 +31,7 @@ def healthy(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, readings=good, problems=())
 
 
-async def test_a_good_host_fits_one_screen_and_exits_0(
-    powerctl: Ctl, endpoint: "Endpoint", healthy: Snapshot
-) -> None:
+async def test_a_good_host_fits_one_screen_and_exits_0(endpoint: "Endpoint", healthy: Snapshot) -> None:
     endpoint.show(healthy)
     answer = await powerctl("status", "--url", endpoint.url)
     assert (answer.code, answer.err) == (0, "")
@@ -69,13 +42,13 @@ async def test_a_good_host_fits_one_screen_and_exits_0(
     assert max(map(len, answer.out.splitlines())) <= 120
 
 
-async def test_a_bad_gpu_is_named_and_exits_1(powerctl: Ctl, endpoint: "Endpoint") -> None:
+async def test_a_bad_gpu_is_named_and_exits_1(endpoint: "Endpoint") -> None:
     answer = await powerctl("status", "--url", endpoint.url)
     assert answer.code == 1
     assert "! GPU 6 is hung" in answer.out
 
 
-async def test_failsafe_exits_4_and_says_so(powerctl: Ctl, endpoint: "Endpoint", failsafe: Snapshot) -> None:
+async def test_failsafe_exits_4_and_says_so(endpoint: "Endpoint", failsafe: Snapshot) -> None:
     endpoint.show(failsafe)
     answer = await powerctl("status", "--url", endpoint.url)
     assert answer.code == 4
@@ -94,7 +67,7 @@ async def test_failsafe_exits_4_and_says_so(powerctl: Ctl, endpoint: "Endpoint",
     ],
 )
 async def test_each_way_of_being_degraded_is_said(
-    powerctl: Ctl, endpoint: "Endpoint", healthy: Snapshot, changes: dict[str, object], complaint: str
+    endpoint: "Endpoint", healthy: Snapshot, changes: dict[str, object], complaint: str
 ) -> None:
     endpoint.show(replace(healthy, **changes))  # type: ignore[arg-type] # by parameter
     answer = await powerctl("status", "--url", endpoint.url)
@@ -102,9 +75,7 @@ async def test_each_way_of_being_degraded_is_said(
     assert f"! {complaint}" in answer.out
 
 
-async def test_infeasible_and_disconnected_are_degraded(
-    powerctl: Ctl, endpoint: "Endpoint", healthy: Snapshot
-) -> None:
+async def test_infeasible_and_disconnected_are_degraded(endpoint: "Endpoint", healthy: Snapshot) -> None:
     short = healthy.decision._replace(infeasible_mw=1_200_000, compliant=False)
     bus = replace(healthy.bus, connected=False, error="Connection refused")
     endpoint.show(replace(healthy, decision=short, bus=bus))
@@ -146,7 +117,7 @@ async def test_infeasible_and_disconnected_are_degraded(
     ids=["lends", "borrows", "memory lost", "gives up"],
 )
 async def test_watts_between_hosts_are_said_with_who_how_much_and_how_long(
-    powerctl: Ctl, endpoint: "Endpoint", made: Snapshot, lines: list[str]
+    endpoint: "Endpoint", made: Snapshot, lines: list[str]
 ) -> None:
     endpoint.show(made)
     answer = await powerctl("status", "--url", endpoint.url)
@@ -154,26 +125,24 @@ async def test_watts_between_hosts_are_said_with_who_how_much_and_how_long(
     assert [line for line in lines if line not in said] == []
 
 
-async def test_a_rack_of_one_host_says_nothing_of_peers(
-    powerctl: Ctl, endpoint: "Endpoint", healthy: Snapshot
-) -> None:
+async def test_a_rack_of_one_host_says_nothing_of_peers(endpoint: "Endpoint", healthy: Snapshot) -> None:
     alone = healthy.decision._replace(place=replace(healthy.decision.place, has_peers=False))
     endpoint.show(replace(healthy, decision=alone))
     assert "peers" not in (await powerctl("status", "--url", endpoint.url)).out
 
 
-async def test_json_is_the_document_with_the_same_exit_code(powerctl: Ctl, endpoint: "Endpoint") -> None:
+async def test_json_is_the_document_with_the_same_exit_code(endpoint: "Endpoint") -> None:
     answer = await powerctl("status", "--url", endpoint.url, "--json")
     assert answer.code == 1
     assert json.loads(answer.out)["budget"]["rack_watts"] == 30000
 
 
-async def test_the_unix_socket_serves_as_well(powerctl: Ctl, endpoint: "Endpoint") -> None:
+async def test_the_unix_socket_serves_as_well(endpoint: "Endpoint") -> None:
     answer = await powerctl("explain", "0", "--socket", str(endpoint.socket_path))
     assert answer.code == 0
 
 
-async def test_explain_lists_every_step_and_the_paragraph(powerctl: Ctl, endpoint: "Endpoint") -> None:
+async def test_explain_lists_every_step_and_the_paragraph(endpoint: "Endpoint") -> None:
     answer = await powerctl("explain", "GPU-0", "--url", endpoint.url)
     assert answer.code == 0
     rows = re.findall(r"^(rack|host|gpu) +([\d,]+) W +(\w+(?: \w+)*)", answer.out, re.MULTILINE)
@@ -193,16 +162,14 @@ async def test_explain_lists_every_step_and_the_paragraph(powerctl: Ctl, endpoin
     assert len(json.loads(as_json.out)["steps"]) == len(rows)
 
 
-async def test_an_unknown_gpu_is_one_line_and_exits_1(powerctl: Ctl, endpoint: "Endpoint") -> None:
+async def test_an_unknown_gpu_is_one_line_and_exits_1(endpoint: "Endpoint") -> None:
     answer = await powerctl("explain", "no&gpu=0", "--url", endpoint.url)
     assert (answer.code, answer.out) == (1, "")
     assert answer.err.count("\n") == 1
     assert answer.err.startswith("powerctl: 'no&gpu=0' is not a GPU of this host; known: 0 GPU-00aa-0")
 
 
-async def test_verify_is_silent_about_nothing_and_exits_0(
-    powerctl: Ctl, endpoint: "Endpoint", healthy: Snapshot
-) -> None:
+async def test_verify_is_silent_about_nothing_and_exits_0(endpoint: "Endpoint", healthy: Snapshot) -> None:
     endpoint.show(healthy)
     answer = await powerctl("verify", "--url", endpoint.url)
     assert (answer.code, answer.out) == (0, "5 GPUs: requested as decided, enforced at most that\n")
@@ -218,7 +185,7 @@ async def test_verify_is_silent_about_nothing_and_exits_0(
     ],
 )
 async def test_verify_lists_gpus_that_are_not_as_decided_and_exits_1(
-    powerctl: Ctl, endpoint: "Endpoint", healthy: Snapshot, changes: dict[str, object], difference: str
+    endpoint: "Endpoint", healthy: Snapshot, changes: dict[str, object], difference: str
 ) -> None:
     bad = replace(healthy.readings[2], **changes)  # type: ignore[arg-type] # by parameter
     endpoint.show(replace(healthy, readings=(*healthy.readings[:2], bad, *healthy.readings[3:])))
@@ -227,13 +194,13 @@ async def test_verify_lists_gpus_that_are_not_as_decided_and_exits_1(
 
 
 async def test_an_out_of_band_limit_below_the_target_is_as_decided(
-    powerctl: Ctl, endpoint: "Endpoint", healthy: Snapshot
+    endpoint: "Endpoint", healthy: Snapshot
 ) -> None:
     endpoint.show(replace(healthy, readings=(replace(healthy.readings[0], enforced_mw=300_000),)))
     assert (await powerctl("verify", "--url", endpoint.url)).code == 0
 
 
-async def test_no_daemon_exits_3_with_one_line(powerctl: Ctl, tmp_path: Path) -> None:
+async def test_no_daemon_exits_3_with_one_line(tmp_path: Path) -> None:
     for where in (("--url", "http://127.0.0.1:1"), ("--socket", str(tmp_path / "none.sock"))):
         answer = await powerctl("status", *where)
         assert (answer.code, answer.out) == (3, "")
@@ -241,7 +208,7 @@ async def test_no_daemon_exits_3_with_one_line(powerctl: Ctl, tmp_path: Path) ->
         assert "is powerd running?" in answer.err
 
 
-async def test_a_server_that_is_not_powerd_exits_3(powerctl: Ctl) -> None:
+async def test_a_server_that_is_not_powerd_exits_3() -> None:
     async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 mail.example ESMTP\r\n")
         writer.close()
@@ -254,7 +221,7 @@ async def test_a_server_that_is_not_powerd_exits_3(powerctl: Ctl) -> None:
     assert answer.err.count("\n") == 1
 
 
-async def test_a_daemon_without_an_iteration_yet_exits_1(powerctl: Ctl, endpoint: "Endpoint") -> None:
+async def test_a_daemon_without_an_iteration_yet_exits_1(endpoint: "Endpoint") -> None:
     endpoint.show(None)
     answer = await powerctl("status", "--url", endpoint.url)
     assert (answer.code, answer.err) == (
@@ -293,14 +260,14 @@ async def test_a_daemon_without_an_iteration_yet_exits_1(powerctl: Ctl, endpoint
         ],
     ],
 )
-async def test_usage_errors_exit_2_without_a_traceback(powerctl: Ctl, arguments: list[str]) -> None:
+async def test_usage_errors_exit_2_without_a_traceback(arguments: list[str]) -> None:
     answer = await powerctl(*arguments)
     assert answer.code == 2
     assert answer.err
     assert "Traceback" not in answer.err
 
 
-async def test_a_password_that_others_can_read_is_refused(powerctl: Ctl, tmp_path: Path) -> None:
+async def test_a_password_that_others_can_read_is_refused(tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("s3cret", encoding="utf-8")
     secret.chmod(0o644)
@@ -311,7 +278,7 @@ async def test_a_password_that_others_can_read_is_refused(powerctl: Ctl, tmp_pat
     assert "s3cret" not in answer.err
 
 
-async def test_an_absent_broker_exits_1_with_one_line(powerctl: Ctl) -> None:
+async def test_an_absent_broker_exits_1_with_one_line() -> None:
     publish = ("publish", "budget", "--site", "hel1", "--rack", "r17", "--watts", "30000")
     answer = await powerctl(*publish, "--broker", "mqtt://127.0.0.1:1")
     assert answer.code == 1
@@ -320,20 +287,20 @@ async def test_an_absent_broker_exits_1_with_one_line(powerctl: Ctl) -> None:
 
 
 @pytest.mark.parametrize("command", ["status", "explain", "verify", "publish budget"])
-async def test_every_command_has_help_with_an_example(powerctl: Ctl, command: str) -> None:
+async def test_every_command_has_help_with_an_example(command: str) -> None:
     answer = await powerctl(*command.split(), "--help")
     assert answer.code == 0
     assert "Example:" in answer.out
     assert f"powerctl {command}" in " ".join(answer.out.split())
 
 
-async def test_off_a_terminal_there_is_no_colour(powerctl: Ctl, endpoint: "Endpoint") -> None:
+async def test_off_a_terminal_there_is_no_colour(endpoint: "Endpoint") -> None:
     for command in (("status",), ("explain", "0")):
         assert "\x1b" not in (await powerctl(*command, "--url", endpoint.url)).out
 
 
 def test_asking_for_the_status_loads_no_package_it_does_not_need() -> None:
     heavy = ("aiohttp", "pydantic", "aiomqtt", "prometheus_client", "rich")
-    check = f"import sys; import powerd.ctl; print([name for name in {heavy} if name in sys.modules])"
+    check = f"import sys; import powerd.ctl.main; print([name for name in {heavy} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", check], capture_output=True, check=True, text=True)
     assert loaded.stdout == "[]\n"

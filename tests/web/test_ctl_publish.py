@@ -3,48 +3,21 @@
 import asyncio
 import json
 import signal
-import subprocess
-import sys
-from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator
 from datetime import datetime
-from pathlib import Path
-from typing import TypeAlias
 
 import pytest
 
 from tests.broker import Mosquitto
+from tests.powerctl import StartPublishing, publishing
 
 TOPIC = "powerd/v1/hel1/rack/r17/budget"
-RUN = "from powerd.ctl.main import main; main()"
-
-StartPublishing: TypeAlias = Callable[..., Awaitable[Process]]
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "broker") as running:
-        yield running
 
 
 @pytest.fixture
 async def publish(broker: Mosquitto) -> AsyncIterator[StartPublishing]:
-    started: list[Process] = []
-
-    async def start(*options: str) -> Process:
-        where = ("--site", "hel1", "--rack", "r17", "--broker", broker.url)
-        command = (sys.executable, "-c", RUN, "publish", "budget", *where, *options)
-        process = await asyncio.create_subprocess_exec(
-            *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
+    async with publishing("budget", "--site", "hel1", "--rack", "r17", "--broker", broker.url) as start:
+        yield start
 
 
 async def test_one_budget_is_retained_in_its_envelope(broker: Mosquitto, publish: StartPublishing) -> None:

@@ -3,12 +3,8 @@
 import asyncio
 import json
 import signal
-import subprocess
-import sys
-from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -18,38 +14,16 @@ from powerd.core.model import Now
 from powerd.ctl.main import app
 from powerd.signals.grid_event import parse_event
 from tests.broker import Mosquitto
+from tests.powerctl import StartPublishing, publishing
 
 TOPIC = "powerd/v1/hel1/grid/event/peak"
-RUN = "from powerd.ctl.main import main; main()"
 RACK = ("--rack", "r17")
-
-StartPublishing: TypeAlias = Callable[..., Awaitable[Process]]
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "broker") as running:
-        yield running
 
 
 @pytest.fixture
 async def publish(broker: Mosquitto) -> AsyncIterator[StartPublishing]:
-    started: list[Process] = []
-
-    async def start(*options: str) -> Process:
-        where = ("--site", "hel1", "--id", "peak", "--broker", broker.url)
-        command = (sys.executable, "-c", RUN, "publish", "event", *where, *options)
-        process = await asyncio.create_subprocess_exec(
-            *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
+    async with publishing("event", "--site", "hel1", "--id", "peak", "--broker", broker.url) as start:
+        yield start
 
 
 def retained(broker: Mosquitto) -> tuple[dict[str, Any], GridEvent]:

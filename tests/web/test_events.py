@@ -1,13 +1,10 @@
 """Events and reports over HTTP and in `powerctl`, from a real ledger that is written meanwhile."""
 
-import asyncio
 import csv
 import io
 import json
 import re
 import sqlite3
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -29,6 +26,7 @@ from powerd.snapshot import Snapshot
 from powerd.web.event_models import IntervalView
 from powerd.web.server import WebServer
 from tests.core.responses import WALL_S, Rack, event, limit, status
+from tests.powerctl import Ran, powerctl, run
 
 if TYPE_CHECKING:
     from tests.web.conftest import Clock
@@ -71,21 +69,8 @@ class Site:
             document: dict[str, Any] = await response.json()
             return document
 
-    async def powerctl(self, *arguments: str) -> tuple[int, str, str]:
-        process = await asyncio.create_subprocess_exec(
-            *(
-                sys.executable,
-                "-c",
-                "from powerd.ctl.main import main; main()",
-                *arguments,
-                "--url",
-                self.url,
-            ),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        out, err = await asyncio.wait_for(process.communicate(), 30)
-        return process.returncode or 0, out.decode(), err.decode()
+    async def powerctl(self, *arguments: str) -> Ran:
+        return await powerctl(*arguments, "--url", self.url)
 
 
 @pytest.fixture
@@ -250,9 +235,8 @@ async def test_a_report_from_a_ledger_that_was_changed_says_so_and_exits_1(site:
 
 
 def verify_ledger(*arguments: str) -> tuple[int, str]:
-    run = (sys.executable, "-c", "from powerd.ctl.main import main; main()", "verify-ledger", *arguments)
-    done = subprocess.run(run, capture_output=True, text=True, timeout=30, check=False)
-    return done.returncode, done.stdout + done.stderr
+    code, out, err = run("verify-ledger", *arguments)
+    return code, out + err
 
 
 def test_a_copy_of_a_ledger_is_checked_without_a_daemon(tmp_path: Path) -> None:
