@@ -9,7 +9,7 @@ from pathlib import Path
 
 from powerd import records
 from powerd.core.events.schedule import Held, Schedule
-from powerd.latest_file import replace_file
+from powerd.latest_file import load_file, replace_file
 
 VERSION = 1
 FILE_NAME = "events.json"
@@ -32,14 +32,9 @@ def load(directory: Path) -> Schedule:
         OSError: the file exists and cannot be read.
         ValueError: the file is damaged, or of a version that is not known.
     """
-    try:
-        text = (directory / FILE_NAME).read_text(encoding="utf-8")
-    except FileNotFoundError:
+    content = load_file(directory / FILE_NAME, _Content, VERSION)
+    if content is None:
         return Schedule()
-    data = records.loads(text)
-    if data.get("version") != VERSION:
-        raise ValueError(f"version {data.get('version')!r} is not {VERSION}")
-    content = records.read(_Content, data, "file")
     return Schedule(content.held, content.latest_s, content.contents)
 
 

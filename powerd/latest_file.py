@@ -7,16 +7,42 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from powerd import records
+
 Content = TypeVar("Content")
+Record = TypeVar("Record")
 
 # What could not be written is tried again this often, so that a directory that has healed is noticed.
 RETRY_S = 5.0
 
 
-def replace_file(path: Path, text: str) -> None:
+def load_file(path: Path, kind: type[Record], version: int) -> Record | None:
+    """Return what a file holds, as `records.dumps` wrote it; None if there is no file.
+
+    Args:
+        kind: what is in it, its `version` first of all.
+        version: what it must be: what another version means is not guessed.
+
+    Raises:
+        OSError: the file exists and cannot be read.
+        ValueError: the file is damaged, or of another version.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    data = records.loads(text)
+    if data.get("version") != version:
+        raise ValueError(f"version {data.get('version')!r} is not {version}")
+    return records.read(kind, data, "file")
+
+
+def replace_file(path: Path, text: str, *, sync: bool = False) -> None:
     """Replace a file as a whole. Readable by its owner only: it decides what a start may draw.
 
-    It is not synced: only a crash of the whole host can lose what the kernel has taken.
+    Args:
+        sync: have it on the disk before this returns. Without, a crash of the whole host, and nothing else,
+            can lose what the kernel has taken.
 
     Raises:
         OSError: it cannot be written.
@@ -26,6 +52,9 @@ def replace_file(path: Path, text: str) -> None:
     try:
         with open(os.open(fresh, flags, 0o600), "wb") as file:  # noqa: PTH123 - a descriptor
             file.write(text.encode())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(fresh, path)  # noqa: PTH105 - at 1 Hz the plain call costs a third
     except OSError as error:
         with contextlib.suppress(OSError):

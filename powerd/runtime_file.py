@@ -15,7 +15,7 @@ from powerd.core.leases.leases import Promise
 from powerd.core.leases.memory import LeaseMemory
 from powerd.core.rack.timeline import Ceiling, Seen, Statement, Timeline
 from powerd.core.units import MilliWatts
-from powerd.latest_file import LatestFile, replace_file
+from powerd.latest_file import LatestFile, load_file, replace_file
 
 VERSION = 3
 FILE_NAME = "runtime.json"
@@ -73,14 +73,9 @@ def load(directory: Path, boot_id: str) -> Remembered:
         OSError: the file exists and cannot be read.
         ValueError: the file is damaged, or of a version that is not known.
     """
-    try:
-        text = (directory / FILE_NAME).read_text(encoding="utf-8")
-    except FileNotFoundError:
+    content = load_file(directory / FILE_NAME, _Content, VERSION)
+    if content is None:
         return NOTHING
-    data = records.loads(text)
-    if data.get("version") != VERSION:
-        raise ValueError(f"version {data.get('version')!r} is not {VERSION}")
-    content = records.read(_Content, data, "file")
     if content.boot_id == boot_id:
         timeline = Timeline(content.statements, content.ceilings, content.seen)
         return Remembered(timeline, content.cap_mw, content.leases, trim_mw=content.trim_mw)

@@ -4,14 +4,13 @@ Without it nothing that was deleted while the bridge was away could be cancelled
 a VTN that is down at the start would leave the site without its events.
 """
 
-import contextlib
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 from powerd import records
+from powerd.latest_file import load_file, replace_file
 from powerd.signals.strict_json import JsonObject
 
 VERSION = 1
@@ -93,13 +92,9 @@ def load(directory: Path) -> Memory:
         OSError: the file exists and cannot be read.
         ValueError: it is damaged, or of another version.
     """
-    try:
-        text = (directory / FILE_NAME).read_text(encoding="utf-8")
-    except FileNotFoundError:
+    content = load_file(directory / FILE_NAME, _Content, VERSION)
+    if content is None:
         return Memory()
-    content = records.read(_Content, records.loads(text), "file")
-    if content.version != VERSION:
-        raise ValueError(f"version {content.version} is not {VERSION}")
     for known in (*content.events.values(), *content.programs.values()):
         records.loads(known.content)
     for said in content.said.values():
@@ -118,16 +113,4 @@ def save(directory: Path, text: str) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    path = directory / FILE_NAME
-    fresh = path.with_suffix(".new")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-    try:
-        with open(os.open(fresh, flags, 0o600), "wb") as file:  # noqa: PTH123 - a descriptor
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            fresh.unlink()
-        raise
+    replace_file(directory / FILE_NAME, text, sync=True)

@@ -231,7 +231,7 @@ async def test_a_damaged_memory_is_said_and_starts_anew(start: Start, tmp_path: 
 async def test_a_state_directory_that_cannot_be_written_is_said_and_events_go_out_all_the_same(
     start: Start, tmp_path: Path
 ) -> None:
-    (tmp_path / "openadr.new").mkdir()
+    (tmp_path / "openadr.json.new").mkdir()
     async with start() as site:
         site.vtn.put(event())
         async with site.bridge():
