@@ -8,6 +8,7 @@ from dataclasses import replace
 from powerd.core.events.grid_event import ActionKind, GridEvent
 from powerd.core.events.schedule import EventRules, Held, Schedule, asks_the_same, key_of
 from powerd.core.metering.draw import WINDOW_S
+from powerd.core.rack.newness import why_stale
 from powerd.core.rack.timeline import Verdict, VerdictKind, skew_s
 
 DAY_S = 86400.0
@@ -79,7 +80,8 @@ def _refusal(schedule: Schedule, event: GridEvent, rules: EventRules) -> Verdict
     """Refuse repeats, replays, and what would fill the memory."""
     known = schedule.held.get(key_of(event))
     if known is not None:
-        return _stale(known.event, event, rules)
+        stale = why_stale(event, known.event, rules.max_skew_s)
+        return None if stale is None else _verdict(stale.kind, event, stale.reason, stale.text)
     if event.keeps_order and _is_late(schedule, event):
         text = "it was issued before the newest message of its source: delivered again, or replayed"
         return _verdict(VerdictKind.REJECTED, event, "replayed", text)
@@ -99,24 +101,6 @@ def _is_late(schedule: Schedule, event: GridEvent) -> bool:
     was_last = not contents or event.digest == next(reversed(contents))
     is_again = event.digest in contents and not was_last
     return event.issued_at_s < latest_s or (event.issued_at_s == latest_s and is_again)
-
-
-def _stale(old: GridEvent, event: GridEvent, rules: EventRules) -> Verdict | None:
-    """Refuse what is not newer than the version that is known."""
-    new_key, old_key = (event.epoch, event.seq), (old.epoch, old.seq)
-    if new_key == old_key and event.digest == old.digest:
-        return _verdict(VerdictKind.DUPLICATE, event, "duplicate")
-    if new_key == old_key:
-        text = f"epoch {event.epoch} seq {event.seq} came before with other content"
-        return _verdict(VerdictKind.REJECTED, event, "key_reused", text)
-    if new_key < old_key:
-        reason = "old_epoch" if event.epoch < old.epoch else "old_seq"
-        text = f"epoch {event.epoch} seq {event.seq} is older than {old.epoch} seq {old.seq}"
-        return _verdict(VerdictKind.REJECTED, event, reason, text)
-    if event.epoch > old.epoch and event.issued_at_s < old.issued_at_s - rules.max_skew_s:
-        text = "a new epoch was issued before the last message of the old one"
-        return _verdict(VerdictKind.REJECTED, event, "backdated_epoch", text)
-    return None
 
 
 def _doubt(schedule: Schedule, event: GridEvent, rules: EventRules) -> tuple[str, str] | None:

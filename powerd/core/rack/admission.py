@@ -6,6 +6,7 @@ Invariant: a rejected message changes nothing and extends no lease; a doubtful o
 from dataclasses import dataclass, replace
 
 from powerd.core.leases.host_state import HeardBudget
+from powerd.core.rack.newness import why_stale
 from powerd.core.rack.timeline import (
     HEARSAY,
     SILENT,
@@ -89,7 +90,7 @@ def _verdict(kind: VerdictKind, message: BudgetMessage, reason: str = "", text: 
 
 
 def _refusal(timeline: Timeline, message: BudgetMessage, rules: AdmissionRules) -> Verdict | None:
-    """Refuse repeats and replays: newer means a larger (epoch, seq) per source."""
+    """Refuse repeats, replays, and what would fill the memory."""
     seen = timeline.seen.get(message.source)
     if seen is None:
         known = timeline.seen.keys() | timeline.ceilings.keys()
@@ -100,24 +101,8 @@ def _refusal(timeline: Timeline, message: BudgetMessage, rules: AdmissionRules) 
             "powerd and remove runtime.json from host.state_dir"
         )
         return _verdict(VerdictKind.REJECTED, message, "too_many_sources", text)
-    new, old = (message.epoch, message.seq), (seen.epoch, seen.seq)
-    if new == old:
-        return _repeat(message, seen)
-    if new < old:
-        reason = "old_epoch" if message.epoch < seen.epoch else "old_seq"
-        text = f"epoch {message.epoch} seq {message.seq} is older than {seen.epoch} seq {seen.seq}"
-        return _verdict(VerdictKind.REJECTED, message, reason, text)
-    if message.epoch > seen.epoch and message.issued_at_s < seen.issued_at_s - rules.max_skew_s:
-        text = "a new epoch was issued before the last message of the old one"
-        return _verdict(VerdictKind.REJECTED, message, "backdated_epoch", text)
-    return None
-
-
-def _repeat(message: BudgetMessage, seen: Seen) -> Verdict:
-    if message.digest == seen.digest:
-        return _verdict(VerdictKind.DUPLICATE, message, "duplicate")
-    text = f"epoch {message.epoch} seq {message.seq} came before with other content"
-    return _verdict(VerdictKind.REJECTED, message, "key_reused", text)
+    stale = why_stale(message, seen, rules.max_skew_s)
+    return None if stale is None else _verdict(stale.kind, message, stale.reason, stale.text)
 
 
 def _lease_s(message: BudgetMessage, rules: AdmissionRules) -> float:
