@@ -38,7 +38,7 @@ def dsx_reporter(settings: Settings, config: Config, publish: Publish, traces: T
     Raises:
         ConfigError: the key file cannot be used.
     """
-    table, breach = settings.signals.dsx, settings.signals.dsx.breach
+    table = settings.signals.dsx
     signer = Signer(table.signing_kid, table.signing_key_file) if table.signing_kid else None
     options = AgentOptions(
         identifier=table.identifier or f"{settings.host.site}-{settings.host.rack}",
@@ -46,13 +46,7 @@ def dsx_reporter(settings: Settings, config: Config, publish: Publish, traces: T
         status_every_s=table.status_every_s,
         status_qos=table.status_qos,
         breach_qos=table.breach_qos,
-        breach=BreachRules(
-            threshold_pct=breach.threshold_pct,
-            hold_s=breach.hold_s,
-            escalate_after_s=breach.escalate_after_s,
-            clear_s=breach.clear_s,
-            repeat_s=breach.repeat_s,
-        ),
+        breach=BreachRules(**table.breach.model_dump()),
         actions=table.infrastructure_actions,
     )
     return DsxReporter(options, config, publish, traces, signer)
