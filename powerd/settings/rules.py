@@ -264,10 +264,9 @@ def advisory_rules(settings: Settings) -> AdvisoryRules:
 
 def _part(name: str, entry: MeterPartSettings) -> Part:
     kind = _PARTS[entry.adapter]
-    given = {key: getattr(entry, key) for key in entry.model_fields_set - {"adapter"}}
     known = {field.name for field in fields(kind)} - {"part"}
-    if odd := ", ".join(sorted(given.keys() - known)):
+    if odd := ", ".join(sorted(entry.model_fields_set - {"adapter"} - known)):
         raise ValueError(f'adapter "{entry.adapter}" knows no {odd}; known: {", ".join(sorted(known))}')
     if entry.adapter == "generic" and not entry.topic:
         raise ValueError("topic is missing; add it")
-    return kind(part=name, **given)
+    return kind(part=name, **{key: getattr(entry, key) for key in known})
