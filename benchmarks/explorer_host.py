@@ -178,8 +178,8 @@ class HostModel:
             stands = standing.standing(self._place(wish_mw), leases, RULES, 0.0)
             fallback_mw = min(stands.limit_mw, OWN_MW - stands.lent_mw)
             plan = Order(stands.limit_mw, fallback_mw, stands.end_boot_s)
-            timeless = replace(stands, end_boot_s=0.0, step_down_boot_s=0.0)
-            timeless = replace(timeless, borrowed=tuple(b._replace(end_boot_s=0.0) for b in stands.borrowed))
+            timeless = stands._replace(end_boot_s=0.0, step_down_boot_s=0.0)
+            timeless = timeless._replace(borrowed=tuple(b._replace(end_boot_s=0.0) for b in stands.borrowed))
             decided = host._replace(mind=_mind(leases), decided=(timeless, wish_mw), plan=plan)
             yield Move(f"decides{heard} on {stands.limit_mw}", decided)
 

@@ -81,8 +81,10 @@ def about_peers(
     if not place.has_peers:
         return
     peers = [leases.peers[name] for name in sorted(leases.peers)]
-    live = [peer for peer in peers if _age_s(peer, boot_s) <= rules.silent_s]
-    silent = [peer for peer in peers if _age_s(peer, boot_s) > rules.silent_s]
+    live: list[HostState] = []
+    silent: list[HostState] = []
+    for peer in peers:
+        (live if _age_s(peer, boot_s) <= rules.silent_s else silent).append(peer)
     if leases.is_lost:
         yield _about_memory(place, leases, boot_s)
     renewed_boot_s = leases.renewed_boot_s

@@ -105,7 +105,7 @@ class Rack:
         """Return the sum of the hosts' floors."""
         return sum(host.floor_mw for host in self.hosts)
 
-    @property
+    @cached_property
     def least_mw(self) -> MilliWatts:
         """Return the lowest cap that limiting can reach: the floors, and what is taken off before sharing."""
         return -(-(self.floors_mw + self.overhead_mw) * PPM // (PPM - self._guard_band_ppm))
@@ -131,14 +131,15 @@ class Rack:
         return {host.name: host.share_units for host in self.hosts}
 
     @cached_property
-    def _shares_units(self) -> int:
+    def shares_units(self) -> int:
+        """Return the sum of the hosts' shares, in the units of `Host.share_units`."""
         return sum(self._units.values())
 
     def guard_band_mw(self, cap_mw: MilliWatts) -> MilliWatts:
         """Return what is kept unused of a rack cap, rounded up."""
         return -(-cap_mw * self._guard_band_ppm // PPM)
 
-    @property
+    @cached_property
     def _guard_band_ppm(self) -> int:
         """Return the guard band as an integer, so that both directions of the sum agree to the milliwatt."""
         return round(self.guard_band_pct * PPM / 100)
@@ -154,7 +155,7 @@ class Rack:
         """
         host = self.host(name)
         above_floors = max(0, usable_mw - self.floors_mw)
-        return host.floor_mw + above_floors * self._units[name] // self._shares_units
+        return host.floor_mw + above_floors * self._units[name] // self.shares_units
 
     def cap_for_mw(self, name: str, mw: MilliWatts) -> MilliWatts:
         """Return the rack cap under which a host's share is worth `mw`, rounded down.
@@ -164,11 +165,11 @@ class Rack:
         host = self.host(name)
         above_mw = mw - host.floor_mw
         if above_mw > 0:
-            above_mw = above_mw * self._shares_units // host.share_units
+            above_mw = above_mw * self.shares_units // host.share_units
         return max(0, (self.floors_mw + above_mw + self.overhead_mw) * PPM // (PPM - self._guard_band_ppm))
 
     def entitlements_mw(self, usable_mw: MilliWatts) -> dict[str, MilliWatts]:
         """Return what every host's share is worth, by name."""
-        above_floors, units = max(0, usable_mw - self.floors_mw), self._shares_units
+        above_floors, units = max(0, usable_mw - self.floors_mw), self.shares_units
         shares = self._units
         return {name: floor_mw + above_floors * shares[name] // units for name, _, floor_mw in self.hosts}

@@ -290,6 +290,6 @@ def shares_without_floors(patch: Patch) -> None:
     """[R4] An entitlement is a share of all usable watts, whatever the floors are."""
 
     def entitlement_mw(self: Rack, name: str, usable_mw: int) -> int:
-        return usable_mw * self.host(name).share_units // self._shares_units
+        return usable_mw * self.host(name).share_units // self.shares_units
 
     patch.setattr(Rack, "entitlement_mw", entitlement_mw)

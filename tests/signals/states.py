@@ -104,7 +104,7 @@ DECISION: Final = _FIRST._replace(
     ),
     targets=(target("GPU-a"), target("GPU-b")),
     place=replace(_FIRST.place, asked_mw=30_000_000),
-    standing=replace(_FIRST.standing, want_mw=STATE.want_mw),
+    standing=_FIRST.standing._replace(want_mw=STATE.want_mw),
     leases=Leases(epoch=EPOCH, seq=5521, said=STATE),
 )
 SNAPSHOT: Final = Snapshot(

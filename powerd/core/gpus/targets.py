@@ -5,7 +5,6 @@ the others share what is left: one bad GPU never stops control of the rest (I5).
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from powerd.core.gpus.allocator import Allocation, Request, allocate
@@ -44,8 +43,7 @@ class Range(NamedTuple):
     ceiling_source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sharing:
+class Sharing(NamedTuple):
     """The GPUs of a host sorted into those that can be limited now and those that only count.
 
     Attributes:

@@ -8,7 +8,7 @@ host that uses a lease lends nothing (docs/leases.md).
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from powerd.core.leases import compensation
 from powerd.core.leases.exchange import Trader
@@ -19,8 +19,7 @@ from powerd.core.leases.place import Place, entitlement_mw
 from powerd.core.units import MilliWatts
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """How a host stands.
 
     Attributes:

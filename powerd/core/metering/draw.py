@@ -1,8 +1,7 @@
 """What the whole rack draws: by its meter, or by what its hosts say; and the mean of the last ten minutes."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from powerd.core.leases.host_state import HostState
 from powerd.core.metering.meter import Meter, MeterRules, total_mw
@@ -16,8 +15,7 @@ BUCKET_S = 60.0
 LONGEST_GAP_S = 90.0
 
 
-@dataclass(frozen=True, slots=True)
-class RackDraw:
+class RackDraw(NamedTuple):
     """What the whole rack draws.
 
     Attributes:
@@ -35,8 +33,7 @@ class RackDraw:
     accounted_mw: MilliWatts | None
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(NamedTuple):
     """A minute of draw: energy in millijoules, and the seconds in which it was known."""
 
     number: int
@@ -44,8 +41,7 @@ class Bucket:
     known_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class DrawHistory:
+class DrawHistory(NamedTuple):
     """The last ten minutes, by the minute."""
 
     buckets: tuple[Bucket, ...] = ()

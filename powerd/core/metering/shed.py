@@ -94,10 +94,8 @@ def host_shed(readings: Iterable[GpuReading], floors_mw: Mapping[str, MilliWatts
     Args:
         floors_mw: of the GPUs that can be limited now, by UUID; the others shed nothing.
     """
-    found = [(reading, floors_mw[reading.uuid]) for reading in readings if reading.uuid in floors_mw]
-    now_mw = _sum(_above(_lower(gpu.draw_mw, gpu.enforced_mw), floor_mw) for gpu, floor_mw in found)
-    limit_mw = _sum(_above(gpu.enforced_mw, floor_mw) for gpu, floor_mw in found)
-    return Shed(now_mw, limit_mw, rules.host_s)
+    found = ((gpu.draw_mw, gpu.enforced_mw, floors_mw[gpu.uuid]) for gpu in readings if gpu.uuid in floors_mw)
+    return Shed(*_above_floors_mw(found), rules.host_s)
 
 
 def rack_shed(rack: Rack, powers: Mapping[str, HostPower], rules: ShedRules, leases: LeaseRules) -> Shed:
@@ -111,12 +109,8 @@ def rack_shed(rack: Rack, powers: Mapping[str, HostPower], rules: ShedRules, lea
     """
     within_s = rules.host_s + (leases.ttl_s if len(rack.hosts) > 1 else 0.0)
     nothing = HostPower(None, None)
-    found = [(powers.get(host.name, nothing), host.floor_mw) for host in rack.hosts]
-    now_mw = _sum(
-        _above(_lower(power.measured_mw, power.worst_case_mw), floor_mw) for power, floor_mw in found
-    )
-    limit_mw = _sum(_above(power.worst_case_mw, floor_mw) for power, floor_mw in found)
-    return Shed(now_mw, limit_mw, within_s)
+    found = ((*powers.get(host.name, nothing), host.floor_mw) for host in rack.hosts)
+    return Shed(*_above_floors_mw(found), within_s)
 
 
 def powers_heard(states: Iterable[HostState], silent_s: float, boot_s: float) -> dict[str, HostPower]:
@@ -128,12 +122,25 @@ def powers_heard(states: Iterable[HostState], silent_s: float, boot_s: float) ->
     }
 
 
-def _lower(draw_mw: MilliWatts | None, limit_mw: MilliWatts | None) -> MilliWatts | None:
-    return None if draw_mw is None or limit_mw is None else min(draw_mw, limit_mw)
+def _above_floors_mw(
+    parts_mw: Iterable[tuple[MilliWatts | None, MilliWatts | None, MilliWatts]],
+) -> tuple[MilliWatts | None, MilliWatts | None]:
+    """Add up what parts draw above their floors, and what they may draw above them.
 
-
-def _above(mw: MilliWatts | None, floor_mw: MilliWatts) -> MilliWatts | None:
-    return None if mw is None else max(0, mw - floor_mw)
+    Args:
+        parts_mw: draw, limit and floor of each. One that is not known leaves the sum unknown.
+    """
+    now_mw: MilliWatts | None = 0
+    allowed_mw = 0
+    for draw_mw, limit_mw, floor_mw in parts_mw:
+        if limit_mw is None:
+            return None, None
+        allowed_mw += max(0, limit_mw - floor_mw)
+        if draw_mw is None:
+            now_mw = None
+        elif now_mw is not None:
+            now_mw += max(0, min(draw_mw, limit_mw) - floor_mw)
+    return now_mw, allowed_mw
 
 
 def _sum(parts_mw: Iterable[MilliWatts | None]) -> MilliWatts | None:

@@ -9,15 +9,14 @@ Every number keeps its sources: each function returns the steps that made it (I6
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from powerd.core.model import Step
 from powerd.core.topology import Rack
 from powerd.core.units import MilliWatts
 
 
-@dataclass(frozen=True, slots=True)
-class RackCap:
+class RackCap(NamedTuple):
     """The lowest of everything that limits the rack, before any ramp.
 
     Attributes:
@@ -51,8 +50,7 @@ def lowered(rack: Rack, before: RackCap, caps: Iterable[Step]) -> RackCap:
     return RackCap(asked, mw, tuple(steps))
 
 
-@dataclass(frozen=True, slots=True)
-class Usable:
+class Usable(NamedTuple):
     """What of the rack cap the hosts may share.
 
     Attributes:

@@ -1,7 +1,7 @@
 """What this host's GPUs get of the rack's budget, now and if the controller fell silent."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from powerd.core.gpus import overhead
 from powerd.core.gpus.charge import Parts
@@ -22,8 +22,7 @@ from powerd.core.state import Config, Inputs, State
 from powerd.core.units import MilliWatts, watts
 
 
-@dataclass(frozen=True, slots=True)
-class HostShare:
+class HostShare(NamedTuple):
     """What this host's GPUs get.
 
     Attributes:
@@ -52,11 +51,10 @@ def host_share(
     """Share the host's part among its GPUs, and work out what the guard falls back to."""
     over = overhead.overhead_step(state.overhead, config.overhead_mw, now.boot_s)
     sharing = sort_out(inputs.readings, config.policies, state.demands, state.observed, now.boot_s)
+    values = known = state.values
     if config.objective is Objective.THROUGHPUT:
-        known = state.values
         values = {r.uuid: learn(known.get(r.uuid), r, state.demands[r.uuid].demand) for r in inputs.readings}
-        sharing = replace(sharing, requests=appraise(sharing.requests, values))
-        state = state._replace(values=values)
+        sharing = sharing._replace(requests=appraise(sharing.requests, values))
     place = _place(inputs, view, sharing, over.mw, state.meter.trim_mw, now, config)
     leases = tend(
         state.leases,
@@ -65,7 +63,7 @@ def host_share(
         roster=place.roster,
         knows_budget=_knows_budget(state, now, config),
     )
-    state = state._replace(leases=leases)
+    state = state._replace(values=values, leases=leases)
     stands = standing(place, leases, config.leases, now.boot_s)
     gpu_mw, found, state = _without_raise(
         inputs.readings, sharing, stands.limit_mw - over.mw, view.statement, state, now, config
@@ -142,7 +140,7 @@ def _steps(place: Place, stands: Standing, leases: Leases) -> Iterator[Step]:
     """List how the host's limit came about, each step with the value after it."""
     rack, mw = place.rack, stands.entitlement_mw
     host = rack.host(place.host)
-    share = host.share_units / sum(each.share_units for each in rack.hosts)
+    share = host.share_units / rack.shares_units
     note = f"floor + {share:.1%} of the watts above all floors"
     if leases.formers:
         note += "; the least of the old and the new roster until all hosts have the new one"

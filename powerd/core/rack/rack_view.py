@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from powerd.core.events.caps import EventStatus, statuses
 from powerd.core.events.target import Ground
@@ -16,8 +16,7 @@ from powerd.core.state import Config, Inputs, State
 from powerd.core.units import MilliWatts, watts
 
 
-@dataclass(frozen=True, slots=True)
-class RackView:
+class RackView(NamedTuple):
     """The rack's budget as this host sees it.
 
     Attributes:
@@ -48,7 +47,8 @@ def rack_view(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[R
     rack = config.rack
     statement, conflict = governing(state.timeline)
     phase = failsafe.step(state.failsafe, statement, state.ramp.cap_mw, now, config.failsafe)
-    state = state._replace(failsafe=phase)
+    if phase is not state.failsafe:
+        state = state._replace(failsafe=phase)
     asked_mw = state.timeline.failsafe_mw
     failsafe_mw = rack.failsafe_mw if asked_mw is None else min(rack.failsafe_mw, asked_mw)
     base = budget.rack_cap(rack, _caps(statement, state, failsafe_mw, now, config))

@@ -4,7 +4,8 @@ Grid operators fear synchronised returns of large loads as much as their absence
 raise after the start waits for the dwell and a jitter of its own, then follows a slope.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from powerd.core.model import Now
 from powerd.core.units import MilliWatts
@@ -24,8 +25,7 @@ class RampRules:
     jitter_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Ramp:
+class Ramp(NamedTuple):
     """Where the cap is on its way.
 
     Attributes:
@@ -68,17 +68,18 @@ def follow(
     if cap is None or (controlled and not ramp.started):
         free = target_mw if ramp.free_mw is None else min(target_mw, ramp.free_mw)
         cap, climbing_from = max(cap or 0, free), None
-    ramp = replace(ramp, started=ramp.started or controlled)
+    if controlled and not ramp.started:
+        ramp = ramp._replace(started=True)
     if target_mw <= cap:
         arrived = ramp.arrived_boot_s if target_mw == cap else None
-        return replace(ramp, cap_mw=target_mw, climbing_from_boot_s=None, arrived_boot_s=arrived)
+        return ramp._replace(cap_mw=target_mw, climbing_from_boot_s=None, arrived_boot_s=arrived)
     if climbing_from is None or climbing_from < not_before_boot_s:
         climbing_from = _start_boot_s(ramp, now.boot_s, rules, not_before_boot_s)
-        ramp = replace(ramp, base_mw=cap, climbing_from_boot_s=climbing_from)
+        ramp = ramp._replace(base_mw=cap, climbing_from_boot_s=climbing_from)
     height = ramp.base_mw + int(max(0.0, now.boot_s - climbing_from) * rules.mw_per_s)
     if height >= target_mw:
-        return replace(ramp, cap_mw=target_mw, climbing_from_boot_s=None, arrived_boot_s=now.boot_s)
-    return replace(ramp, cap_mw=max(cap, height))
+        return ramp._replace(cap_mw=target_mw, climbing_from_boot_s=None, arrived_boot_s=now.boot_s)
+    return ramp._replace(cap_mw=max(cap, height))
 
 
 def _start_boot_s(ramp: Ramp, boot_s: float, rules: RampRules, not_before_boot_s: float) -> float:

@@ -175,6 +175,8 @@ def lapse(timeline: Timeline, boot_s: float, hold_s: float) -> Timeline:
     """
     statements = {k: v for k, v in timeline.statements.items() if boot_s < v.end_boot_s}
     ceilings = {k: v for k, v in timeline.ceilings.items() if boot_s < v.until_boot_s}
+    if len(statements) == len(timeline.statements) and len(ceilings) == len(timeline.ceilings):
+        return timeline
     governed, _ = governing(timeline)
     if governed is not None and governed.mw is not None and statements and governed.source not in statements:
         silent = Ceiling(governed.epoch, governed.seq, governed.mw, boot_s + hold_s, SILENT)
