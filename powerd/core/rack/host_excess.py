@@ -6,6 +6,7 @@ from powerd.core.gpus.excess import follow
 from powerd.core.gpus.targets import Sharing
 from powerd.core.model import Now, Step
 from powerd.core.rack.failsafe import CONTROLLED
+from powerd.core.rack.timeline import Statement
 from powerd.core.state import Config, Inputs, State
 from powerd.core.units import MilliWatts
 
@@ -18,7 +19,8 @@ def host_excess(
     now: Now,
     config: Config,
     *,
-    is_well: bool,
+    statement: Statement | None,
+    is_feasible: bool,
 ) -> tuple[Parts, tuple[Step, ...], State]:
     """Return how much less than its limit each idle GPU is charged, and the link of the chain that says so.
 
@@ -26,10 +28,11 @@ def host_excess(
 
     Args:
         gpu_mw: the GPU budget, which is kept by limits alone in `provable`.
-        is_well: the budget can be reached, and was heard since the start.
+        statement: the budget in force. One that is only remembered may have been lowered meanwhile.
     """
     rules, parts = config.accounting, charge.NO_PARTS
-    if is_well and rules.mode is Accounting.MEASURED and _is_controlled(state, now):
+    is_heard = statement is not None and statement.source in state.heard
+    if rules.mode is Accounting.MEASURED and is_heard and is_feasible and _is_controlled(state, now):
         parts = charge.grant(
             sharing, gpu_mw, inputs.readings, state.demands, state.observed, now.boot_s, rules
         )

@@ -69,8 +69,16 @@ def host_share(
         inputs.readings, sharing, stands.limit_mw - over.mw, view.statement, state, now, config
     )
     infeasible_mw = max(view.infeasible_mw, sharing.floors_mw + over.mw - stands.entitlement_mw)
-    is_well = infeasible_mw <= 0 and not found
-    parts, exceeds, state = host_excess(inputs, sharing, gpu_mw, state, now, config, is_well=is_well)
+    parts, exceeds, state = host_excess(
+        inputs,
+        sharing,
+        gpu_mw,
+        state,
+        now,
+        config,
+        statement=view.statement,
+        is_feasible=infeasible_mw <= 0,
+    )
     fallback_mw = entitlement_mw(place, leases, view.failsafe_cap_mw) - stands.lent_mw - over.mw
     share = HostShare(
         place=place,
