@@ -21,6 +21,7 @@ from powerd.web.event_models import (
     Phase,
     ReportTerms,
 )
+from powerd.web.optional import utc_or_none, watts_or_none
 
 # Those to come that are listed, the nearest first.
 MAX_PENDING = 500
@@ -92,13 +93,13 @@ def _event(
         event_class=event.event_class.value,
         phase=phase,
         start=utc(event.start_s),
-        end=_time(event.end_s),
+        end=utc_or_none(event.end_s),
         intervals=len(event.intervals),
         scope=event.level.value,
         targets=list(event.targets),
-        target_watts=_watts(target_mw),
-        cap_watts=None if status is None else watts(status.cap_mw),
-        baseline_watts=_watts(None if status is None else status.baseline_mw),
+        target_watts=watts_or_none(target_mw),
+        cap_watts=watts_or_none(None if status is None else status.cap_mw),
+        baseline_watts=watts_or_none(None if status is None else status.baseline_mw),
         best_effort=event.is_best_effort,
         origin=event.origin,
         recorded=is_recorded,
@@ -123,20 +124,20 @@ def event_report(
         origin=event.origin,
         received=utc(event.received.wall_s),
         started=utc(made.started_s),
-        ended=_time(made.ended_s),
-        restored=_time(made.restored_s),
+        ended=utc_or_none(made.ended_s),
+        restored=utc_or_none(made.restored_s),
         reason=None if made.reason is None else made.reason.value,
         ramp_down_s=event.ramp.down_s,
         before_cap_watts=watts(made.before_cap_mw),
-        before_mean_watts=_watts(made.before_mean_mw),
-        before_peak_watts=_watts(made.before_peak_mw),
+        before_mean_watts=watts_or_none(made.before_mean_mw),
+        before_peak_watts=watts_or_none(made.before_peak_mw),
         before_known_pct=made.before_known_pct,
         intervals=list(_intervals(made.intervals)),
         known_pct=made.known_pct,
         shed_kwh=_kwh(made.shed_mj),
         shed_against_before_kwh=_kwh(made.shed_before_mj),
-        peak_after_watts=_watts(made.peak_after_mw),
-        rebound_watts=_watts(made.rebound_mw),
+        peak_after_watts=watts_or_none(made.peak_after_mw),
+        rebound_watts=watts_or_none(made.rebound_mw),
         compliant=made.is_compliant,
         clock_steps=made.clock_steps,
         lost_entries=made.lost_entries,
@@ -158,32 +159,24 @@ def _intervals(parts: Iterable[IntervalReport]) -> Iterable[IntervalView]:
         yield IntervalView(
             index=part.index,
             scheduled_start=utc(part.scheduled_start_s),
-            scheduled_end=_time(part.scheduled_end_s),
+            scheduled_end=utc_or_none(part.scheduled_end_s),
             start=utc(part.start_s),
             end=utc(part.end_s),
             over=part.is_over,
-            target_watts=_watts(part.target_mw),
-            baseline_watts=_watts(part.baseline_mw),
-            mean_watts=_watts(part.mean_mw),
+            target_watts=watts_or_none(part.target_mw),
+            baseline_watts=watts_or_none(part.baseline_mw),
+            mean_watts=watts_or_none(part.mean_mw),
             measured_by=part.source,
             known_pct=part.known_pct,
             time_to_target_s=part.time_to_target_s,
             late_s=part.late_s,
             overshoot_watt_seconds=None if part.overshoot_mj is None else part.overshoot_mj / _MJ_PER_J,
-            missed_watts=_watts(part.missed_mw),
+            missed_watts=watts_or_none(part.missed_mw),
             missed_pct=part.missed_pct,
             within_pct=part.within_pct,
             compliant=part.is_compliant,
             shed_kwh=_kwh(part.shed_mj),
         )
-
-
-def _time(wall_s: float | None) -> str | None:
-    return None if wall_s is None else utc(wall_s)
-
-
-def _watts(mw: MilliWatts | None) -> float | None:
-    return None if mw is None else watts(mw)
 
 
 def _kwh(mj: int | None) -> float | None:

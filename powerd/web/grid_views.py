@@ -4,10 +4,11 @@ from powerd.core.events.caps import EventStatus
 from powerd.core.metering.meter import stale
 from powerd.core.metering.shed import Shed
 from powerd.core.model import Now
-from powerd.core.units import MilliWatts, watts
+from powerd.core.units import watts
+from powerd.signals.rfc3339 import utc
 from powerd.snapshot import Snapshot
 from powerd.web.models import EventView, MeterPart, MeterView, ShedView, ShedViews, SignalView
-from powerd.web.times import rfc3339
+from powerd.web.optional import utc_or_none, watts_or_none
 
 
 def events(snapshot: Snapshot) -> list[EventView]:
@@ -25,7 +26,7 @@ def signals(snapshot: Snapshot, now: Now) -> list[SignalView]:
             value=signal.value,
             currency=signal.currency,
             source=signal.source,
-            valid_until=rfc3339(signal.valid_until_s),
+            valid_until=utc(signal.valid_until_s),
             valid=signal.valid_from_s <= now.wall_s < signal.valid_until_s,
         )
         for name, signal in sorted(snapshot.decision.signals.items())
@@ -39,15 +40,15 @@ def meter(snapshot: Snapshot, now: Now) -> MeterView | None:
         return None
     missing = stale(known, rules, now.boot_s)
     return MeterView(
-        watts=_optional(draw.mw),
+        watts=watts_or_none(draw.mw),
         source=draw.source,
-        accounted_watts=_optional(draw.accounted_mw),
+        accounted_watts=watts_or_none(draw.accounted_mw),
         trim_watts=watts(known.trim_mw),
         parts=[
             MeterPart(
                 name=part,
                 usable=part not in missing,
-                watts=_optional(reading.mw) if (reading := known.readings.get(part)) else None,
+                watts=watts_or_none(reading.mw) if (reading := known.readings.get(part)) else None,
                 quality=str(reading.quality) if reading else "",
                 age_s=max(0.0, now.boot_s - reading.taken_boot_s) if reading else None,
             )
@@ -64,15 +65,15 @@ def shed(snapshot: Snapshot) -> ShedViews:
 
 def _shed(found: Shed) -> ShedView:
     return ShedView(
-        watts=_optional(found.now_mw),
-        limit_watts=_optional(found.limit_mw),
+        watts=watts_or_none(found.now_mw),
+        limit_watts=watts_or_none(found.limit_mw),
         within_s=found.within_s,
         for_s=found.for_s,
     )
 
 
 def _event(status: EventStatus) -> EventView:
-    event, end_s = status.event, status.event.end_s
+    event = status.event
     return EventView(
         id=event.event_id,
         source=event.source,
@@ -81,15 +82,11 @@ def _event(status: EventStatus) -> EventView:
         scope=event.level.value,
         targets=list(event.targets),
         cap_watts=watts(status.cap_mw),
-        target_watts=_optional(status.target_mw),
-        baseline_watts=_optional(status.baseline_mw),
+        target_watts=watts_or_none(status.target_mw),
+        baseline_watts=watts_or_none(status.baseline_mw),
         before_watts=watts(status.before_mw),
-        starts=rfc3339(event.start_s),
-        ends=None if end_s is None else rfc3339(end_s),
-        changes=None if status.until_s is None else rfc3339(status.until_s),
+        starts=utc(event.start_s),
+        ends=utc_or_none(event.end_s),
+        changes=utc_or_none(status.until_s),
         origin=event.origin,
     )
-
-
-def _optional(mw: MilliWatts | None) -> float | None:
-    return None if mw is None else watts(mw)

@@ -5,9 +5,10 @@ Like `powerd.web.views`, of which it is a part: pure, and an old snapshot looks 
 
 from powerd.core.leases.host_state import HostState
 from powerd.core.model import Now
-from powerd.core.units import MilliWatts, watts
+from powerd.core.units import watts
 from powerd.snapshot import Snapshot
 from powerd.web.models import LendingView, PeerBudget, PeerView, WattLease
+from powerd.web.optional import watts_or_none
 
 
 def leases(snapshot: Snapshot, now: Now) -> list[WattLease]:
@@ -74,12 +75,8 @@ def _peer(snapshot: Snapshot, name: str, state: HostState | None, now: Now) -> P
         demand_watts=watts(state.want_mw),
         spare_watts=watts(state.spare_mw),
         lent_watts=watts(state.lent_mw),
-        worst_case_watts=_mw(state.worst_case_mw),
-        draw_watts=_mw(state.measured_mw if live else None),
+        worst_case_watts=watts_or_none(state.worst_case_mw),
+        draw_watts=watts_or_none(state.measured_mw if live else None),
         over_watts=watts(state.over_mw),
-        budget=None if budget is None else PeerBudget(source=budget.source, watts=_mw(budget.mw)),
+        budget=None if budget is None else PeerBudget(source=budget.source, watts=watts_or_none(budget.mw)),
     )
-
-
-def _mw(mw: MilliWatts | None) -> float | None:
-    return None if mw is None else watts(mw)

@@ -12,6 +12,7 @@ from powerd.core.gpus.targets import GpuTarget
 from powerd.core.model import Capability, GpuReading, GpuState, Now, Step
 from powerd.core.rack.timeline import Statement
 from powerd.core.units import MilliWatts, watts
+from powerd.signals.rfc3339 import utc
 from powerd.snapshot import STALE_PERIODS, Problem, Snapshot
 from powerd.web import grid_views, rack_views
 from powerd.web.models import (
@@ -30,7 +31,7 @@ from powerd.web.models import (
     Scope,
     Status,
 )
-from powerd.web.times import rfc3339
+from powerd.web.optional import watts_or_none
 
 
 class UnknownGpuError(LookupError):
@@ -51,7 +52,7 @@ def status(snapshot: Snapshot, now: Now) -> Status:
         state=decision.phase.value,
         failsafe_cause=decision.failsafe_cause,
         iteration=snapshot.iteration,
-        at=rfc3339(snapshot.now.wall_s),
+        at=utc(snapshot.now.wall_s),
         age_s=age_s(snapshot, now),
         period_s=snapshot.period_s,
         stalled=stalled(snapshot, now),
@@ -158,7 +159,7 @@ def _ungoverned(snapshot: Snapshot, now: Now) -> list[str]:
         return []
     return [
         f"no fresh budget, and failsafe is not verified: GPU {reading.index} enforces "
-        f"{_text(_mw(reading.enforced_mw if snapshot.is_fresh(reading, now) else None))}, "
+        f"{_text(watts_or_none(reading.enforced_mw if snapshot.is_fresh(reading, now) else None))}, "
         f"target {_text(watts(target.limit_mw))}"
         for reading in _by_index(snapshot)
         if (target := _target(snapshot, reading.uuid)) is not None
@@ -223,7 +224,7 @@ def _lease(statement: Statement, now: Now) -> LeaseView:
         source=statement.source,
         epoch=statement.epoch,
         seq=statement.seq,
-        watts=_mw(statement.mw),
+        watts=watts_or_none(statement.mw),
         reason=statement.reason,
         correlation_id=statement.correlation_id,
         remaining_s=max(0.0, statement.end_boot_s - now.boot_s),
@@ -244,15 +245,15 @@ def _gpu(snapshot: Snapshot, reading: GpuReading, now: Now) -> GpuView:
         reason=_reason(reading, target),
         demand=target.demand.value if target else "unknown",
         detail=reading.detail,
-        draw_watts=_mw(reading.draw_mw if measured else None),
-        limit_watts=_mw(target.limit_mw if target else None),
-        enforced_watts=_mw(reading.enforced_mw if measured else None),
-        requested_watts=_mw(reading.requested_mw if measured else None),
-        worst_case_watts=_mw(reading.worst_case_mw),
-        want_watts=_mw(target.want_mw if target else None),
-        min_watts=_mw(constraints.min_mw if constraints else None),
-        max_watts=_mw(constraints.max_mw if constraints else None),
-        default_watts=_mw(constraints.default_mw if constraints else None),
+        draw_watts=watts_or_none(reading.draw_mw if measured else None),
+        limit_watts=watts_or_none(target.limit_mw if target else None),
+        enforced_watts=watts_or_none(reading.enforced_mw if measured else None),
+        requested_watts=watts_or_none(reading.requested_mw if measured else None),
+        worst_case_watts=watts_or_none(reading.worst_case_mw),
+        want_watts=watts_or_none(target.want_mw if target else None),
+        min_watts=watts_or_none(constraints.min_mw if constraints else None),
+        max_watts=watts_or_none(constraints.max_mw if constraints else None),
+        default_watts=watts_or_none(constraints.default_mw if constraints else None),
         age_s=max(0.0, now.boot_s - reading.sampled_boot_s),
     )
 
@@ -269,8 +270,8 @@ def _problem(problem: Problem) -> ProblemView:
         severity=problem.severity,
         subject=problem.subject,
         text=problem.text,
-        first=rfc3339(problem.first_wall_s),
-        last=rfc3339(problem.last_wall_s),
+        first=utc(problem.first_wall_s),
+        last=utc(problem.last_wall_s),
         count=problem.count,
     )
 
@@ -346,10 +347,6 @@ def _by_index(snapshot: Snapshot) -> list[GpuReading]:
     return sorted(snapshot.readings, key=lambda reading: (reading.index, reading.uuid))
 
 
-def _mw(mw: MilliWatts | None) -> float | None:
-    return None if mw is None else watts(mw)
-
-
 def _text(value_watts: float | None) -> str:
     return (
         "an unknown number of watts" if value_watts is None else f"{value_watts:,.1f} W".replace(".0 W", " W")
@@ -358,4 +355,4 @@ def _text(value_watts: float | None) -> str:
 
 def _wall(moment_boot_s: float, now: Now) -> str:
     """Return a moment of the boot clock as this host's wall clock would show it."""
-    return rfc3339(now.wall_s + moment_boot_s - now.boot_s)
+    return utc(now.wall_s + moment_boot_s - now.boot_s)

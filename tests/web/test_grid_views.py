@@ -1,5 +1,8 @@
 """Status shows which event holds, what it counts from, and which meter is amiss."""
 
+from dataclasses import replace
+
+from powerd.signals import rfc3339
 from powerd.web import grid_views, views
 from tests.web import host
 
@@ -22,6 +25,18 @@ def test_the_chain_names_the_event_and_until_when_it_holds() -> None:
     (step,) = [step for step in chain if step.rule == "event"]
     assert (step.watts, step.source, step.remaining_s) == (22500, "vtn1", 1800)
     assert "peak-7" in step.note
+
+
+def test_times_that_only_another_offset_can_name_break_no_document() -> None:
+    """An event of the year 1 to the year 9999 at the other end of the world is a good one."""
+    snapshot = host.curtailed()
+    (status,) = snapshot.decision.events
+    begins_s, ends_s = map(rfc3339.parse, ("0001-01-01T00:00:00+12:00", "9999-12-31T23:59:59-12:00"))
+    interval = status.event.intervals[0]._replace(start_s=begins_s, end_s=ends_s)
+    far = replace(status, event=replace(status.event, intervals=(interval,)))
+    (event,) = grid_views.events(replace(snapshot, decision=snapshot.decision._replace(events=(far,))))
+    assert event.starts == "0001-01-01T00:00:00.000Z"
+    assert str(event.ends).startswith("9999-12-31T23:59:59")
 
 
 def test_one_feed_without_a_reading_makes_the_rack_unknown_and_says_which() -> None:
