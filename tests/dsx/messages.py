@@ -1,13 +1,12 @@
 """Messages of DSX Flex for tests: good ones, and what to change in them."""
 
-import json
 from typing import Any, Final
 
 from powerd.core.model import Now
 from powerd.dsx.load_target import Feeds
 from tests.dsx.keys import INFRA_SOURCE, ISV, ISV_SOURCE
+from tests.signals.payloads import changed
 
-ABSENT: Final = object()
 NOW: Final = Now(boot_s=1000.0, wall_s=1795280400.5)  # 2026-11-21T17:00:00.5Z
 
 TOPIC: Final = f"grid/v1/isv/{ISV}/loadtarget/set"
@@ -40,11 +39,6 @@ ENFORCEMENT: Final[dict[str, Any]] = {
 }
 
 
-def changed(fields: dict[str, Any], **changes: object) -> dict[str, Any]:
-    """Return fields with some of them changed, or left out where `ABSENT`."""
-    return {name: value for name, value in (fields | changes).items() if value is not ABSENT}
-
-
 def targets(*each: dict[str, Any]) -> dict[str, Any]:
     """Return the data of a message with these targets, or with the good one."""
     return {"targets": list(each or (TARGET,))}
@@ -71,7 +65,3 @@ def enforcement(data: object, /, **changes: object) -> dict[str, Any]:
     """Return a message that says what was done about a breach."""
     kind = {"type": "grid.powerbreach.enforcement.v1", "source": INFRA_SOURCE, "subject": "powerbreach"}
     return envelope(data, **{**kind, **changes})
-
-
-def encoded(fields: object) -> bytes:
-    return json.dumps(fields).encode()

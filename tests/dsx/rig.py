@@ -25,8 +25,9 @@ from tests.core.bench import BenchGpu
 from tests.core.make import W, budget, rack
 from tests.core.make import config as make_config
 from tests.dsx.keys import ISV, ISV_SOURCE, private_file, trusted
-from tests.dsx.messages import encoded, envelope
+from tests.dsx.messages import envelope
 from tests.dsx.schema import checked
+from tests.signals.payloads import encoded
 
 IDENTIFIER = "hel1-r1"
 SOURCE = f"//grid/v1/dsx-flex-agent/{IDENTIFIER}"

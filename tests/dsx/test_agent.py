@@ -10,8 +10,9 @@ from powerd.core.leases.host_state import HostState, Key
 from powerd.core.model import GpuState
 from powerd.dsx.outlook import MAX_TARGETS
 from tests.core.make import W
-from tests.dsx.messages import ABSENT, CORRELATION_ID, MESSAGE_ID, TARGET, TRACE_PARENT, changed, targets
+from tests.dsx.messages import CORRELATION_ID, MESSAGE_ID, TARGET, TRACE_PARENT, targets
 from tests.dsx.rig import AT_FIVE_S, OPTIONS, Rig, configured
+from tests.signals.payloads import ABSENT, changed
 
 OTHER_ID = "11111111-2222-4333-8444-555555555555"
 # So many kilowatts of the feed, of which the rack has a hundredth, from five to one minute past.

@@ -8,16 +8,9 @@ from powerd.dsx.cloud_event import AGENT_ROLE, Trace, build, parse, source_of
 from powerd.errors import SignalRejectedError
 from powerd.signals import rfc3339
 from tests.dsx.keys import ISV_SOURCE
-from tests.dsx.messages import (
-    ABSENT,
-    CORRELATION_ID,
-    MESSAGE_ID,
-    TRACE_PARENT,
-    encoded,
-    envelope,
-    targets,
-)
+from tests.dsx.messages import CORRELATION_ID, MESSAGE_ID, TRACE_PARENT, envelope, targets
 from tests.dsx.schema import checked, is_valid
+from tests.signals.payloads import ABSENT, encoded
 
 KIND = "grid.loadtarget.set.v1"
 JWS = "eyJhbGciOiJFUzI1NiJ9.e30.c2lnbmF0dXJl"

@@ -12,9 +12,10 @@ from powerd.core.model import Notice
 from powerd.dsx.listener import DsxListener, ListenOptions
 from powerd.dsx.traces import Traces
 from powerd.signals.listener import Hooks
-from tests.dsx.messages import FEEDS, TARGET, TOPIC, encoded, envelope, targets
+from tests.dsx.messages import FEEDS, TARGET, TOPIC, envelope, targets
 from tests.dsx.schema import is_valid
 from tests.dsx.test_listener import Stopped
+from tests.signals.payloads import encoded
 
 JSON = st.recursive(
     st.none()

@@ -17,7 +17,6 @@ from powerd.signals.listener import Hooks
 from tests.broker import Mosquitto
 from tests.dsx.keys import INFRA_SOURCE, ISV, private_file, trusted
 from tests.dsx.messages import (
-    ABSENT,
     CORRELATION_ID,
     ENFORCEMENT,
     ENFORCEMENT_TOPIC,
@@ -27,13 +26,12 @@ from tests.dsx.messages import (
     TARGET,
     TOPIC,
     TRACE_PARENT,
-    changed,
-    encoded,
     enforcement,
     envelope,
     targets,
 )
 from tests.dsx.schema import checked
+from tests.signals.payloads import ABSENT, changed, encoded
 from tests.signals.stubs import Observed, options, until
 
 

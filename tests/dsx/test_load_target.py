@@ -10,20 +10,9 @@ from powerd.dsx.cloud_event import parse
 from powerd.dsx.load_target import Feeds, Targets, load_targets
 from powerd.errors import SignalRejectedError
 from tests.dsx.keys import ISV, ISV_SOURCE
-from tests.dsx.messages import (
-    ABSENT,
-    CORRELATION_ID,
-    FEED,
-    FEEDS,
-    MESSAGE_ID,
-    NOW,
-    TARGET,
-    changed,
-    encoded,
-    envelope,
-    targets,
-)
+from tests.dsx.messages import CORRELATION_ID, FEED, FEEDS, MESSAGE_ID, NOW, TARGET, envelope, targets
 from tests.dsx.schema import checked, is_valid
+from tests.signals.payloads import ABSENT, changed, encoded
 
 START_S, END_S = 1795280400.0, 1795284000.0
 MW = 1_000_000_000

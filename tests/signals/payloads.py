@@ -35,7 +35,7 @@ def encoded(fields: object) -> bytes:
     return json.dumps(fields).encode()
 
 
-def changed(good: Mapping[str, object], **changes: object) -> dict[str, object]:
+def changed(good: Mapping[str, Any], **changes: object) -> dict[str, Any]:
     """Return a good message with some fields changed, or left out where `ABSENT`."""
     return {name: value for name, value in ({**good} | changes).items() if value is not ABSENT}
 
