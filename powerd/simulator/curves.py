@@ -27,7 +27,8 @@ class GpuModel:
     idle_mw: MilliWatts
 
 
-_MODELS = (
+# Idle: for the A100 the 1 % quantile of a production cluster, else assumed (`data/README.md`).
+MODELS = (
     GpuModel("A100-SXM", 100_000, 400_000, 400_000, 60_000),
     GpuModel("A40", 100_000, 300_000, 300_000, 30_000),
     GpuModel("V100", 100_000, 250_000, 250_000, 30_000),
@@ -127,10 +128,10 @@ def model_named(name: str) -> GpuModel:
     Raises:
         ConfigError: no curves of a model with that name come with powerd.
     """
-    for model in _MODELS:
+    for model in MODELS:
         if model.name == name:
             return model
-    known = ", ".join(f'"{model.name}"' for model in _MODELS)
+    known = ", ".join(f'"{model.name}"' for model in MODELS)
     raise ConfigError(f'gpu.simulated.model must be one of {known}, not "{name}"')
 
 

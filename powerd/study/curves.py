@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from powerd.simulator.curves import non_decreasing
+from powerd.core.units import watts
+from powerd.simulator.curves import MODELS, non_decreasing
 from powerd.study.dataset import DataError, Dataset, Measured
 
 Floats = npt.NDArray[np.float64]
@@ -18,8 +19,8 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 DEFAULT_MODEL = "A100-SXM"
-# What boards draw without work: for the A100 the 1 % quantile of a production cluster, else assumed.
-IDLE_W = {"A100-SXM": 60.0, "A40": 30.0, "V100": 30.0}
+# What boards draw without work; of others a part of the highest limit.
+IDLE_W = {model.name: watts(model.idle_mw) for model in MODELS}
 IDLE_PART = 0.15
 MAX_CLOCK_MHZ = {"A100-SXM": 1410, "A40": 1740, "V100": 1380}
 USUAL_CLOCK_MHZ = 1500
