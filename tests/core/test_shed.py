@@ -1,15 +1,18 @@
 """What a grid is told that could be shed: never more than limits can bring about, and never a guess."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powerd.core.leases.host_state import HostState, Key
+from powerd.core.leases.host_state import HostState
 from powerd.core.leases.leases import LeaseRules
 from powerd.core.leases.place import Place
 from powerd.core.metering.shed import HostPower, ShedRules, host_shed, powers_heard, rack_shed, sheds
 from powerd.core.topology import Host, Rack
 from tests.core.make import W, gpu
+from tests.core.make_leases import says
 
 RULES = ShedRules()
 LEASES = LeaseRules()
@@ -110,18 +113,4 @@ def test_what_a_meter_would_see_is_never_more_than_what_limits_allow(
 
 
 def _state(host: str, *, heard_boot_s: float) -> HostState:
-    return HostState(
-        host=host,
-        key=Key(1, 1),
-        roster="r",
-        is_leasing=True,
-        rack_cap_mw=9000 * W,
-        entitlement_mw=4000 * W,
-        want_mw=4000 * W,
-        spare_mw=0,
-        lent_mw=0,
-        over_mw=0,
-        worst_case_mw=3000 * W,
-        measured_mw=2500 * W,
-        received_boot_s=heard_boot_s,
-    )
+    return replace(says(host, at=heard_boot_s), worst_case_mw=3000 * W, measured_mw=2500 * W)

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from powerd.core.leases.host_state import HostState, Key
+from powerd.core.leases.host_state import HostState
 from powerd.core.model import GpuState
 from powerd.dsx.outlook import MAX_TARGETS
 from tests.core.make import W
+from tests.core.make_leases import says
 from tests.dsx.messages import CORRELATION_ID, MESSAGE_ID, TARGET, TRACE_PARENT, targets
 from tests.dsx.rig import AT_FIVE_S, OPTIONS, Rig, configured
 from tests.signals.payloads import ABSENT, changed
@@ -251,21 +252,8 @@ def test_where_nothing_is_limited_no_target_is_in_force_and_no_rack_is_switched_
 
 def state(rig: Rig, host: str, seq: int) -> HostState:
     """Return what a peer says that draws 1.9 kW of its 2 kW."""
-    return HostState(
-        host,
-        Key(1, seq),
-        rig.config.roster,
-        is_leasing=True,
-        rack_cap_mw=6000 * W,
-        entitlement_mw=2000 * W,
-        want_mw=1900 * W,
-        spare_mw=0,
-        lent_mw=0,
-        over_mw=0,
-        worst_case_mw=2000 * W,
-        measured_mw=1900 * W,
-        received_boot_s=rig.boot_s + 1,
-    )
+    said = says(host, seq, roster=rig.config.roster, at=rig.boot_s + 1, cap=6000, entitlement=2000, want=1900)
+    return replace(said, worst_case_mw=2000 * W, measured_mw=1900 * W)
 
 
 def test_one_host_of_the_rack_speaks_and_the_next_goes_on_where_it_stopped(tmp_path: Path) -> None:
