@@ -9,7 +9,6 @@ import secrets
 import uuid
 from dataclasses import dataclass
 
-from powerd.errors import SignalRejectedError
 from powerd.signals import rfc3339, strict_json
 from powerd.signals.fields import Fields
 from powerd.signals.reasons import Reason
@@ -78,12 +77,7 @@ def parse(payload: bytes, *, kind: str, source: str, label: str = "unknown") -> 
     Raises:
         SignalRejectedError: the form is wrong; see `Reason`.
     """
-    if not payload:
-        raise SignalRejectedError(Reason.EMPTY, "payload is empty: no statement", label)
-    try:
-        parsed = strict_json.loads(payload)
-    except SignalRejectedError as error:
-        raise SignalRejectedError(error.reason, str(error), label) from None
+    parsed = strict_json.read_message(payload, label)
     fields = Fields(parsed, label)
     _one_of(fields, "specversion", SPEC_VERSIONS, Reason.VERSION)
     _one_of(fields, "type", (kind,), Reason.VERSION)

@@ -11,10 +11,10 @@ from powerd.core.metering.meter import Quality
 from powerd.core.model import Notice, Now, Severity
 from powerd.errors import SignalRejectedError
 from powerd.meters.options import UNITS_MW, DsxOptions, DsxPart
-from powerd.meters.values import Heard, Plausible, Pulse, Speaker, json_object, number_of, reading, unix_s
+from powerd.meters.values import Heard, Plausible, Pulse, Speaker, number_of, reading, unix_s
 from powerd.signals.mqtt import matches
 from powerd.signals.reasons import Reason
-from powerd.signals.strict_json import JsonObject
+from powerd.signals.strict_json import JsonObject, read_message
 
 GOOD_QUALITY = 1
 # Metadata is retained and said again every 100 s: what did not come in this time does not come.
@@ -72,7 +72,7 @@ class DsxBms:
         yield from self._missing_metadata(received.boot_s)
 
     def _beat(self, payload: bytes, received: Now, *, retained: bool) -> Iterator[Heard]:
-        data = json_object(payload, SOURCE)
+        data = read_message(payload, SOURCE)
         said = number_of(_required(data, "value", SOURCE), "value", SOURCE)
         if retained or _required(data, "quality", SOURCE) != GOOD_QUALITY:
             return
@@ -87,7 +87,7 @@ class DsxBms:
 
     def _describe(self, point: str, payload: bytes) -> Iterator[Heard]:
         whose = self._whose.get(point)
-        data = json_object(payload, whose or SOURCE)
+        data = read_message(payload, whose or SOURCE)
         whose = whose or self._owner(point, data)
         if whose is None:
             return
@@ -119,7 +119,7 @@ class DsxBms:
         if point not in self._units_mw:
             self._waiting[point] = (payload, received)
             return
-        data = json_object(payload, part)
+        data = read_message(payload, part)
         self._speakers[part].check(point, part, received.boot_s)
         quality = number_of(_required(data, "quality", part), "quality", part)
         stamp_s = unix_s(_required(data, "timestamp", part), "ms", part)

@@ -9,10 +9,11 @@ from powerd.core.model import Now
 from powerd.errors import SignalRejectedError
 from powerd.meters.options import UNITS_MW, GenericPart, Scalar
 from powerd.meters.pointer import find
-from powerd.meters.values import Heard, Plausible, Pulse, Speaker, json_object, reading, unix_s
+from powerd.meters.values import Heard, Plausible, Pulse, Speaker, reading, unix_s
 from powerd.signals import rfc3339
 from powerd.signals.mqtt import matches
 from powerd.signals.reasons import Reason
+from powerd.signals.strict_json import read_message
 
 _NUMBER = re.compile(rb"-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?")
 
@@ -59,7 +60,7 @@ class GenericMeter:
         options = self._options
         if not options.value:
             return self._scalar(payload), Quality.GOOD, None
-        document = json_object(payload, self._part)
+        document = read_message(payload, self._part)
         quality, stamp_s = Quality.GOOD, None
         if options.quality:
             said = find(document, options.quality, self._part)

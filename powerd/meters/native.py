@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from powerd.core.metering.meter import Quality
 from powerd.core.model import Now
 from powerd.meters.options import UNITS_MW, NativePart
-from powerd.meters.values import Heard, Plausible, json_object, reading
+from powerd.meters.values import Heard, Plausible, reading
 from powerd.signals.fields import MAX_SOURCE_CHARACTERS, Fields
 from powerd.signals.native import MAX_LABEL_CHARACTERS, VERSION
 from powerd.signals.reasons import Reason
+from powerd.signals.strict_json import read_message
 from powerd.signals.topics import RackTopics
 
 
@@ -41,7 +42,7 @@ class NativeMeter:
         """
         if retained:
             return
-        data = json_object(payload, self._part)
+        data = read_message(payload, self._part)
         fields = Fields(data, self._part)
         fields.version(VERSION)
         fields.text("source", MAX_SOURCE_CHARACTERS, min_characters=1)

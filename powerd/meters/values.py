@@ -9,7 +9,6 @@ from powerd.core.metering.meter import MeterAlive, MeterReading, Quality
 from powerd.core.model import Notice, Now, Severity
 from powerd.core.units import MW_PER_W, MilliWatts, watts
 from powerd.errors import SignalRejectedError
-from powerd.signals import strict_json
 from powerd.signals.fields import MAX_WATTS, UNIT_ERROR_FACTOR, printable
 from powerd.signals.reasons import Reason
 
@@ -84,20 +83,6 @@ def unix_s(value: object, unit: str, part: str) -> float:
     if not 0 <= stamp_s <= MAX_STAMP_S:
         raise SignalRejectedError(Reason.RANGE, f"time is {value!a:.40}, not {unit} since 1970", part)
     return stamp_s
-
-
-def json_object(payload: bytes, part: str) -> strict_json.JsonObject:
-    """Return the object that a payload is.
-
-    Raises:
-        SignalRejectedError: it is none; counted for `part`.
-    """
-    if not payload:
-        raise SignalRejectedError(Reason.EMPTY, "payload is empty", part)
-    try:
-        return strict_json.loads(payload)
-    except SignalRejectedError as error:
-        raise SignalRejectedError(error.reason, str(error), part) from None
 
 
 def reading(

@@ -43,9 +43,7 @@ def parse_signal(payload: bytes, *, signal: str, zone: str) -> AdvisorySignal:
     """
     if signal not in KINDS:
         raise SignalRejectedError(Reason.KIND, "the topic is neither of ghg nor of price")
-    if not payload:
-        raise SignalRejectedError(Reason.EMPTY, "payload is empty: no statement")
-    fields = Fields(strict_json.loads(payload))
+    fields = Fields(strict_json.read_message(payload))
     fields.version(VERSION)
     source = fields.text("source", MAX_SOURCE_CHARACTERS, min_characters=1)
     _check_zone(fields, zone)

@@ -19,7 +19,6 @@ from powerd.core.events.grid_event import (
 )
 from powerd.core.model import Now
 from powerd.core.units import MilliWatts
-from powerd.errors import SignalRejectedError
 from powerd.signals import rfc3339, strict_json
 from powerd.signals.fields import MAX_SOURCE_CHARACTERS, Fields
 from powerd.signals.native import MAX_LABEL_CHARACTERS, VERSION
@@ -71,9 +70,7 @@ def parse_event(
         SignalRejectedError: the form is wrong; see `Reason`. An empty payload is refused too: it clears the
             broker's store, and cancels nothing.
     """
-    if not payload:
-        raise SignalRejectedError(Reason.EMPTY, "payload is empty: no statement; an event is over by status")
-    fields = Fields(strict_json.loads(payload))
+    fields = Fields(strict_json.read_message(payload, empty="no statement; an event is over by status"))
     fields.version(VERSION)
     source = fields.text("source", MAX_SOURCE_CHARACTERS, min_characters=1)
     _check_event_id(fields, event_id)

@@ -48,9 +48,7 @@ def parse_host_state(
     """
     if host not in hosts:
         raise SignalRejectedError(Reason.ROSTER, "the host of this topic is not in rack.hosts")
-    if not payload:
-        raise SignalRejectedError(Reason.EMPTY, "payload is empty: no statement", host)
-    fields = Fields(_object(payload, host), host)
+    fields = Fields(strict_json.read_message(payload, host), host)
     fields.version(VERSION)
     _check_sender(fields, host, rack)
 
@@ -78,13 +76,6 @@ def parse_host_state(
         holds=tuple(Hold(*entry) for entry in _entries(fields, "holds", "from", hard_limit_mw)),
         received_boot_s=received_boot_s,
     )
-
-
-def _object(payload: bytes, host: str) -> strict_json.JsonObject:
-    try:
-        return strict_json.loads(payload)
-    except SignalRejectedError as error:
-        raise SignalRejectedError(error.reason, str(error), host) from None
 
 
 def _check_sender(fields: Fields, host: str, rack: str) -> None:

@@ -9,7 +9,6 @@ import hashlib
 from powerd.core.model import Now
 from powerd.core.rack.timeline import BudgetMessage
 from powerd.core.units import MilliWatts
-from powerd.errors import SignalRejectedError
 from powerd.signals import strict_json
 from powerd.signals.fields import MAX_SOURCE_CHARACTERS, Fields
 from powerd.signals.reasons import Reason
@@ -37,9 +36,7 @@ def parse_budget(
     Raises:
         SignalRejectedError: the form is wrong; see `Reason`.
     """
-    if not payload:
-        raise SignalRejectedError(Reason.EMPTY, "payload is empty: no statement, the last one runs out")
-    fields = Fields(strict_json.loads(payload))
+    fields = Fields(strict_json.read_message(payload, empty="no statement, the last one runs out"))
     fields.version(VERSION)
     source = fields.text("source", MAX_SOURCE_CHARACTERS, min_characters=1)
     _check_rack(fields, rack)

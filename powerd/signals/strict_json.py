@@ -28,6 +28,24 @@ _NO_MARKS = bytes(set(range(256)) - set(b'[]{}"\\'))
 _SHORT_NUMBER = 300
 
 
+def read_message(payload: bytes, source: str = "unknown", *, empty: str = "no statement") -> JsonObject:
+    """Parse the payload of a message.
+
+    Args:
+        source: who sent it, where that is known from elsewhere; refusals are counted for it.
+        empty: what an empty payload means, which clears a retained message.
+
+    Raises:
+        SignalRejectedError: it is empty, or refused by `loads`.
+    """
+    if not payload:
+        raise SignalRejectedError(Reason.EMPTY, f"payload is empty: {empty}", source)
+    try:
+        return loads(payload)
+    except SignalRejectedError as error:
+        raise SignalRejectedError(error.reason, str(error), source) from None
+
+
 def loads(payload: bytes) -> JsonObject:
     """Parse one payload.
 
