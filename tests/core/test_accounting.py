@@ -1,5 +1,6 @@
 """Accounting `measured`: what idle GPUs do not draw is used by others of the host, and given back at once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -193,12 +194,20 @@ def test_an_old_reading_is_charged_no_more(late_s: float, granted: float) -> Non
     assert excess_w(bench.tick(at(101.0 + late_s)))[0] == granted
 
 
-@pytest.mark.parametrize("lacks", ["energy_mj", "draw_mw", "pending_mw"])
-def test_a_reading_that_lacks_something_is_charged_in_full(lacks: str) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda reading: replace(reading, energy_mj=None),
+        lambda reading: replace(reading, draw_mw=None),
+        lambda reading: replace(reading, pending_mw=200 * W),
+    ],
+    ids=["no counter", "no draw", "a write under way"],
+)
+def test_a_reading_that_leaves_doubt_is_charged_in_full(change: Callable[[GpuReading], GpuReading]) -> None:
     bench = host()
     first, *others = bench.read(at(101.0))
-    changed = replace(first, **{lacks: 200 * W if lacks == "pending_mw" else None})
-    bench.read = lambda now: (changed, *others)  # type: ignore[method-assign]
+    readings = (change(first), *others)
+    bench.read = lambda now: readings  # type: ignore[method-assign]
     assert excess_w(bench.tick(at(101.0)))[0] == PART_W
 
 

@@ -7,23 +7,28 @@ samples, with the mean draw m of a GPU, its lowest l, its lowest limit f, and a 
     it went on being idle    x T (m - l) / (f - l)    as if all above the lowest had been drawn at the limit
     anything else            x T                      it may have been at its limit all the time
 
-A charge counts until the boards have followed the cut that ended it. If all means together were further above
-the budget than that, this counts instead: so it does when a budget falls, in any accounting.
+A charge counts until the boards have followed the cut that ended it. A GPU that hangs keeps its limit, with
+what it was given: as far as the others cannot make up for that at their floors, it counts like a charge. If
+all means together were further above the budget, this counts instead: so it does when a budget falls, in any
+accounting. What was drawn since the last sample is not in it yet.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from powerd.core.gpus.charge import NO_PARTS, AccountingRules, Parts
+from powerd.core.gpus.charge import NO_PARTS, Accounting, AccountingRules, Parts
 from powerd.core.gpus.demand import Demand, GpuDemand
 from powerd.core.gpus.targets import Range, Sharing, may_draw_mw
 from powerd.core.model import GpuReading
 from powerd.core.units import MilliWatts
 
+# In the place of a UUID: what cannot be taken back from GPUs that do not answer.
+_STUCK = ""
+
 
 class Ended(NamedTuple):
-    """A grant that was taken back, and until when boards may not have followed."""
+    """A reach that was taken back, and until when boards may not have followed."""
 
     mw: MilliWatts
     until_boot_s: float
@@ -34,15 +39,18 @@ class Excess(NamedTuple):
 
     Attributes:
         granted_mw: how far limits may sum up to above the budget now.
-        worst_mw: the most that may be drawn above it now, cuts that boards still follow included.
+        reach_mw: how far they do, where GPUs do not answer or the budget is below all floors.
+        worst_mw: the most that may be drawn above it now, cuts that boards still follow included. In
+            `provable` 0: there only an infeasible budget is not kept.
         drawn_mj: drawn above it since the start, in millijoules (mW s), at the most.
         budget_mw: the lowest since the last sample; None before the first.
         parts: what idle GPUs were charged less than their limits, the largest since the last sample.
         before: the same until the last sample.
-        ended: higher grants that boards may still draw by.
+        ended: further reaches that boards may still draw by.
     """
 
     granted_mw: MilliWatts = 0
+    reach_mw: MilliWatts = 0
     worst_mw: MilliWatts = 0
     drawn_mj: int = 0
     sampled_boot_s: float = -math.inf
@@ -81,18 +89,23 @@ def follow(
             before=last.parts,
         )
     lowest_mw = budget_mw if last.budget_mw is None else min(budget_mw, last.budget_mw)
-    merged = _largest(last.parts, parts)
-    return _with_worst(last._replace(budget_mw=lowest_mw, parts=merged), sum(parts.values()), rules, boot_s)
+    stuck_mw = max(0, sharing.floors_mw - budget_mw) if rules.mode is Accounting.MEASURED else 0
+    counted = {**parts, _STUCK: min(stuck_mw, rules.most_mw)} if stuck_mw else parts
+    last = last._replace(budget_mw=lowest_mw, parts=_largest(last.parts, counted))
+    return _with_worst(last, sum(parts.values()), stuck_mw, rules, boot_s)
 
 
-def _with_worst(last: Excess, granted_mw: MilliWatts, rules: AccountingRules, boot_s: float) -> Excess:
+def _with_worst(
+    last: Excess, granted_mw: MilliWatts, stuck_mw: MilliWatts, rules: AccountingRules, boot_s: float
+) -> Excess:
     """Let the worst case rise at once, and fall when boards have had time to follow."""
-    ended = last.ended
-    if granted_mw < last.granted_mw:
-        ended = (*ended, Ended(last.granted_mw, boot_s + rules.cut_s))
-    ended = tuple(each for each in ended if boot_s < each.until_boot_s and each.mw > granted_mw)
-    worst_mw = max((granted_mw, *(each.mw for each in ended)))
-    return last._replace(granted_mw=granted_mw, worst_mw=worst_mw, ended=ended)
+    reach_mw, ended = max(granted_mw, stuck_mw), last.ended
+    if reach_mw < last.reach_mw:
+        ended = (*ended, Ended(last.reach_mw, boot_s + rules.cut_s))
+    if ended:
+        ended = tuple(each for each in ended if boot_s < each.until_boot_s and each.mw > reach_mw)
+    worst_mw = max((reach_mw, *(each.mw for each in ended)))
+    return last._replace(granted_mw=granted_mw, reach_mw=reach_mw, worst_mw=worst_mw, ended=ended)
 
 
 def _drawn_mj(
