@@ -46,6 +46,13 @@ class Mode(StrEnum):
     ENFORCE = "enforce"
 
 
+class Accounting(StrEnum):
+    """What an idle GPU is charged with."""
+
+    PROVABLE = "provable"
+    MEASURED = "measured"
+
+
 @app.command(epilog="Example: powerd run --config /etc/powerd/powerd.toml --mode dry-run")
 def run(
     config: ConfigFile = DEFAULT_CONFIG,
@@ -142,6 +149,9 @@ def simulate(
     start: Annotated[
         float | None, typer.Option(help="Hours from the start of the traces; default: by the seed.")
     ] = None,
+    accounting: Annotated[
+        Accounting, typer.Option(help="measured: powerd that charges idle GPUs with their draw is shown too.")
+    ] = Accounting.PROVABLE,
     plot: Annotated[Path | None, typer.Option(help="Draw the first seed into this PNG file.")] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -156,7 +166,18 @@ def simulate(
         raise ConfigError(f"powerd simulate needs {error.name}: pip install 'powerd[simulate]'") from None
 
     options = command.Options(
-        rack, gpus, budget, tuple(step or ()), policy, seeds, hours, period, data, model, start
+        rack,
+        gpus,
+        budget,
+        tuple(step or ()),
+        policy,
+        seeds,
+        hours,
+        period,
+        data,
+        model,
+        start,
+        with_measured=accounting is Accounting.MEASURED,
     )
     typer.echo(command.simulate(options, plot, as_json=as_json))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from powerd.errors import ConfigError
 from powerd.study.dataset import BUNDLED, Dataset
 from powerd.study.plots import draw
-from powerd.study.policies import POLICIES, USUAL
+from powerd.study.policies import MEASURED, POLICIES, USUAL
 from powerd.study.racks import LOADS
 from powerd.study.runner import Case, Change, Result, check, run
 from powerd.study.table import Comparison, compare, render
@@ -29,6 +29,7 @@ class Options:
     Attributes:
         budget, steps: "60%", and ("3600:50%", ...): seconds from the start.
         policies: names joined by commas, or "all", the usual ones; "list" prints them, as it does for `rack`.
+        with_measured: `powerd-measured` is to stand beside `powerd`.
     """
 
     rack: str
@@ -42,6 +43,15 @@ class Options:
     data: Path | None
     model: str
     start_h: float | None
+    with_measured: bool = False
+
+    def names(self) -> tuple[str, ...]:
+        """Return the policies that are to be compared."""
+        names = USUAL if self.policies == "all" else tuple(self.policies.split(","))
+        if not self.with_measured or MEASURED in names:
+            return names
+        at = names.index("powerd") + 1 if "powerd" in names else 0
+        return (*names[:at], MEASURED, *names[at:])
 
     def case(self) -> Case:
         """Return what is to be simulated.
@@ -71,7 +81,7 @@ def simulate(options: Options, plot: Path | None = None, *, as_json: bool = Fals
         return _racks(options.data)
     if options.policies == "list":
         return "\n".join(POLICIES)
-    names = USUAL if options.policies == "all" else tuple(options.policies.split(","))
+    names = options.names()
     if plot is not None and not plot.parent.is_dir():  # not after minutes of work
         raise ConfigError(f"--plot {plot}: there is no directory {plot.parent}")
     case = options.case()

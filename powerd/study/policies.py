@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from powerd.core.gpus.charge import Accounting
 from powerd.core.gpus.value import Objective
 from powerd.study.curves import Floats, Ints
 from powerd.study.plant import Plant, Readings
@@ -285,9 +286,12 @@ class Hindsight(Oracle):
         return self._plant.was_wanted()
 
 
+MEASURED = "powerd-measured"
+
 POLICIES: Mapping[str, Callable[[Plant, int], Policy]] = {
     "powerd": lambda plant, _: Powerd(plant.rack),
     "powerd-fair": lambda plant, _: Powerd(plant.rack, Objective.FAIR),
+    MEASURED: lambda plant, _: Powerd(plant.rack, accounting=Accounting.MEASURED),
     "uniform": lambda _, __: Uniform(),
     "proportional": lambda _, __: Proportional(),
     "geopm": lambda _, __: Geopm(),
@@ -299,4 +303,4 @@ POLICIES: Mapping[str, Callable[[Plant, int], Policy]] = {
 }
 
 # What is compared unless something else is asked for.
-USUAL = tuple(name for name in POLICIES if name != "powerd-fair")
+USUAL = tuple(name for name in POLICIES if name not in ("powerd-fair", MEASURED))

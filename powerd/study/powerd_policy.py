@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from powerd.core.decide import Decision, decide
+from powerd.core.gpus.charge import Accounting, AccountingRules
 from powerd.core.gpus.value import Objective
 from powerd.core.model import (
     Capability,
@@ -33,10 +34,15 @@ FIRST_BOOT_S = 1000.0
 WALL_AT_BOOT_S = 1_763_690_000.0
 
 
-def config_of(work: Work, objective: Objective = Objective.THROUGHPUT) -> Config:
+def config_of(
+    work: Work,
+    objective: Objective = Objective.THROUGHPUT,
+    accounting: Accounting = Accounting.PROVABLE,
+) -> Config:
     """Return the configuration of a host with all GPUs of the rack, whose operator sets the budget.
 
-    The GPUs of a synchronous job are named as such, as an operator or a scheduler would.
+    The GPUs of a synchronous job are named as such, as an operator or a scheduler would. With accounting
+    `measured` nothing bounds what idle GPUs are charged less.
     """
     floor_mw = work.gpus * _mw(work.board.min_w)
     limit_mw = work.gpus * _mw(work.board.max_w)
@@ -56,15 +62,21 @@ def config_of(work: Work, objective: Objective = Objective.THROUGHPUT) -> Config
         overhead_mw=0,
         standing_mw=limit_mw,
         objective=objective,
+        accounting=AccountingRules(accounting, most_mw=limit_mw),
     )
 
 
 class Powerd:
     """The core with a memory, and the GPUs as its guard would tell them."""
 
-    def __init__(self, work: Work, objective: Objective = Objective.THROUGHPUT) -> None:
+    def __init__(
+        self,
+        work: Work,
+        objective: Objective = Objective.THROUGHPUT,
+        accounting: Accounting = Accounting.PROVABLE,
+    ) -> None:
         board, gpus = work.board, work.gpus
-        self.config = config_of(work, objective)
+        self.config = config_of(work, objective, accounting)
         self._uuids = [uuid_of(index) for index in range(gpus)]
         self._index = {uuid: i for i, uuid in enumerate(self._uuids)}
         self._span = Constraints(_mw(board.min_w), _mw(board.max_w), _mw(board.max_w))
@@ -74,6 +86,16 @@ class Powerd:
         self._outcomes: tuple[Outcome, ...] = ()
         self._state: State | None = None
         self.decision: Decision | None = None
+
+    @property
+    def worst_excess_w(self) -> float:
+        """Return the most that may be drawn above the budget now, as powerd tells it."""
+        return self.decision.excess.worst_mw / 1000 if self.decision else 0.0
+
+    @property
+    def excess_ws(self) -> float:
+        """Return what was drawn above the budget until the last decision, as powerd tells it."""
+        return self.decision.excess.drawn_mj / 1000 if self.decision else 0.0
 
     def limits_w(self, seen: Readings, budget_w: float) -> Floats:
         """Decide, and return the limits after all writes."""

@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from powerd.core.gpus.gpu_load import LEAST_S_FOR_A_MEAN
 from powerd.errors import ConfigError
 from powerd.study.curves import Floats
 from powerd.study.dataset import Dataset
 from powerd.study.plant import Faults, Plant, Sensor
-from powerd.study.policies import POLICIES
+from powerd.study.policies import MEASURED, POLICIES
+from powerd.study.powerd_policy import Powerd
 from powerd.study.racks import Rack, build
 
 # A lower budget is obeyed within a period and the lag of the boards: what is drawn until then is not counted.
@@ -96,6 +98,9 @@ class Result:
         changes_per_gpu_min: limits written per GPU and minute.
         backlog_p99_s: of work that waits, in seconds at full speed; None where nothing waits.
         excess_ws: drawn above the budget at any time.
+        told_ws: the same as powerd tells it, which is never less; None for other policies.
+        excess_w: the most that was drawn above the budget, as a mean over a step, outside a cut's reaction.
+        told_w: the most that powerd told could be; None for other policies.
     """
 
     policy: str
@@ -109,6 +114,9 @@ class Result:
     backlog_p99_s: float | None
     excess_ws: float
     energy_kwh: float
+    excess_w: float = 0.0
+    told_ws: float | None = None
+    told_w: float | None = None
 
 
 @dataclass
@@ -149,12 +157,18 @@ def run(
             limits_w = shares.limits_w(seen, float(budget_w[row]))
             tally.changes += int(np.count_nonzero(limits_w != plant.limit_w))
             plant.limit_w = limits_w
+            if isinstance(shares, Powerd):
+                tally.told_w = max(tally.told_w, shares.worst_excess_w)
         before_j = plant.energy_j
         plant.step()
         tally.add(row, plant, float((plant.energy_j - before_j).sum()))
         if recording is not None:
             _record(recording, plant, float(budget_w[row]))
-    return tally.result(policy, seed, plant)
+    result = tally.result(policy, seed, plant)
+    if isinstance(shares, Powerd):
+        shares.limits_w(plant.read(), float(budget_w[-1]))  # it accounts for the past when it decides
+        return replace(result, told_ws=shares.excess_ws, told_w=tally.told_w)
+    return result
 
 
 class _Tally:
@@ -162,7 +176,7 @@ class _Tally:
         self.rack = rack
         self.budget_w = budget_w
         self.changes = 0
-        self.over_ws = self.over_limits_ws = self.excess_ws = 0.0
+        self.over_ws = self.over_limits_ws = self.excess_ws = self.excess_w = self.told_w = 0.0
         falls = np.flatnonzero(np.diff(budget_w, prepend=np.inf) < 0)
         reacting = np.zeros(rack.rows, dtype=np.bool_)
         steps = int(np.ceil(REACTION_S / rack.step_s))
@@ -180,6 +194,7 @@ class _Tally:
         limits_above_w = float(plant.limit_w.sum()) - budget_w
         if not self._reacting[row]:
             self.over_ws += above_ws
+            self.excess_w = max(self.excess_w, above_ws / step_s)
             if limits_above_w > ROUNDING_W:
                 self.over_limits_ws += limits_above_w * step_s
         if len(self._queues) and row % self._every == 0:
@@ -203,6 +218,7 @@ class _Tally:
             changes_per_gpu_min=self.changes / self.rack.gpus / minutes,
             backlog_p99_s=backlog_s,
             excess_ws=self.excess_ws,
+            excess_w=self.excess_w,
             energy_kwh=float(plant.energy_j.sum()) / 3.6e6,
         )
 
@@ -233,6 +249,8 @@ def check(case: Case, policies: Sequence[str]) -> None:
         )
     if case.gpus < 1 or case.hours <= 0 or case.period_s <= 0:
         raise ConfigError("--gpus, --hours and --period must be above 0")
+    if MEASURED in policies and case.period_s < LEAST_S_FOR_A_MEAN:
+        raise ConfigError(f"--accounting measured needs a --period of at least {LEAST_S_FOR_A_MEAN:g}")
     rack = build(
         case.rack,
         Dataset(case.data) if case.data else Dataset(),

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from powerd.study.policies import MEASURED
 from powerd.study.runner import Case, Result
 
 # Below this gap there is next to nothing to be shared out better, and a share of it says nothing.
@@ -38,6 +39,9 @@ class Row:
     changes_per_gpu_min: float
     backlog_p99_s: float | None
     energy_kwh: float
+    excess_w: float
+    told_ws: float | None
+    told_w: float | None
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,14 @@ def _row(
         changes_per_gpu_min=float(np.mean([run.changes_per_gpu_min for run in each])),
         backlog_p99_s=float(np.mean(backlogs)) if backlogs else None,
         energy_kwh=float(np.mean([run.energy_kwh for run in each])),
+        excess_w=max(run.excess_w for run in each),
+        told_ws=_most(run.told_ws for run in each),
+        told_w=_most(run.told_w for run in each),
     )
+
+
+def _most(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 _HEAD = (
@@ -137,6 +148,8 @@ _HEAD = (
     "cap changes",
     "backlog",
 )
+# With accounting `measured`: draw above the budget as powerd told it, the most that it was, and was told.
+_EXCESS_HEAD = ("W s told", "W over", "W told")
 
 
 def render(comparison: Comparison) -> str:
@@ -147,9 +160,13 @@ def render(comparison: Comparison) -> str:
         for change in case.budget
     )
     title = f"{case.rack}: {case.gpus} GPUs, budget {budget}, {case.hours:g} h, {comparison.seeds} seeds"
+    head: tuple[str, ...] = _HEAD
     lines = [_cells(row) for row in comparison.rows]
-    widths = [max(len(line[i]) for line in [_HEAD, *lines]) for i in range(len(_HEAD))]
-    return "\n".join([title, *(_line(cells, widths) for cells in [_HEAD, *lines])])
+    if any(row.policy == MEASURED for row in comparison.rows):
+        head += _EXCESS_HEAD
+        lines = [line + _excess(row) for line, row in zip(lines, comparison.rows, strict=True)]
+    widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
+    return "\n".join([title, *(_line(cells, widths) for cells in [head, *lines])])
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -171,3 +188,9 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row.changes_per_gpu_min:.2f}",
         "-" if row.backlog_p99_s is None else f"{row.backlog_p99_s:.2f} s",
     )
+
+
+def _excess(row: Row) -> tuple[str, ...]:
+    told_ws = "-" if row.told_ws is None else f"{row.told_ws:.0f}"
+    told_w = "-" if row.told_w is None else f"{row.told_w:.0f}"
+    return (told_ws, f"{row.excess_w:.0f}", told_w)
