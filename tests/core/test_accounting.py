@@ -219,6 +219,22 @@ def test_an_idle_gpu_whose_draw_rises_a_little_is_charged_more_at_once() -> None
     assert excess_w(decision)[0] == pytest.approx(PART_W + 200 - (90 * 1.06 + 6))
 
 
+def test_what_hung_gpus_keep_of_a_grant_is_told_until_they_answer() -> None:
+    bench = host(watts=2400)  # 1000 W for the GPUs
+    assert bench.limits == [200, 200, 419, 419]
+    for gpu in bench.gpus:
+        gpu.load_mw = 900 * W
+    bench.gpus[2].state = bench.gpus[3].state = GpuState.HUNG
+    told = [bench.tick(at(101.0 + s)).excess for s in range(10)]
+    assert [excess.granted_mw for excess in told] == [0] * 10
+    assert told[-1].worst_mw == (sum(bench.limits) - 1000) * W == 238 * W
+    assert told[-1].drawn_mj - told[-2].drawn_mj == 238 * W
+    bench.gpus[2].state = bench.gpus[3].state = GpuState.OK
+    bench.until(at(120.0))
+    decision = bench.tick(at(121.0))
+    assert (sum(bench.limits), decision.excess.worst_mw) == (1000, 0)
+
+
 # When nothing is granted
 
 
