@@ -17,7 +17,7 @@ from powerd.core.gpus import overhead
 from powerd.core.gpus.charge import charged
 from powerd.core.gpus.demand import assess
 from powerd.core.gpus.excess import Excess
-from powerd.core.gpus.observed import Observed, learn_from_outcome, learn_from_reading
+from powerd.core.gpus.observed import UNKNOWN, learn_from_outcome, learn_from_reading
 from powerd.core.gpus.plan import writes
 from powerd.core.gpus.targets import GpuTarget, gpu_range, may_draw_mw, settle
 from powerd.core.hearing import STEP_DOWN_LEAD_S, expire, hear
@@ -165,11 +165,11 @@ def _look(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State
     demands, observed = dict(state.demands), dict(state.observed)
     told: list[Notice] = []
     for outcome in inputs.outcomes:
-        before = observed.get(outcome.uuid, Observed())
+        before = observed.get(outcome.uuid, UNKNOWN)
         observed[outcome.uuid] = learn_from_outcome(before, outcome, now.boot_s)
     for reading in inputs.readings:
         uuid = reading.uuid
-        before = observed.get(uuid, Observed())
+        before = observed.get(uuid, UNKNOWN)
         observed[uuid], learned = learn_from_reading(before, reading, now.boot_s, config.observed)
         told.extend(learned)
         span = gpu_range(reading, config.policies.of(uuid), observed[uuid])

@@ -164,7 +164,7 @@ def _about_late_leases(
     place: Place, leases: Leases, live: Iterable[HostState], rules: LeaseRules, boot_s: float
 ) -> Iterator[Notice]:
     for peer in live:
-        if _is_late(place.host, leases, peer, rules, boot_s):
+        if peer.lends and _is_late(place.host, leases, peer, rules, boot_s):
             text = (
                 f"leases of {peer.host} arrive expired: the way there and back takes longer than "
                 f"{rules.ttl_s - rules.lead_s:g} s; look at the broker, and at the load of both hosts"

@@ -127,13 +127,14 @@ class Rack:
         return {host.name: host for host in self.hosts}
 
     @cached_property
-    def _units(self) -> dict[str, int]:
+    def units(self) -> dict[str, int]:
+        """Return `Host.share_units` by name."""
         return {host.name: host.share_units for host in self.hosts}
 
     @cached_property
     def shares_units(self) -> int:
         """Return the sum of the hosts' shares, in the units of `Host.share_units`."""
-        return sum(self._units.values())
+        return sum(self.units.values())
 
     def guard_band_mw(self, cap_mw: MilliWatts) -> MilliWatts:
         """Return what is kept unused of a rack cap, rounded up."""
@@ -155,7 +156,7 @@ class Rack:
         """
         host = self.host(name)
         above_floors = max(0, usable_mw - self.floors_mw)
-        return host.floor_mw + above_floors * self._units[name] // self.shares_units
+        return host.floor_mw + above_floors * self.units[name] // self.shares_units
 
     def cap_for_mw(self, name: str, mw: MilliWatts) -> MilliWatts:
         """Return the rack cap under which a host's share is worth `mw`, rounded down.
@@ -165,11 +166,11 @@ class Rack:
         host = self.host(name)
         above_mw = mw - host.floor_mw
         if above_mw > 0:
-            above_mw = above_mw * self.shares_units // host.share_units
+            above_mw = above_mw * self.shares_units // self.units[name]
         return max(0, (self.floors_mw + above_mw + self.overhead_mw) * PPM // (PPM - self._guard_band_ppm))
 
     def entitlements_mw(self, usable_mw: MilliWatts) -> dict[str, MilliWatts]:
         """Return what every host's share is worth, by name."""
         above_floors, units = max(0, usable_mw - self.floors_mw), self.shares_units
-        shares = self._units
+        shares = self.units
         return {name: floor_mw + above_floors * shares[name] // units for name, _, floor_mw in self.hosts}

@@ -180,7 +180,7 @@ class Daemon:
             may_remember=lambda: self.keeper.works,
         )
         self.controller.event_caps = EventCaps(state.schedule, config.rack)
-        client.deliver = self._deliver
+        client.deliver = partial(self.process.call, self._on_message)
         self.process.call(self._begin)
 
     def now(self) -> Now:
@@ -268,9 +268,6 @@ class Daemon:
             return
         payload = self._host_report.state(report.snapshot, report.message)
         self.keeper.say(memory, partial(self._client.publish, self._config.host, payload))
-
-    def _deliver(self, topic: str, payload: bytes, retained: bool) -> None:
-        self.process.call(self._on_message, topic, payload, retained)
 
     def _on_message(self, topic: str, payload: bytes, retained: bool) -> None:
         if topic.startswith(EVENT_TOPICS):

@@ -165,8 +165,8 @@ class Broker:
 
     def _arrive_everywhere(self, clients: list[Client], topic: str, payload: bytes) -> None:
         for client in clients:
-            if not client.is_deaf:
-                self._arrive(client, topic, payload, retained=False)
+            if client.is_connected and not client.is_deaf and client.deliver is not None:
+                client.deliver(topic, payload, False)
 
     def _is_lost(self) -> bool:
         return self.weather.lost > 0 and self._random.random() < self.weather.lost

@@ -162,7 +162,7 @@ class ProcessLoop(asyncio.BaseEventLoop):
         before = events._get_running_loop()
         events._set_running_loop(self)
         try:
-            now_s = self.time()  # nothing takes time
+            now_s = self._clock.boot_s  # nothing takes time
             for _ in range(_BUSY):
                 if self.is_held:
                     break

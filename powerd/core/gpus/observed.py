@@ -57,6 +57,10 @@ class Observed(NamedTuple):
         return boot_s < self.retry_boot_s
 
 
+# Of a GPU of which nothing was seen yet.
+UNKNOWN = Observed()
+
+
 def learn_from_outcome(observed: Observed, outcome: Outcome, boot_s: float) -> Observed:
     """Take in how a write ended."""
     if outcome.result is Result.SKIPPED:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from powerd.core.gpus.allocator import Allocation, Request, allocate
 from powerd.core.gpus.demand import Demand, GpuDemand
-from powerd.core.gpus.observed import Observed
+from powerd.core.gpus.observed import UNKNOWN, Observed
 from powerd.core.gpus.plan import whole_watts
 from powerd.core.model import Capability, GpuReading, GpuState, Step, Write
 from powerd.core.topology import GpuPolicies, GpuPolicy
@@ -98,10 +98,9 @@ def sort_out(
 ) -> Sharing:
     """Decide which GPUs can be limited now, and what the others count."""
     requests, ranges, fixed, reluctant = [], {}, {}, []
-    nothing = Observed()
     for reading in readings:
         uuid, policy = reading.uuid, policies.of(reading.uuid)
-        known = observed.get(uuid, nothing)
+        known = observed.get(uuid, UNKNOWN)
         span = gpu_range(reading, policy, known)
         why = _why_fixed(reading, known, boot_s)
         if why or span is None:

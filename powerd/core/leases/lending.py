@@ -35,9 +35,9 @@ def lends(
         trader: this host.
     """
     partners = {name: s for name, s in leases.peers.items() if is_partner(s, place, rules, boot_s)}
+    units = place.rack.units
     traders = {
-        name: Trader(s.entitlement_mw, s.want_mw, s.spare_mw, place.rack.host(name).share_units)
-        for name, s in partners.items()
+        name: Trader(s.entitlement_mw, s.want_mw, s.spare_mw, units[name]) for name, s in partners.items()
     }
     wishes = row(place.host, {**traders, place.host: trader})
     left_mw = trader.spare_mw - sum(counted.values())

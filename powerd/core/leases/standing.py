@@ -62,7 +62,7 @@ def standing(place: Place, leases: Leases, rules: LeaseRules, boot_s: float) -> 
     used_mw = sum(each.mw for each in borrowed)
     chosen: tuple[Lend, ...] = ()
     if _may_lend(place, spare_mw, own_mw - part_mw - sum(counted.values())):
-        trader = Trader(own_mw, place.want_mw, spare_mw, place.rack.host(place.host).share_units)
+        trader = Trader(own_mw, place.want_mw, spare_mw, place.rack.units[place.host])
         chosen = lends(place, leases, rules, counted, trader, boot_s)
     chosen = with_recalls(chosen, counted, leases)
     for lend in chosen:

@@ -135,10 +135,11 @@ def _above_floors_mw(
     for draw_mw, limit_mw, floor_mw in parts_mw:
         if limit_mw is None:
             return None, None
-        allowed_mw += max(0, limit_mw - floor_mw)
+        if limit_mw > floor_mw:
+            allowed_mw += limit_mw - floor_mw
         if draw_mw is None:
             now_mw = None
-        elif now_mw is not None:
+        elif now_mw is not None and draw_mw > floor_mw:
             now_mw += max(0, min(draw_mw, limit_mw) - floor_mw)
     return now_mw, allowed_mw
 

@@ -147,8 +147,7 @@ def _knows_budget(state: State, now: Now, config: Config) -> bool:
 def _steps(place: Place, stands: Standing, leases: Leases) -> Iterator[Step]:
     """List how the host's limit came about, each step with the value after it."""
     rack, mw = place.rack, stands.entitlement_mw
-    host = rack.host(place.host)
-    share = host.share_units / rack.shares_units
+    share = rack.units[place.host] / rack.shares_units
     note = f"floor + {share:.1%} of the watts above all floors"
     if leases.formers:
         note += "; the least of the old and the new roster until all hosts have the new one"
