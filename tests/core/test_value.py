@@ -100,6 +100,27 @@ def test_a_limit_that_was_felt_is_not_tried_again_soon() -> None:
     assert natural_watts(board.run(round(FELT_FOR_S) + 120)) == pytest.approx(300, abs=1)
 
 
+def test_of_two_limits_that_were_felt_all_the_time_the_higher_one_counts_and_at_once() -> None:
+    """Else feeling the lower one would make it forget the higher, and limits would go round in a circle."""
+    board = Board(600, limit=320)
+    board.run(2)
+    board.limit = 250
+    board.run(1)
+    board.natural, board.limit = 240, 400
+    known = board.run(1)
+    assert known.sureness == 0
+    one = Request("a", 100 * W, 700 * W, 250 * W)
+    assert appraise([one], {"a": known})[0].want_mw > 320 * W
+
+
+def test_a_limit_that_is_felt_at_times_only_may_be_below_one_that_was_felt() -> None:
+    """A service with slack works longer under a lower limit, and is none the worse for it."""
+    board = Board(330, limit=320, held_part=0.5)
+    board.run(1)
+    board.limit = 250
+    assert board.run(1).felt_mw == 250 * W
+
+
 @pytest.mark.parametrize("exponent", [1 / 5, 1 / 4, 1 / 3, 1 / 2])
 def test_whatever_the_law_of_its_clock_a_gpu_is_never_kept_below_what_it_could_use(exponent: float) -> None:
     """The estimate is above the limit as long as the limit is felt, so the limit rises until it is not."""
@@ -118,9 +139,7 @@ def needs_of(*naturals: float, limit: float = 300, seconds: int = 60) -> list[Re
     return list(appraise([Request(n, 100 * W, 700 * W, 700 * W) for n in names], known))
 
 
-def test_of_two_that_are_held_down_the_one_that_would_draw_more_gets_more_but_nobody_loses_its_knee() -> (
-    None
-):
+def test_of_two_that_are_held_down_the_one_that_would_draw_more_gets_more_but_nobody_loses_its_knee() -> None:
     result = allocate(600 * W, needs_of(350, 700))
     small, large = (result[name].limit_mw / W for name in "ab")
     assert KNEE * 350 - 1 <= small < 300 < large

@@ -54,7 +54,8 @@ class Known(NamedTuple):
     Attributes:
         natural_mw: its draw if no limit held it down; None while unknown.
         steady_s: for how long the estimate has held.
-        felt_mw, felt_until_boot_s: the last limit that held it down, and until when to keep above it.
+        felt_mw, felt_until_boot_s: the highest limit that held it down all the time, of late, or the last one
+            that did at times; and until when to keep above it.
         sampled_boot_s, energy_mj, capped_ns: of the last reading taken in.
     """
 
@@ -91,8 +92,12 @@ def learn(last: Known | None, reading: GpuReading, demand: Demand) -> Known:
         return _free(last, seen, draw_mw, passed_s)
     until_boot_s = reading.sampled_boot_s + FELT_FOR_S
     seen = seen._replace(felt_mw=reading.enforced_mw, felt_until_boot_s=until_boot_s)
+    if held < HELD_AT_LEAST:
+        return seen
+    if last.felt_mw > reading.enforced_mw and last.felt_until_boot_s > reading.sampled_boot_s:
+        seen = seen._replace(felt_mw=last.felt_mw)
     pace = _pace(reading)
-    if held < HELD_AT_LEAST or pace is None:
+    if pace is None:
         return seen
     # Boards that keep their peaks below the limit draw less on average.
     held_mw = max(draw_mw, reading.enforced_mw)
@@ -143,11 +148,20 @@ def _pace(reading: GpuReading) -> float | None:
 
 def appraise(requests: Sequence[Request], known: Mapping[str, Known]) -> tuple[Request, ...]:
     """Return the requests with what is known of the value of watts to each; as they are if nothing is."""
+    requests = tuple(_with_felt(request, known.get(request.uuid)) for request in requests)
     natural_mw = {r.uuid: _capped(known[r.uuid], r.ceiling_mw) for r in requests if _is_known(r, known)}
     if not natural_mw:
-        return tuple(requests)
+        return requests
     average_mw = sum(natural_mw.values()) / len(natural_mw)
     return tuple(_appraised(r, natural_mw.get(r.uuid), average_mw, known) for r in requests)
+
+
+def _with_felt(request: Request, known: Known | None) -> Request:
+    """Let a GPU want more than a limit that was felt: it can hold down peaks that the mean draw does not show."""
+    if known is None or known.natural_mw is None or not known.felt_mw:
+        return request
+    least_mw = round(max(known.felt_mw, known.natural_mw) * MARGIN)
+    return request._replace(want_mw=max(request.want_mw, min(request.ceiling_mw, least_mw)))
 
 
 def _is_known(request: Request, known: Mapping[str, Known]) -> bool:
@@ -165,10 +179,6 @@ def _appraised(
     if natural_mw is None:
         return request._replace(need_mw=request.want_mw, natural_mw=average_mw)
     sure = known[request.uuid].sureness
-    if known[request.uuid].felt_mw:
-        # A limit can hold down peaks that the mean draw does not show: what was felt is wanted.
-        least_mw = min(request.ceiling_mw, round(natural_mw * MARGIN))
-        request = request._replace(want_mw=max(request.want_mw, least_mw))
     enough_mw = min(request.want_mw, max(request.floor_mw, round(natural_mw * MARGIN)))
     need_mw = request.want_mw - round((request.want_mw - enough_mw) * sure)
     return request._replace(need_mw=need_mw, natural_mw=average_mw * (natural_mw / average_mw) ** sure)
