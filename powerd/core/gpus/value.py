@@ -157,7 +157,7 @@ def appraise(requests: Sequence[Request], known: Mapping[str, Known]) -> tuple[R
 
 
 def _with_felt(request: Request, known: Known | None) -> Request:
-    """Let a GPU want more than a limit that was felt: it can hold down peaks that the mean draw does not show."""
+    """Let a GPU want more than a limit that was felt: it can hold down peaks that no mean draw shows."""
     if known is None or known.natural_mw is None or not known.felt_mw:
         return request
     least_mw = round(max(known.felt_mw, known.natural_mw) * MARGIN)
