@@ -40,8 +40,9 @@ class Excess(NamedTuple):
     Attributes:
         granted_mw: how far limits may sum up to above the budget now.
         reach_mw: how far they do, where GPUs do not answer or the budget is below all floors.
-        worst_mw: the most that may be drawn above it now, cuts that boards still follow included. In
-            `provable` 0: there only an infeasible budget is not kept.
+        worst_mw: the most that may be drawn above it now: cuts that boards still follow are included, and no
+            less than was seen last, since some boards draw above their limits. 0 in `provable`.
+        seen_mw: the mean draw above it between the last two samples.
         drawn_mj: drawn above it since the start, in millijoules (mW s), at the most.
         budget_mw: the lowest since the last sample; None before the first.
         parts: what idle GPUs were charged less than their limits, the largest since the last sample.
@@ -52,6 +53,7 @@ class Excess(NamedTuple):
     granted_mw: MilliWatts = 0
     reach_mw: MilliWatts = 0
     worst_mw: MilliWatts = 0
+    seen_mw: MilliWatts = 0
     drawn_mj: int = 0
     sampled_boot_s: float = -math.inf
     budget_mw: MilliWatts | None = None
@@ -78,16 +80,9 @@ def follow(
     """
     sampled_boot_s = max((reading.sampled_boot_s for reading in readings), default=-math.inf)
     if sampled_boot_s > last.sampled_boot_s:
-        drawn_mj = last.drawn_mj
         if last.budget_mw is not None:
-            drawn_mj += _drawn_mj(last, sampled_boot_s, sharing, readings, demands, rules)
-        last = last._replace(
-            drawn_mj=drawn_mj,
-            sampled_boot_s=sampled_boot_s,
-            budget_mw=None,
-            parts=NO_PARTS,
-            before=last.parts,
-        )
+            last = _accounted(last, sampled_boot_s, sharing, readings, demands, rules)
+        last = last._replace(sampled_boot_s=sampled_boot_s, budget_mw=None, parts=NO_PARTS, before=last.parts)
     lowest_mw = budget_mw if last.budget_mw is None else min(budget_mw, last.budget_mw)
     stuck_mw = max(0, sharing.floors_mw - budget_mw) if rules.mode is Accounting.MEASURED else 0
     counted = {**parts, _STUCK: min(stuck_mw, rules.most_mw)} if stuck_mw else parts
@@ -104,21 +99,23 @@ def _with_worst(
         ended = (*ended, Ended(last.reach_mw, boot_s + rules.cut_s))
     if ended:
         ended = tuple(each for each in ended if boot_s < each.until_boot_s and each.mw > reach_mw)
-    worst_mw = max((reach_mw, *(each.mw for each in ended)))
+    seen_mw = last.seen_mw if rules.mode is Accounting.MEASURED else 0
+    worst_mw = max((reach_mw, seen_mw, *(each.mw for each in ended)))
     return last._replace(granted_mw=granted_mw, reach_mw=reach_mw, worst_mw=worst_mw, ended=ended)
 
 
-def _drawn_mj(
+def _accounted(
     last: Excess,
     sampled_boot_s: float,
     sharing: Sharing,
     readings: Sequence[GpuReading],
     demands: Mapping[str, GpuDemand],
     rules: AccountingRules,
-) -> int:
+) -> Excess:
+    """Add what was drawn above the budget since the last sample."""
     elapsed_s = sampled_boot_s - last.sampled_boot_s
     mean_mw = sum(_mean_mw(reading, demands[reading.uuid]) for reading in readings)
-    above_mj = (mean_mw - (last.budget_mw or 0)) * elapsed_s
+    seen_mw = max(0, mean_mw - (last.budget_mw or 0))
     woken_mj = 0.0
     parts = _largest(last.before, last.parts)
     if parts:
@@ -127,7 +124,8 @@ def _drawn_mj(
             time_s = elapsed_s if uuid in last.parts else min(elapsed_s, rules.settle_s)
             share = _awake_share(demands[uuid], sharing.ranges.get(uuid)) if uuid in read else 1.0
             woken_mj += part_mw * time_s * share
-    return math.ceil(max(0.0, above_mj, woken_mj))
+    drawn_mj = math.ceil(max(seen_mw * elapsed_s, woken_mj))
+    return last._replace(seen_mw=seen_mw, drawn_mj=last.drawn_mj + drawn_mj)
 
 
 def _mean_mw(reading: GpuReading, known: GpuDemand) -> MilliWatts:
