@@ -118,7 +118,7 @@ class Daemon:
         self._sampler = self._make_sampler()
         self._traces = Traces()
         self._inbound = self._make_inbound()
-        self._bus = self._make_bus() if settings.signals.native.enabled else None
+        self._bus = self._make_bus() if settings.mqtt.url else None
         ledger_path = Path(host.state_dir) / LEDGER_FILE
         self._recorder = self._make_recorder(ledger_path) if settings.ledger.enabled else None
         self._reporter = Reporter(self._listeners(), self._keeper, self._rack)
@@ -240,9 +240,9 @@ class Daemon:
     def _listened_to(self, timeline: Timeline) -> Timeline:
         """Drop what was said by senders that the configuration does not listen to any more."""
         native = self._settings.signals.native
-        if native.enabled and native.budgets and not native.sources:
+        if native.enabled and not native.sources:
             return only_from(timeline, timeline.seen.keys() - {STANDING})
-        return only_from(timeline, native.sources if native.enabled and native.budgets else ())
+        return only_from(timeline, native.sources if native.enabled else ())
 
     def _make_controller(self, state: State, damages: Iterable[Notice]) -> Controller:
         host, control = self._settings.host, self._settings.control
@@ -276,7 +276,7 @@ class Daemon:
     def _bus_status(self) -> BusStatus:
         if self._bus is not None:
             return self._bus.status(rejected=self._inbound.rejected)
-        return BusStatus("", error="signals.native.enabled = false")
+        return BusStatus("", error="mqtt.url is not set")
 
     def _overhead(self) -> OverheadSample | None:
         return self._sampler.latest if self._sampler else None

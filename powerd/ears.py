@@ -66,7 +66,7 @@ def ears(settings: Settings, config: Config, topics: Topics, clock: Clock, sinks
     signals, hard_limit_mw = settings.signals, config.rack.hard_limit_mw
     told = (sinks.notice, sinks.rejected)
     found: list[Ear] = []
-    if signals.native.budgets:
+    if signals.native.enabled:
         found.append(
             BudgetListener(
                 topics=topics,

@@ -94,7 +94,7 @@ def tables_of(document: str) -> list[str]:
 
 def test_the_rack_to_try_powerd_with_needs_neither_root_nor_gpus_nor_budgets() -> None:
     settings = load(TRIAL).settings
-    assert (settings.gpu.driver, settings.guard.spawn, settings.signals.native.budgets) == (
+    assert (settings.gpu.driver, settings.guard.spawn, settings.signals.native.enabled) == (
         "simulated",
         True,
         False,

@@ -259,6 +259,19 @@ def test_plaintext_is_allowed_on_this_machine_and_where_asked_for(write: Write) 
     assert load(write("mqtts", "mqtt", "allow_plaintext = true\n")).settings.mqtt.allow_plaintext
 
 
+@pytest.mark.parametrize(
+    ("needs", "deaf"),
+    [
+        ("[rack.feeds]\na = 1.0\n[signals.dsx]\nenabled = true\n", "signals.dsx"),
+        ('[signals.meters.parts]\na = { adapter = "native" }\n', "signals.meters"),
+    ],
+)
+def test_what_would_hear_nothing_without_a_broker_is_refused(write: Write, needs: str, deaf: str) -> None:
+    path = write('url = "mqtts://broker.hel1.example:8883"', "", f"[signals.native]\nenabled = false\n{needs}")
+    with pytest.raises(ConfigError, match=f"mqtt.url is not set: name the broker, without it {deaf} hears"):
+        load(path)
+
+
 def test_a_host_without_signals_needs_no_broker(write: Write) -> None:
     path = write('url = "mqtts://broker.hel1.example:8883"', "", "[signals.native]\nenabled = false\n")
     assert load(path).settings.mqtt.url == ""

@@ -53,16 +53,21 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _someone_to_listen_to(self) -> Self:
-        if self.signals.native.enabled and not self.mqtt.url:
+        signals = self.signals
+        if self.mqtt.url:
+            return self
+        if signals.native.enabled:
             raise ValueError("mqtt.url is not set: name the broker, or set signals.native.enabled = false")
+        if signals.dsx.enabled or signals.meters.parts:
+            deaf = "signals.dsx" if signals.dsx.enabled else "signals.meters"
+            raise ValueError(f"mqtt.url is not set: name the broker, without it {deaf} hears nothing")
         return self
 
     @model_validator(mode="after")
     def _one_standing_budget(self) -> Self:
-        native = self.signals.native
-        if self.rack.default_watts is not None and native.enabled and native.budgets:
+        if self.rack.default_watts is not None and self.signals.native.enabled:
             raise ValueError(
-                "rack.default_watts is the budget where nobody publishes any: set signals.native.budgets = "
+                "rack.default_watts is the budget where nobody publishes any: set signals.native.enabled = "
                 "false, or remove it"
             )
         return self

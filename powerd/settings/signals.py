@@ -16,13 +16,12 @@ class NativeSettings(Table):
     """The `[signals.native]` table: budgets on the rack's own topic.
 
     Attributes:
-        budgets: somebody publishes budgets; else `rack.default_watts`, or the failsafe, is the budget.
+        enabled: somebody publishes budgets; else `rack.default_watts`, or the failsafe, is the budget.
         sources: senders whose budgets count; empty = any.
         max_skew_s: a message whose stamps differ more from our synchronised clock may only lower.
     """
 
     enabled: bool = True
-    budgets: bool = True
     sources: tuple[str, ...] = ()
     max_skew_s: NotNegative = 30.0
 

@@ -118,7 +118,7 @@ class RackSettings(Table):
     """The `[rack]` table, the same on every host of the rack; see `powerd.core.topology.Rack`.
 
     Attributes:
-        default_watts: the budget where nobody publishes any (`signals.native.budgets = false`).
+        default_watts: the budget where nobody publishes any (`signals.native.enabled = false`).
         site_fraction: the rack's part of watts that are asked of the whole site; None = not known.
         feeds: the feeds that supply the rack, each with its part of watts asked of the whole feed.
     """

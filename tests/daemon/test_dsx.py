@@ -28,7 +28,7 @@ class Site:
         dsx = dsx_table(directory, other_feeds=["main-c"], breach=quick)
         tables: dict[str, dict[str, Any]] = {
             "rack": {"default_watts": DEFAULT_WATTS, "feeds": FEEDS},
-            "signals": {"native": {"budgets": False}, "dsx": dsx, **signals},
+            "signals": {"native": {"enabled": False}, "dsx": dsx, **signals},
         }
         self.host = stack.enter_context(Rig(directory, library, tables=tables))
         for gpu in range(len(self.host.gpus.gpus)):
