@@ -267,7 +267,8 @@ def test_plaintext_is_allowed_on_this_machine_and_where_asked_for(write: Write) 
     ],
 )
 def test_what_would_hear_nothing_without_a_broker_is_refused(write: Write, needs: str, deaf: str) -> None:
-    path = write('url = "mqtts://broker.hel1.example:8883"', "", f"[signals.native]\nenabled = false\n{needs}")
+    more = f"[signals.native]\nenabled = false\n{needs}"
+    path = write('url = "mqtts://broker.hel1.example:8883"', "", more)
     with pytest.raises(ConfigError, match=f"mqtt.url is not set: name the broker, without it {deaf} hears"):
         load(path)
 
