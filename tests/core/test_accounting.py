@@ -334,5 +334,5 @@ def test_limits_above_the_grant_are_not_compliant() -> None:
 
 def test_the_times_are_those_of_the_loop_the_guard_and_the_boards() -> None:
     rules = AccountingRules(period_s=2.0, hold_s=7.0, driver_s=0.5, settle_s=3.0)
-    assert rules.claw_back_s == 2.0 + 0.5 + 3.0
+    assert rules.claw_back_s == 2 * 2.0 + 0.5 + 3.0
     assert rules.worst_s == 2 * 2.0 + 7.0 + 0.5 + 3.0

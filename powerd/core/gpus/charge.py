@@ -63,17 +63,16 @@ class AccountingRules:
 
     @property
     def claw_back_s(self) -> float:
-        """Return how long it takes from a rise of load until the others have given way."""
-        return self.period_s + self.cut_s
+        """Return how long it takes from a rise of load until the others have given way.
+
+        One reading may have just missed the rise, or come late; the next one shows it.
+        """
+        return 2 * self.period_s + self.cut_s
 
     @property
     def worst_s(self) -> float:
-        """Return the same if the daemon dies: the guard falls back when its last plan ends.
-
-        That plan was made from a reading that is a period old at the most, and may have just missed the
-        rise.
-        """
-        return 2 * self.period_s + self.hold_s + self.cut_s
+        """Return the same if the daemon dies meanwhile: the guard falls back when its last plan ends."""
+        return self.claw_back_s + self.hold_s
 
 
 def grant(
