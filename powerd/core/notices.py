@@ -84,7 +84,7 @@ def about_peers(
     live: list[HostState] = []
     silent: list[HostState] = []
     for peer in peers:
-        (live if _age_s(peer, boot_s) <= rules.silent_s else silent).append(peer)
+        (live if boot_s - peer.received_boot_s <= rules.silent_s else silent).append(peer)
     if leases.is_lost:
         yield _about_memory(place, leases, boot_s)
     renewed_boot_s = leases.renewed_boot_s

@@ -7,7 +7,7 @@ could be lowered by, which is the most that could be drawn less at full load.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from powerd.core.gpus.targets import may_draw_mw
 from powerd.core.leases.host_state import HostState
@@ -63,6 +63,11 @@ class HostPower(NamedTuple):
     worst_case_mw: MilliWatts | None
 
 
+# A peer's message says both as well.
+Power: TypeAlias = HostPower | HostState
+UNHEARD = HostPower(None, None)
+
+
 def sheds(
     readings: Sequence[GpuReading],
     floors_mw: Mapping[str, MilliWatts],
@@ -84,7 +89,8 @@ def sheds(
         _sum([*(reading.draw_mw for reading in readings), overhead_mw]),
         _sum([*map(may_draw_mw, readings), overhead_mw]),
     )
-    powers = powers_heard(peers, leases.silent_s, boot_s) | {place.host: own}
+    powers = powers_heard(peers, leases.silent_s, boot_s)
+    powers[place.host] = own
     return host_shed(readings, floors_mw, rules), rack_shed(place.rack, powers, rules, leases)
 
 
@@ -98,7 +104,7 @@ def host_shed(readings: Iterable[GpuReading], floors_mw: Mapping[str, MilliWatts
     return Shed(*_above_floors_mw(found), rules.host_s)
 
 
-def rack_shed(rack: Rack, powers: Mapping[str, HostPower], rules: ShedRules, leases: LeaseRules) -> Shed:
+def rack_shed(rack: Rack, powers: Mapping[str, Power], rules: ShedRules, leases: LeaseRules) -> Shed:
     """Return what all hosts of a rack could shed together, down to their floors in the roster.
 
     Every host hears an event itself, so the rack is as fast as its slowest host; but watts that one has lent
@@ -108,18 +114,14 @@ def rack_shed(rack: Rack, powers: Mapping[str, HostPower], rules: ShedRules, lea
         powers: of the hosts that answer; without one of the roster nothing is known of the rack.
     """
     within_s = rules.host_s + (leases.ttl_s if len(rack.hosts) > 1 else 0.0)
-    nothing = HostPower(None, None)
-    found = ((*powers.get(host.name, nothing), host.floor_mw) for host in rack.hosts)
-    return Shed(*_above_floors_mw(found), within_s)
+    found = [(powers.get(host.name, UNHEARD), host.floor_mw) for host in rack.hosts]
+    parts = ((power.measured_mw, power.worst_case_mw, floor_mw) for power, floor_mw in found)
+    return Shed(*_above_floors_mw(parts), within_s)
 
 
-def powers_heard(states: Iterable[HostState], silent_s: float, boot_s: float) -> dict[str, HostPower]:
+def powers_heard(states: Iterable[HostState], silent_s: float, boot_s: float) -> dict[str, Power]:
     """Return what hosts said last, of those that were heard of late: a silent one may not hear either."""
-    return {
-        state.host: HostPower(state.measured_mw, state.worst_case_mw)
-        for state in states
-        if boot_s - state.received_boot_s <= silent_s
-    }
+    return {state.host: state for state in states if boot_s - state.received_boot_s <= silent_s}
 
 
 def _above_floors_mw(
