@@ -28,10 +28,13 @@ def ledger(host: Rig) -> Path:
 
 
 def loaded(host: Rig) -> Rig:
-    """Return the host with GPUs that use all they are given."""
+    """Return the host with GPUs that use all they are given, and are known to: no watts move between them."""
     for index in range(len(host.gpus.gpus)):
         host.gpus.set_demand(index, 500_000)
     host.wait_for(lambda: host.status()["meter"]["watts"] > 2500, within_s=10, what="the load to be seen")
+    host.wait_for(
+        lambda: {gpu["demand"] for gpu in host.status()["gpus"]} == {"capped"}, within_s=20, what="rest"
+    )
     return host
 
 
