@@ -15,6 +15,7 @@ from powerd.core.gpus.excess import Excess
 from powerd.core.gpus.observed import Observed, ObservedRules
 from powerd.core.gpus.overhead import Overhead, OverheadSample
 from powerd.core.gpus.plan import DeadBand
+from powerd.core.gpus.quiet import NONE_QUIET, QuietGpus
 from powerd.core.gpus.value import Known, Objective
 from powerd.core.leases.host_state import HostState
 from powerd.core.leases.leases import LeaseRules, Leases
@@ -116,6 +117,7 @@ class State(NamedTuple):
         schedule, agenda: the grid events that are held, and whose turn it is.
         draws: what the rack has drawn of late.
         values: what is known of the value of a watt to each GPU.
+        quiet: GPUs that draw little, by UUID; empty unless accounting is `measured`.
         excess: what the GPUs may draw above their budget, and did.
     """
 
@@ -137,6 +139,7 @@ class State(NamedTuple):
     draws: DrawHistory = DrawHistory()
     signals: Signals = MappingProxyType({})
     values: Mapping[str, Known] = MappingProxyType({})
+    quiet: QuietGpus = NONE_QUIET
     excess: Excess = Excess()
 
     @property

@@ -67,6 +67,7 @@ def core_config(settings: Settings, rack: Rack) -> Config:
             mode=Accounting(host.accounting),
             most_mw=milliwatts(host.measured_excess_watts),
             period_s=control.period_s,
+            idle_after_s=control.idle_after_s,
             hold_s=control.hold_s,
             driver_s=settings.guard.call_deadline_s,
         ),

@@ -72,7 +72,12 @@ class Plant:
             demand=DemandRules(idle_after_s=2.0, warmup_s=1.0),
             dead_band=DeadBand(),
             accounting=AccountingRules(
-                Accounting.MEASURED, self.most_mw, period_s=1.0, driver_s=0.0, settle_s=self.lag * MOMENT_S
+                Accounting.MEASURED,
+                self.most_mw,
+                period_s=1.0,
+                idle_after_s=2.0,
+                driver_s=0.0,
+                settle_s=self.lag * MOMENT_S,
             ),
         )
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from powerd.core.gpus.demand import Demand, GpuDemand
 from powerd.core.gpus.observed import Observed
+from powerd.core.gpus.quiet import QuietGpus
 from powerd.core.gpus.targets import GpuTarget, Sharing
 from powerd.core.model import GpuReading, Step
 from powerd.core.units import MilliWatts, watts
@@ -44,6 +44,7 @@ class AccountingRules:
     Attributes:
         most_mw: limits may sum up to as much above the budget.
         period_s: readings are taken this often.
+        idle_after_s: a GPU that draws little is idle after so long.
         hold_s: how long a plan holds without a newer one.
         driver_s: until all cuts are read back.
         settle_s: until the boards follow.
@@ -52,6 +53,7 @@ class AccountingRules:
     mode: Accounting = Accounting.PROVABLE
     most_mw: MilliWatts = 200_000
     period_s: float = 1.0
+    idle_after_s: float = 30.0
     hold_s: float = 5.0
     driver_s: float = 1.0
     settle_s: float = 3.0
@@ -79,7 +81,7 @@ def grant(
     sharing: Sharing,
     budget_mw: MilliWatts,
     readings: Sequence[GpuReading],
-    demands: Mapping[str, GpuDemand],
+    quiet: QuietGpus,
     observed: Mapping[str, Observed],
     boot_s: float,
     rules: AccountingRules,
@@ -88,6 +90,7 @@ def grant(
 
     Args:
         budget_mw: the GPU budget; without an unmet want above it nothing is granted.
+        quiet: GPUs that draw little; idle if they have for long enough.
     """
     left_mw = min(rules.most_mw, sharing.wants_mw - budget_mw)
     parts: dict[str, MilliWatts] = {}
@@ -95,10 +98,13 @@ def grant(
     for reading in sorted(readings, key=lambda reading: reading.uuid):
         uuid = reading.uuid
         span = sharing.ranges.get(uuid)
-        if left_mw <= 0 or span is None or not _is_known(reading, observed.get(uuid, unknown), boot_s, rules):
+        known = quiet.get(uuid)
+        if left_mw <= 0 or span is None or known is None or not known.is_idle(rules.idle_after_s):
             continue
-        charge_mw = _charge_mw(reading, demands[uuid])
-        if charge_mw is not None and charge_mw < span.floor_mw:
+        if not _is_known(reading, observed.get(uuid, unknown), boot_s, rules):
+            continue
+        charge_mw = max(known.charge_mw, reading.draw_mw or 0)
+        if charge_mw < span.floor_mw:
             parts[uuid] = min(left_mw, span.floor_mw - charge_mw)
             left_mw -= parts[uuid]
     return parts
@@ -113,13 +119,6 @@ def _is_known(reading: GpuReading, seen: Observed, boot_s: float, rules: Account
     is_ours = seen.ceiling_mw is None and seen.rival_mw is None and not seen.refusals
     is_ours = is_ours and seen.out_of_band_since_boot_s is None and reading.pending_mw is None
     return is_fresh and is_ours and reading.energy_mj is not None
-
-
-def _charge_mw(reading: GpuReading, known: GpuDemand) -> MilliWatts | None:
-    """Return the draw and the reserve of an idle GPU; None for any other. A counter at rest tells nothing."""
-    if known.demand is not Demand.IDLE or known.mean_mw <= 0:
-        return None
-    return max(known.want_mw, reading.draw_mw or 0)
 
 
 def charged(targets: Sequence[GpuTarget], parts: Parts) -> tuple[GpuTarget, ...]:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from powerd.core.gpus.charge import NO_PARTS, Accounting, AccountingRules, Parts
 from powerd.core.gpus.demand import Demand, GpuDemand
+from powerd.core.gpus.quiet import QuietGpus
 from powerd.core.gpus.targets import Range, Sharing, may_draw_mw
 from powerd.core.model import GpuReading
 from powerd.core.units import MilliWatts
@@ -69,6 +70,7 @@ def follow(
     sharing: Sharing,
     readings: Sequence[GpuReading],
     demands: Mapping[str, GpuDemand],
+    quiet: QuietGpus,
     rules: AccountingRules,
     boot_s: float,
 ) -> Excess:
@@ -77,11 +79,12 @@ def follow(
     Args:
         parts: as `charge.grant` returns them.
         budget_mw: the GPU budget.
+        quiet: GPUs that draw little now.
     """
     sampled_boot_s = max((reading.sampled_boot_s for reading in readings), default=-math.inf)
     if sampled_boot_s > last.sampled_boot_s:
         if last.budget_mw is not None:
-            last = _accounted(last, sampled_boot_s, sharing, readings, demands, rules)
+            last = _accounted(last, sampled_boot_s, sharing, readings, demands, quiet, rules)
         last = last._replace(sampled_boot_s=sampled_boot_s, budget_mw=None, parts=NO_PARTS, before=last.parts)
     lowest_mw = budget_mw if last.budget_mw is None else min(budget_mw, last.budget_mw)
     stuck_mw = max(0, sharing.floors_mw - budget_mw) if rules.mode is Accounting.MEASURED else 0
@@ -110,6 +113,7 @@ def _accounted(
     sharing: Sharing,
     readings: Sequence[GpuReading],
     demands: Mapping[str, GpuDemand],
+    quiet: QuietGpus,
     rules: AccountingRules,
 ) -> Excess:
     """Add what was drawn above the budget since the last sample."""
@@ -122,7 +126,9 @@ def _accounted(
         read = {reading.uuid for reading in readings if reading.sampled_boot_s > last.sampled_boot_s}
         for uuid, part_mw in parts.items():
             time_s = elapsed_s if uuid in last.parts else min(elapsed_s, rules.settle_s)
-            share = _awake_share(demands[uuid], sharing.ranges.get(uuid)) if uuid in read else 1.0
+            share = 1.0
+            if uuid in read and uuid in quiet and uuid in sharing.ranges:
+                share = _awake_share(demands[uuid].mean_mw, quiet[uuid].lowest_mw, sharing.ranges[uuid])
             woken_mj += part_mw * time_s * share
     drawn_mj = math.ceil(max(seen_mw * elapsed_s, woken_mj))
     return last._replace(seen_mw=seen_mw, drawn_mj=last.drawn_mj + drawn_mj)
@@ -135,12 +141,9 @@ def _mean_mw(reading: GpuReading, known: GpuDemand) -> MilliWatts:
     return known.mean_mw
 
 
-def _awake_share(known: GpuDemand, span: Range | None) -> float:
-    """Return for which part of the time, 0..1, a GPU that was charged as idle may have been at its limit."""
-    if span is None or known.demand is not Demand.IDLE:
-        return 1.0
-    lowest_mw = known.idle_draw_mw or 0
-    return min(1.0, (known.mean_mw - lowest_mw) / max(1, span.floor_mw - lowest_mw))
+def _awake_share(mean_mw: MilliWatts, lowest_mw: MilliWatts, span: Range) -> float:
+    """Return for which part of the time, 0..1, a GPU that went on being idle may have been at its limit."""
+    return min(1.0, (mean_mw - lowest_mw) / max(1, span.floor_mw - lowest_mw))
 
 
 def _largest(one: Parts, other: Parts) -> Parts:

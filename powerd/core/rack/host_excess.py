@@ -3,6 +3,7 @@
 from powerd.core.gpus import charge
 from powerd.core.gpus.charge import Accounting, Parts
 from powerd.core.gpus.excess import follow
+from powerd.core.gpus.quiet import NONE_QUIET, watch
 from powerd.core.gpus.targets import Sharing
 from powerd.core.model import Now, Step
 from powerd.core.rack.failsafe import CONTROLLED
@@ -30,14 +31,16 @@ def host_excess(
         gpu_mw: the GPU budget, which is kept by limits alone in `provable`.
         statement: the budget in force. One that is only remembered may have been lowered meanwhile.
     """
-    rules, parts = config.accounting, charge.NO_PARTS
-    is_heard = statement is not None and statement.source in state.heard
-    if rules.mode is Accounting.MEASURED and is_heard and is_feasible and _is_controlled(state, now):
-        parts = charge.grant(
-            sharing, gpu_mw, inputs.readings, state.demands, state.observed, now.boot_s, rules
-        )
-    excess = follow(state.excess, parts, gpu_mw, sharing, inputs.readings, state.demands, rules, now.boot_s)
-    return parts, charge.steps(parts, gpu_mw, rules.worst_s), state._replace(excess=excess)
+    rules, parts, quiet = config.accounting, charge.NO_PARTS, NONE_QUIET
+    readings, demands = inputs.readings, state.demands
+    if rules.mode is Accounting.MEASURED:
+        quiet = watch(state.quiet, readings, demands)
+        is_heard = statement is not None and statement.source in state.heard
+        if is_heard and is_feasible and _is_controlled(state, now):
+            parts = charge.grant(sharing, gpu_mw, readings, quiet, state.observed, now.boot_s, rules)
+    excess = follow(state.excess, parts, gpu_mw, sharing, readings, demands, quiet, rules, now.boot_s)
+    steps = charge.steps(parts, gpu_mw, rules.worst_s)
+    return parts, steps, state._replace(excess=excess, quiet=quiet)
 
 
 def _is_controlled(state: State, now: Now) -> bool:
