@@ -82,8 +82,7 @@ def word(
     said = leases.said
     is_due = said is None or beat_is_due(leases, period_s, boot_s) or is_news(said, state)
     if is_due or reached.aspects != leases.said_aspects:
-        leases = replace(leases, said_aspects=reached.aspects)
-        return state, _with_said(leases, state, rules, boot_s)
+        return state, _with_said(leases, state, reached.aspects, rules, boot_s)
     return None, leases
 
 
@@ -120,7 +119,9 @@ def _renewed(leases: Leases, rules: LeaseRules, boot_s: float) -> Leases:
     )
 
 
-def _with_said(leases: Leases, state: HostState, rules: LeaseRules, boot_s: float) -> Leases:
+def _with_said(
+    leases: Leases, state: HostState, aspects: Hashable, rules: LeaseRules, boot_s: float
+) -> Leases:
     promised = tuple(
         Promise(lend.to, lend.mw, state.key, lend.answers, promise_end_boot_s(leases.peers[lend.to], rules))
         for lend in state.lends
@@ -138,5 +139,6 @@ def _with_said(leases: Leases, state: HostState, rules: LeaseRules, boot_s: floa
         promises=leases.promises + promised,
         sent_boot_s={**sent, state.key.seq: boot_s},
         said=state,
+        said_aspects=aspects,
         cut_boot_s={**leases.cut_boot_s, **cut},
     )
