@@ -235,6 +235,16 @@ def test_what_hung_gpus_keep_of_a_grant_is_told_until_they_answer() -> None:
     assert (sum(bench.limits), decision.excess.worst_mw) == (1000, 0)
 
 
+def test_without_the_guard_the_worst_case_holds_until_it_has_fallen_back() -> None:
+    bench = host()
+    bench.read = lambda now: ()  # type: ignore[method-assign]
+    told = {s: excess_w(bench.tick(at(100.0 + s))) for s in range(1, 12)}
+    assert {granted for granted, _ in told.values()} == {0}
+    until_s = 1 + MEASURED.hold_s + MEASURED.cut_s
+    assert [s for s, (_, worst) in told.items() if worst == 2 * PART_W] == list(range(1, int(until_s)))
+    assert told[11] == (0, 0)
+
+
 # When nothing is granted
 
 

@@ -49,6 +49,7 @@ class Excess(NamedTuple):
         parts: what idle GPUs were charged less than their limits, the largest since the last sample.
         before: the same until the last sample.
         ended: further reaches that boards may still draw by.
+        is_blind: there were no readings: the guard does not answer.
     """
 
     granted_mw: MilliWatts = 0
@@ -61,6 +62,7 @@ class Excess(NamedTuple):
     parts: Parts = NO_PARTS
     before: Parts = NO_PARTS
     ended: tuple[Ended, ...] = ()
+    is_blind: bool = False
 
 
 def follow(
@@ -90,21 +92,34 @@ def follow(
     stuck_mw = max(0, sharing.floors_mw - budget_mw) if rules.mode is Accounting.MEASURED else 0
     counted = {**parts, _STUCK: min(stuck_mw, rules.most_mw)} if stuck_mw else parts
     last = last._replace(budget_mw=lowest_mw, parts=_largest(last.parts, counted))
-    return _with_worst(last, sum(parts.values()), stuck_mw, rules, boot_s)
+    return _with_worst(last, sum(parts.values()), stuck_mw, rules, boot_s, is_blind=not readings)
 
 
 def _with_worst(
-    last: Excess, granted_mw: MilliWatts, stuck_mw: MilliWatts, rules: AccountingRules, boot_s: float
+    last: Excess,
+    granted_mw: MilliWatts,
+    stuck_mw: MilliWatts,
+    rules: AccountingRules,
+    boot_s: float,
+    *,
+    is_blind: bool,
 ) -> Excess:
-    """Let the worst case rise at once, and fall when boards have had time to follow."""
+    """Let the worst case rise at once, and fall when boards have had time to follow.
+
+    A guard that does not answer may still hold the last plan, until that ends.
+    """
     reach_mw, ended = max(granted_mw, stuck_mw), last.ended
     if reach_mw < last.reach_mw:
         ended = (*ended, Ended(last.reach_mw, boot_s + rules.cut_s))
+    if is_blind and not last.is_blind:
+        ended = (*ended, Ended(last.worst_mw, boot_s + rules.hold_s + rules.cut_s))
     if ended:
         ended = tuple(each for each in ended if boot_s < each.until_boot_s and each.mw > reach_mw)
     seen_mw = last.seen_mw if rules.mode is Accounting.MEASURED else 0
     worst_mw = max((reach_mw, seen_mw, *(each.mw for each in ended)))
-    return last._replace(granted_mw=granted_mw, reach_mw=reach_mw, worst_mw=worst_mw, ended=ended)
+    return last._replace(
+        granted_mw=granted_mw, reach_mw=reach_mw, worst_mw=worst_mw, ended=ended, is_blind=is_blind
+    )
 
 
 def _accounted(
