@@ -1,7 +1,5 @@
 """The oracle against every split there is."""
 
-from itertools import product
-
 import numpy as np
 import pytest
 
@@ -19,11 +17,13 @@ def work(tables: Tables, job: list[int], demand: list[float], limits_w: Floats) 
 
 
 def best(tables: Tables, job: list[int], demand: list[float], budget_w: float) -> float:
-    """Try every split in steps of 10 W."""
+    """Try every split in steps of 10 W, all of them at once."""
     board = tables.board
     levels = np.arange(board.min_w, board.max_w + 1, STEP_W)
-    splits = (split for split in product(levels, repeat=len(job)) if sum(split) <= budget_w + 1e-9)
-    return max(work(tables, job, demand, np.array(split)) for split in splits)
+    splits = np.stack(np.meshgrid(*[levels] * len(job)), axis=-1).reshape(-1, len(job))
+    splits = splits[splits.sum(axis=1) <= budget_w + 1e-9]
+    throughput, _ = tables.at(np.broadcast_to(job, splits.shape), splits)
+    return float(np.minimum(throughput, demand).sum(axis=1).max())
 
 
 @pytest.mark.parametrize("budget_w", [350.0, 500.0, 640.0, 900.0, 1200.0])
