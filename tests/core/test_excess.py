@@ -185,3 +185,12 @@ def test_no_more_is_drawn_than_is_told(
         assert sum(write.mw for write in decision.plan.fallback) <= budget * W
         plant.live([FULL] * busy + loads[busy:])
     assert plant.decide(SOUND, late=False).excess.drawn_mj >= plant.done_mj
+
+
+def test_before_the_first_reading_there_is_nothing_to_account_for() -> None:
+    """A guard may take its time: the daemon decides without readings, and then with the first ones."""
+    plant = Plant(budget_mw=FLOORS_MW, most_mw=200 * W, lag=1)
+    now = at(plant.boot_s)
+    _, plant.state = decide(Inputs(()), initial_state(now), now, plant.config)
+    plant.boot_s += 1
+    assert plant.decide(SOUND, late=False).excess.drawn_mj == 0

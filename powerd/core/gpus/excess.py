@@ -85,7 +85,7 @@ def follow(
     """
     sampled_boot_s = max((reading.sampled_boot_s for reading in readings), default=-math.inf)
     if sampled_boot_s > last.sampled_boot_s:
-        if last.budget_mw is not None:
+        if last.sampled_boot_s > -math.inf:
             last = _accounted(last, sampled_boot_s, sharing, readings, demands, quiet, rules)
         last = last._replace(sampled_boot_s=sampled_boot_s, budget_mw=None, parts=NO_PARTS, before=last.parts)
     lowest_mw = budget_mw if last.budget_mw is None else min(budget_mw, last.budget_mw)
