@@ -100,6 +100,14 @@ def test_a_limit_that_was_felt_is_not_tried_again_soon() -> None:
     assert natural_watts(board.run(round(FELT_FOR_S) + 120)) == pytest.approx(300, abs=1)
 
 
+def test_an_estimate_made_under_a_limit_is_kept_for_a_while_once_the_limit_is_not_felt_any_more() -> None:
+    """A board whose clock makes it look hungrier than it is would else sink below its need, and feel it again."""
+    board = Board(234, limit=200, exponent=0.7)
+    known = board.run(20)
+    board.limit = 236
+    assert natural_watts(board.run(30)) == pytest.approx(natural_watts(known), rel=0.01)
+
+
 def test_of_two_limits_that_were_felt_all_the_time_the_higher_one_counts_and_at_once() -> None:
     """Else feeling the lower one would make it forget the higher, and limits would go round in a circle."""
     board = Board(600, limit=320)

@@ -111,7 +111,7 @@ def _free(last: Known, seen: Known, draw_mw: MilliWatts, passed_s: float) -> Kno
     seen = seen._replace(felt_mw=last.felt_mw, felt_until_boot_s=last.felt_until_boot_s)
     least_mw = max(draw_mw, last.felt_mw)
     # As far as it can be, it is still what it was while the limit was felt: else limits would go to and fro.
-    natural_mw = min(max(least_mw, last.natural_mw or 0), round(least_mw * MARGIN))
+    natural_mw = min(max(least_mw, last.natural_mw or 0), round(least_mw * (1 + OTHER_JOB)))
     return _followed(last, seen, natural_mw, passed_s)
 
 
