@@ -101,7 +101,7 @@ def test_a_limit_that_was_felt_is_not_tried_again_soon() -> None:
 
 
 def test_an_estimate_made_under_a_limit_is_kept_for_a_while_once_the_limit_is_not_felt_any_more() -> None:
-    """A board whose clock makes it look hungrier than it is would else sink below its need, and feel it again."""
+    """A board whose clock makes it look hungrier than it is would else sink, and feel its limit again."""
     board = Board(234, limit=200, exponent=0.7)
     known = board.run(20)
     board.limit = 236
