@@ -111,9 +111,11 @@ def _vessels(requests: Sequence[Request]) -> list[_Vessel]:
     return vessels
 
 
-def _single(r: Request) -> _Vessel:
-    need = min(r.want_mw, max(r.floor_mw, r.need_mw))
-    return _Vessel((r.uuid,), r.floor_mw, r.want_mw, r.ceiling_mw, r.weight, r.priority, need, r.natural_mw)
+def _single(request: Request) -> _Vessel:
+    uuid, floor, ceiling, want, weight, priority, _, need, natural = request
+    if natural:
+        need = min(want, max(floor, need))
+    return _Vessel((uuid,), floor, want, ceiling, weight, priority, need, natural)
 
 
 def _job(members: list[Request]) -> list[_Vessel]:

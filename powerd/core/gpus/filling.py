@@ -4,9 +4,11 @@ The sum is exact as far as the units of the vessels allow.
 """
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 # Weights are added up in whole parts: taking away a large one leaves no rounding error with the small.
 WEIGHT_PARTS = 1 << 40
+_HEIGHT = itemgetter(0)
 
 
 def fill(total: int, vessels: Sequence[tuple[int, int, float, int]]) -> list[int]:
@@ -21,8 +23,13 @@ def fill(total: int, vessels: Sequence[tuple[int, int, float, int]]) -> list[int
     amounts = []
     for low, high, weight, unit in vessels:
         amount = int(weight * level)
-        amount -= amount % unit
-        amounts.append(low if amount < low else min(high, amount))
+        if amount <= low:
+            amount = low
+        elif amount >= high:
+            amount = high
+        else:
+            amount -= amount % unit
+        amounts.append(amount)
     _hand_out(total - sum(amounts), amounts, vessels)
     return amounts
 
@@ -34,16 +41,16 @@ def _level(total: int, vessels: Sequence[tuple[int, int, float, int]]) -> float:
     for low, high, weight, _ in vessels:
         reached += low
         if high > low:
-            parts = round(weight * WEIGHT_PARTS)
+            parts = int(weight * WEIGHT_PARTS)
             bends.append((low / weight, parts))
             bends.append((high / weight, -parts))
-    bends.sort()
+    bends.sort(key=_HEIGHT)
     height, slope = 0.0, 0
     for at, parts in bends:
-        step = (at - height) * slope / WEIGHT_PARTS
-        if slope > 0 and reached + step >= total:
+        full = reached + (at - height) * slope / WEIGHT_PARTS
+        if full >= total and slope > 0:
             return height + (total - reached) * WEIGHT_PARTS / slope
-        reached += step
+        reached = full
         height = at
         slope += parts
     return height
