@@ -84,7 +84,7 @@ class HostReport:
             self._envelope("telemetry", snapshot.now.wall_s)
             | _power(snapshot)
             | {"shed": shed_fields(snapshot.shed["host"])}
-            | {"gpus": [_gpu_numbers(gpu, _limit_of(snapshot, gpu.uuid)) for gpu in snapshot.readings]}
+            | {"gpus": [_gpu_numbers(gpu) for gpu in snapshot.readings]}
         )
 
     def notice(self, notice: Notice, *, wall_s: float) -> bytes:
@@ -226,10 +226,9 @@ def _gpu_state(gpu: GpuReading, limit_mw: MilliWatts | None) -> JsonObject:
     }
 
 
-def _gpu_numbers(gpu: GpuReading, limit_mw: MilliWatts | None) -> JsonObject:
+def _gpu_numbers(gpu: GpuReading) -> JsonObject:
     return {
         "uuid": gpu.uuid,
         "draw_watts": watts_or_null(gpu.draw_mw),
-        "limit_watts": watts_or_null(limit_mw),
         "enforced_watts": watts_or_null(gpu.enforced_mw),
     }
