@@ -115,7 +115,9 @@ def _cuts_ms(rack: Rack, cuts: int, *, lending: bool) -> list[float]:
 
 
 def _is_in_use(rack: Rack, watts: float, *, lending: bool) -> bool:
-    """Say whether the hosts have settled: the busy one on leases, or everyone at what is its own."""
+    """Say whether the hosts have climbed to a budget, and settled: one on leases, or everyone at its own."""
+    if any(host.status()["budget"]["rack_watts"] != watts for host in rack.hosts.values()):
+        return False
     own_mw = entitlement_mw(watts)
     if lending:
         return rack.worst_mw(NAMES[0]) > own_mw + 50_000
