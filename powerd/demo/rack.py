@@ -19,7 +19,8 @@ SITE = "demo"
 MODEL = "A100-SXM"
 # Assumed: processors, memory, network and fans of a host, per GPU.
 OVERHEAD_WATTS_PER_GPU = 50
-GUARD_BAND_PCT = 2
+# Simulated sensors have no error: what a rack draws is to be seen beside what it was asked for.
+GUARD_BAND_PCT = 0
 # Assumed: racks are provisioned for less than what all their GPUs could draw at once.
 NOMINAL_PCT_OF_MAXIMUM = 80
 MAX_HOSTS = 64
