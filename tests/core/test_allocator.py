@@ -230,6 +230,7 @@ VESSELS = st.lists(
 
 @given(VESSELS, st.floats(0, 1.1))
 @example([(0, 1, 32768.0, 1), (0, 582_368_448, 0.001, 16)], 0.5)  # a tiny weight beside a huge one
+@example([(0, 1, 1.0, 1)] * 5 + [(0, 34, 1.0, 1), (0, 4_387_543_422, 0.001, 6)], 0.34375)
 def test_pouring_stays_exact_for_amounts_far_above_any_rack(
     vessels: list[tuple[int, int, float, int]], part: float
 ) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from operator import itemgetter
 
 # Weights are added up in whole parts: taking away a large one leaves no rounding error with the small.
-WEIGHT_PARTS = 1 << 40
+WEIGHT_PARTS = 1 << 64
+# The level stays this far below what doubles make of it: amounts never add up to more than there is.
+BELOW = 1 - 2.0**-44
 _HEIGHT = itemgetter(0)
 
 
@@ -49,11 +51,11 @@ def _level(total: int, vessels: Sequence[tuple[int, int, float, int]]) -> float:
     for at, parts in bends:
         full = reached + (at - height) * slope / WEIGHT_PARTS
         if full >= total and slope > 0:
-            return height + (total - reached) * WEIGHT_PARTS / slope
+            return (height + (total - reached) * WEIGHT_PARTS / slope) * BELOW
         reached = full
         height = at
         slope += parts
-    return height
+    return height * BELOW
 
 
 def _hand_out(rest: int, amounts: list[int], vessels: Sequence[tuple[int, int, float, int]]) -> None:
