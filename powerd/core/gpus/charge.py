@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from powerd.core.gpus.observed import Observed
+from powerd.core.gpus.observed import UNKNOWN, Observed
 from powerd.core.gpus.quiet import QuietGpus
 from powerd.core.gpus.targets import GpuTarget, Sharing
 from powerd.core.model import GpuReading, Step
@@ -94,14 +94,13 @@ def grant(
     """
     left_mw = min(rules.most_mw, sharing.wants_mw - budget_mw)
     parts: dict[str, MilliWatts] = {}
-    unknown = Observed()
     for reading in sorted(readings, key=lambda reading: reading.uuid):
         uuid = reading.uuid
         span = sharing.ranges.get(uuid)
         known = quiet.get(uuid)
         if left_mw <= 0 or span is None or known is None or not known.is_idle(rules.idle_after_s):
             continue
-        if not _is_known(reading, observed.get(uuid, unknown), boot_s, rules):
+        if not _is_known(reading, observed.get(uuid, UNKNOWN), boot_s, rules):
             continue
         charge_mw = max(known.charge_mw, reading.draw_mw or 0)
         if charge_mw < span.floor_mw:
