@@ -53,3 +53,9 @@ def innermost(group: BaseExceptionGroup[BaseException]) -> str:
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
     return str(found)
+
+
+def shown(value: object) -> str:
+    """Return what was found in the place of something else, as an error tells it: in ASCII, and not long."""
+    text = ascii(value)
+    return text if len(text) <= 40 else f"{text[:36]}..."  # noqa: PLR2004 - for people

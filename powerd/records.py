@@ -11,6 +11,8 @@ from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
+from powerd.errors import shown
+
 Record = TypeVar("Record")
 
 # Beyond a signed 64-bit integer no watts, keys or times are real, and arithmetic with them may overflow.
@@ -83,7 +85,7 @@ def _read_record(kind: type, data: object, where: str) -> object:
             raise ValueError(f"{where} has {len(entries)} entries, not {len(hints)}")
         given = dict(zip(hints, entries, strict=True))
     if given.keys() != hints.keys():
-        odd = ", ".join(sorted(_shown(name) for name in given.keys() ^ hints.keys()))
+        odd = ", ".join(sorted(shown(name) for name in given.keys() ^ hints.keys()))
         raise ValueError(f"{where}: missing or unknown: {odd}")
     return kind(**{name: _read(hint, given[name], f"{where}.{name}") for name, hint in hints.items()})
 
@@ -96,7 +98,7 @@ def _hints(kind: type) -> dict[str, Any]:
 def _exactly(kind: type, data: object, where: str) -> object:
     """Return what is of one type, not of a kindred one: `True` is no number."""
     if type(data) is not kind:
-        raise ValueError(f"{where} is {_shown(data)}: {kind.__name__} expected")
+        raise ValueError(f"{where} is {shown(data)}: {kind.__name__} expected")
     return data
 
 
@@ -105,14 +107,14 @@ def _member(kind: type[StrEnum], data: object, where: str) -> StrEnum:
     try:
         return kind(text)
     except ValueError:
-        raise ValueError(f"{where} is {_shown(text)}: not a {kind.__name__}") from None
+        raise ValueError(f"{where} is {shown(text)}: not a {kind.__name__}") from None
 
 
 def _number(kind: type[float], data: object, where: str) -> float:
     number = cast("float", data if kind is float and type(data) is int else _exactly(kind, data, where))
     least = -LARGEST if kind is float else 0
     if not least <= number <= LARGEST:  # so written, it also refuses what is not a number
-        raise ValueError(f"{where} is {_shown(number)}: out of range")
+        raise ValueError(f"{where} is {shown(number)}: out of range")
     return kind(number)
 
 
@@ -131,11 +133,6 @@ def _fields(record: Any) -> dict[str, object]:  # noqa: ANN401 - whatever `json`
 @cache
 def _names(kind: type) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))
-
-
-def _shown(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 40 else f"{text[:36]}..."  # noqa: PLR2004 - for people
 
 
 _ENCODER = json.JSONEncoder(default=_fields, separators=(",", ":"), check_circular=False)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import NoReturn, TypeVar, cast
 
 from powerd.core.units import MW_PER_W, MilliWatts, milliwatts
-from powerd.errors import SignalRejectedError
+from powerd.errors import SignalRejectedError, shown
 from powerd.signals import rfc3339
 from powerd.signals.reasons import Reason
 from powerd.signals.strict_json import JsonObject
@@ -72,7 +72,7 @@ class Fields:
         """
         version = self._required("v")
         if isinstance(version, bool) or version != supported:
-            self.refuse(Reason.VERSION, f"v is {_shown(version)}; this powerd reads v {supported}")
+            self.refuse(Reason.VERSION, f"v is {shown(version)}; this powerd reads v {supported}")
 
     def text(self, name: str, max_characters: int, *, min_characters: int = 0) -> str:
         """Return a string of limited length, fit to be printed.
@@ -82,7 +82,7 @@ class Fields:
         """
         value = self._required(name)
         if not isinstance(value, str):
-            self.refuse(Reason.TYPE, f"{name} is {_shown(value)}, not a string")
+            self.refuse(Reason.TYPE, f"{name} is {shown(value)}, not a string")
         if not min_characters <= len(value) <= max_characters:
             self.refuse(
                 Reason.LENGTH,
@@ -119,11 +119,11 @@ class Fields:
         """
         value = self._required(name)
         if not isinstance(value, str):
-            self.refuse(Reason.TYPE, f"{name} is {_shown(value)}, not a string")
+            self.refuse(Reason.TYPE, f"{name} is {shown(value)}, not a string")
         try:
             return of(value)
         except ValueError:
-            self.refuse(reason, f"{name} is {_shown(value)}, not one of {', '.join(of)}")
+            self.refuse(reason, f"{name} is {shown(value)}, not one of {', '.join(of)}")
 
     def integer(self, name: str) -> int:
         """Return an integer from 0 to `MAX_INTEGER`.
@@ -133,9 +133,9 @@ class Fields:
         """
         value = self._number(name)
         if isinstance(value, float) and not value.is_integer():
-            self.refuse(Reason.TYPE, f"{name} is {_shown(value)}, not an integer")
+            self.refuse(Reason.TYPE, f"{name} is {shown(value)}, not an integer")
         if not 0 <= value <= MAX_INTEGER:
-            self.refuse(Reason.RANGE, f"{name} is {_shown(value)}, not between 0 and {MAX_INTEGER}")
+            self.refuse(Reason.RANGE, f"{name} is {shown(value)}, not between 0 and {MAX_INTEGER}")
         return int(value)
 
     def power_mw(self, name: str, hard_limit_mw: MilliWatts) -> MilliWatts:
@@ -180,7 +180,7 @@ class Fields:
         """
         value = self._number(name)
         if not least <= value <= most:
-            self.refuse(Reason.RANGE, f"{name} is {_shown(value)}, not between {least:g} and {most:g}")
+            self.refuse(Reason.RANGE, f"{name} is {shown(value)}, not between {least:g} and {most:g}")
         return float(value)
 
     def boolean(self, name: str) -> bool:
@@ -191,7 +191,7 @@ class Fields:
         """
         value = self._required(name)
         if not isinstance(value, bool):
-            self.refuse(Reason.TYPE, f"{name} is {_shown(value)}, not true or false")
+            self.refuse(Reason.TYPE, f"{name} is {shown(value)}, not true or false")
         return value
 
     def inner(self, name: str) -> "Fields":
@@ -220,21 +220,21 @@ class Fields:
         """
         value = self._required(name)
         if not isinstance(value, str):
-            self.refuse(Reason.TYPE, f"{name} is {_shown(value)}, not a string")
+            self.refuse(Reason.TYPE, f"{name} is {shown(value)}, not a string")
         try:
             return rfc3339.parse(value)
         except ValueError as error:
-            self.refuse(Reason.TIME, f"{name} is {_shown(value)}: {error}")
+            self.refuse(Reason.TIME, f"{name} is {shown(value)}: {error}")
 
     def _inner(self, name: str, value: object, at: str) -> "Fields":
         if not isinstance(value, dict):
-            self.refuse(Reason.TYPE, f"{name} holds {_shown(value)}, not an object")
+            self.refuse(Reason.TYPE, f"{name} holds {shown(value)}, not an object")
         return Fields(value, self.source, at)
 
     def _array(self, name: str, least: int, most: int) -> list[object]:
         items = self._required(name)
         if not isinstance(items, list):
-            self.refuse(Reason.TYPE, f"{name} is {_shown(items)}, not an array")
+            self.refuse(Reason.TYPE, f"{name} is {shown(items)}, not an array")
         if len(items) > most:
             self.refuse(Reason.LENGTH, f"{name} has {len(items)} items, more than {most}")
         if len(items) < least:
@@ -244,16 +244,16 @@ class Fields:
     def _power_watts(self, name: str, hard_limit_mw: MilliWatts | None) -> int | float:
         watts = self._number(name)
         if watts < 0:
-            self.refuse(Reason.NEGATIVE, f"{name} is {_shown(watts)}; power cannot be negative")
+            self.refuse(Reason.NEGATIVE, f"{name} is {shown(watts)}; power cannot be negative")
         if hard_limit_mw is None:
             if watts > MAX_SITE_WATTS:
-                text = f"{name} is {_shown(watts)}, more than {MAX_SITE_WATTS}: is it in watts?"
+                text = f"{name} is {shown(watts)}, more than {MAX_SITE_WATTS}: is it in watts?"
                 self.refuse(Reason.UNIT_ERROR, text)
             return watts
         if watts > MAX_WATTS or watts * MW_PER_W >= UNIT_ERROR_FACTOR * hard_limit_mw + 1:
             self.refuse(
                 Reason.UNIT_ERROR,
-                f"{name} is {_shown(watts)}, more than {UNIT_ERROR_FACTOR} times the hard limit of "
+                f"{name} is {shown(watts)}, more than {UNIT_ERROR_FACTOR} times the hard limit of "
                 f"{hard_limit_mw / 1000:g}: is it in watts?",
             )
         return watts
@@ -267,7 +267,7 @@ class Fields:
     def _number(self, name: str) -> int | float:
         value = self._data.get(name)
         if type(value) is not int and type(value) is not float:  # to isinstance() a boolean is an int
-            self.refuse(Reason.TYPE, f"{name} is {_shown(self._required(name))}, not a number")
+            self.refuse(Reason.TYPE, f"{name} is {shown(self._required(name))}, not a number")
         return value
 
 
@@ -282,8 +282,3 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def _shown(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 40 else f"{text[:36]}..."  # noqa: PLR2004 - for people
