@@ -50,6 +50,7 @@ def obey(host: Rig, watts: float | None) -> Message:
     host.facility.publish(message)
     host.wait_for(lambda: lease(host).get("seq") == message["seq"], within_s=3, what="the budget in force")
     host.wait_for(lambda: host.obeyed(watts), within_s=3, what=f"{watts} W obeyed")
+    host.wait_iterations(1)  # the last limit of the one under way may still be written
     return message
 
 
