@@ -161,6 +161,8 @@ def test_a_rival_that_does_not_give_up_is_set_back_every_time(host: Rig) -> None
     for _ in range(5):
         host.gpus.write_as_rival(BAD, 400)
         host.wait_for(lambda: host.limits_mw()[BAD] == 267_000, within_s=PERIOD_S + MARGIN_S, what="set back")
+        # Between a write and its read-back a rival's value is a refusal, which is another test.
+        host.wait_iterations(1)
     assert host.daemon.log.count("other_writer") == 1
 
 
