@@ -16,6 +16,7 @@ from typing import TypeVar
 import structlog
 
 from powerd import events_file, runtime_file
+from powerd.certificates import Certificates
 from powerd.clock import SystemClock, boot_id
 from powerd.controller import Controller, Options, Report
 from powerd.core.events.schedule import Schedule
@@ -95,8 +96,10 @@ class Daemon:
         self._clock = SystemClock(assume_synced=settings.host.trust_wall_clock)
         self._rack = rack(settings)
         self._config = core_config(settings, self._rack)
-        host = settings.host
-        self._metrics = Metrics(host.rack, host.name, self._clock, named_senders(settings))
+        host, mqtt = settings.host, settings.mqtt
+        certificates = Certificates({"ca": mqtt.ca_file, "client": mqtt.cert_file})
+        named = named_senders(settings)
+        self._metrics = Metrics(host.rack, host.name, self._clock, named, certificates.ends)
         self._topics = Topics(settings.mqtt.prefix, host.site, host.rack, host.name)
         state, damages = self._first_state()
         self._host_report = HostReport(host=host.name, rack=host.rack, epoch=state.leases.epoch)

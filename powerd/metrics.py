@@ -4,7 +4,7 @@ Invariant: bounded cardinality. GPUs that are gone lose their series, and source
 one. Not thread-safe: the control loop feeds it and the endpoint scrapes it on the same event loop.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, disable_created_metrics
@@ -13,9 +13,11 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from powerd.clock import Clock
+from powerd.core.model import Now
 from powerd.core.rack.timeline import VerdictKind
 from powerd.metrics_readers import Change, Labels, Samples, View
 from powerd.metrics_table import (
+    CERTIFICATE_EXPIRY,
     CLOCK_SKEW,
     GPU_LABELS,
     LEDGER_DROPPED,
@@ -47,9 +49,17 @@ class Metrics:
         host: value of the label `host` of every series.
         clock: tells how old the latest snapshot is at a scrape.
         named: senders that the configuration names: their refusals are kept apart, as those of the believed.
+        certificate_ends: gives the Unix time at which each certificate that is used ends, by what it is for.
     """
 
-    def __init__(self, rack: str, host: str, clock: Clock, named: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        rack: str,
+        host: str,
+        clock: Clock,
+        named: Collection[str] = (),
+        certificate_ends: Callable[[], Mapping[str, float]] = dict,
+    ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # untyped in prometheus-client
         self._host = (rack, host)
         self._clock = clock
@@ -58,6 +68,12 @@ class Metrics:
         self._histograms = {row.name: self._histogram(row) for row in TABLE if _is_own_histogram(row)}
         self._believed_boot_s: dict[str, float] = {}
         self._skew_s: dict[str, float] = {}
+        self._certificate_ends = certificate_ends
+        self._kept: dict[str, Callable[[Now], Samples]] = {
+            SIGNAL_AGE: self._signal_ages,
+            CLOCK_SKEW: lambda _: _by_name(self._skew_s),
+            CERTIFICATE_EXPIRY: lambda _: _by_name(self._certificate_ends()),
+        }
         self._named = frozenset(named)
         self._reasons: set[str] = set()
         self.registry = CollectorRegistry()
@@ -96,15 +112,15 @@ class Metrics:
                 yield self._driver_calls(row)
             elif row.kind is Kind.HISTOGRAM:
                 yield from self._histograms[row.name].collect()
-            elif row.name == SIGNAL_AGE:
-                ages = self._believed_boot_s.items()
-                yield self._family(row, (((source,), now.boot_s - since) for source, since in ages))
-            elif row.name == CLOCK_SKEW:
-                yield self._family(row, (((source,), skew_s) for source, skew_s in self._skew_s.items()))
+            elif row.name in self._kept:
+                yield self._family(row, self._kept[row.name](now))
             elif row.read is not None:
                 yield self._family(row, row.read(view) if view is not None else ())
             else:
                 yield self._family(row, self._totals[row.name].items())
+
+    def _signal_ages(self, now: Now) -> Samples:
+        return (((source,), now.boot_s - since) for source, since in self._believed_boot_s.items())
 
     def _family(self, row: Row, samples: Samples) -> Metric:
         family_of = CounterMetricFamily if row.kind is Kind.COUNTER else GaugeMetricFamily
@@ -184,6 +200,10 @@ class _Exposition(Collector):
     def describe(self) -> Iterable[Metric]:
         """Name nothing in advance, so that registering reads no clock and no snapshot."""
         return ()
+
+
+def _by_name(values: Mapping[str, float]) -> Samples:
+    return (((name,), value) for name, value in values.items())
 
 
 def _is_counted(row: Row) -> bool:

@@ -4,6 +4,7 @@ Invariant: a value that is not known, or not known any more, gives no sample; it
 """
 
 import platform
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -12,6 +13,7 @@ from powerd import __version__
 from powerd.core.gpus.charge import Accounting
 from powerd.core.metering.meter import stale
 from powerd.core.model import EventReason, GpuReading, GpuState, Now, Outcome, Result
+from powerd.core.rack.failsafe import Phase
 from powerd.core.rack.timeline import VerdictKind
 from powerd.core.units import MilliWatts, watts
 from powerd.snapshot import STALE_PERIODS, Snapshot
@@ -117,6 +119,12 @@ def limits(view: View) -> Samples:
         )
 
 
+def wants(view: View) -> Samples:
+    """Give what every GPU that was read would use if it could."""
+    known = {target.uuid: target.want_mw for target in view.snapshot.decision.targets}
+    return _present((gpu_labels(reading), known.get(reading.uuid)) for reading in view.fresh())
+
+
 def states(view: View) -> Samples:
     """Give one series for each GPU and state, 1 for the state it is in."""
     for reading in view.snapshot.readings:
@@ -191,6 +199,12 @@ def roster_mismatches(view: View) -> Samples:
             yield (name,), float(peer.roster != own)
 
 
+def bus_connected(view: View) -> Samples:
+    """Give whether a session with the broker is open; nothing if there is to be none."""
+    bus = view.snapshot.bus
+    return one(bus.connected) if bus.url else ()
+
+
 def bus_messages(view: View) -> Samples:
     """Give what went over the connection to the broker since the start."""
     bus = view.snapshot.bus
@@ -202,6 +216,17 @@ def lease(view: View) -> Samples:
     """Give the rest of the lease; nothing without one."""
     statement = view.snapshot.decision.statement
     return () if statement is None else one(max(0.0, statement.end_boot_s - view.now.boot_s))
+
+
+def phases(view: View) -> Samples:
+    """Give one series for each phase, 1 for the one in force."""
+    return (((phase.value,), float(phase is view.snapshot.decision.phase)) for phase in Phase)
+
+
+def problems(view: View) -> Samples:
+    """Give how many subjects each problem of now has; who they are would make a series each."""
+    counts = Counter((problem.event, problem.severity) for problem in view.snapshot.problems)
+    return ((labels, float(count)) for labels, count in counts.items())
 
 
 def failsafe(view: View) -> Samples:

@@ -51,6 +51,7 @@ G, C, H = Kind.GAUGE, Kind.COUNTER, Kind.HISTOGRAM
 REJECTED = "powerd_signal_rejected_total"
 SIGNAL_AGE = "powerd_signal_age_seconds"
 CLOCK_SKEW = "powerd_clock_skew_seconds"
+CERTIFICATE_EXPIRY = "powerd_certificate_expiry_timestamp_seconds"
 NVML_CALLS = "powerd_nvml_call_seconds"
 LEDGER_DROPPED = "powerd_ledger_dropped_total"
 
@@ -66,6 +67,7 @@ TABLE: tuple[Row, ...] = (
         (*GPU_LABELS, "kind"),
         readers.limits,
     ),
+    Row("powerd_gpu_want_watts", G, "What the GPU would use if it could.", GPU_LABELS, readers.wants),
     Row("powerd_gpu_state", G, "1 for the state that the GPU is in.", (*GPU_LABELS, "state"), readers.states),
     Row("powerd_gpu_sample_age_seconds", G, "Seconds since the GPU was read.", GPU_LABELS, readers.ages),
     Row(
@@ -196,6 +198,7 @@ TABLE: tuple[Row, ...] = (
         "How far this host's clock is ahead of the source's, by its last message.",
         ("source",),
     ),
+    Row("powerd_phase", G, "1 for where the host stands with its controller.", ("phase",), readers.phases),
     Row("powerd_lease_remaining_seconds", G, "Seconds until the budget's lease is over.", (), readers.lease),
     Row("powerd_failsafe_active", G, "1 while the failsafe budget holds.", ("cause",), readers.failsafe),
     Row(
@@ -208,8 +211,8 @@ TABLE: tuple[Row, ...] = (
     Row(
         "powerd_mqtt_connected",
         G,
-        "1 while a session with the broker is open.",
-        read=lambda view: readers.one(view.snapshot.bus.connected),
+        "1 while a session with the broker is open; not there if no broker is configured.",
+        read=readers.bus_connected,
     ),
     Row(
         "powerd_mqtt_messages_total",
@@ -284,6 +287,19 @@ TABLE: tuple[Row, ...] = (
         G,
         "1 while a time service keeps the wall clock.",
         read=lambda view: readers.one(view.snapshot.now.wall_synced),
+    ),
+    Row(
+        CERTIFICATE_EXPIRY,
+        G,
+        "Unix time at which the first certificate of the file ends.",
+        ("certificate",),
+    ),
+    Row(
+        "powerd_problems",
+        G,
+        "How many GPUs, senders or hosts have the problem, as in status.",
+        ("event", "severity"),
+        readers.problems,
     ),
     Row("powerd_shed_available_watts", G, "How much less could be drawn now.", ("scope",), readers.shed),
     Row(

@@ -13,7 +13,7 @@ from powerd.metrics import Metrics
 from powerd.snapshot import Snapshot
 from powerd.web.server import WebServer
 from tests.web import host
-from tests.web.host import BOOT_S, moment
+from tests.web.host import BOOT_S, WALL_S, moment
 
 
 @dataclass
@@ -53,7 +53,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def metrics(clock: Clock) -> Metrics:
-    return Metrics("r17", "r17-n3", clock)
+    return Metrics("r17", "r17-n3", clock, certificate_ends=lambda: {"ca": WALL_S + 86_400})
 
 
 @dataclass
