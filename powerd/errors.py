@@ -47,6 +47,10 @@ class DaemonUnreachableError(PowerdError):
     """No daemon answers on the given URL or socket."""
 
 
+class UnknownGpuError(PowerdError):
+    """No GPU, or more than one, goes by that name. The text lists the known ones."""
+
+
 def innermost(group: BaseExceptionGroup[BaseException]) -> str:
     """Return what the first error of a group of tasks says, without the wrapping of the groups."""
     found: BaseException = group

@@ -3,7 +3,7 @@
 One writer (the controller), many readers; nobody reads anything else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -14,7 +14,9 @@ from powerd.core.leases.leases import LeaseRules, counting
 from powerd.core.metering.meter import MeterRules
 from powerd.core.metering.shed import Shed
 from powerd.core.model import GpuReading, GpuState, Now, Outcome
+from powerd.core.operator.override import Override
 from powerd.core.units import MilliWatts
+from powerd.errors import UnknownGpuError
 
 # A loop, or a reading, that is older than this many control periods is not alive, or not true, any more.
 STALE_PERIODS = 3
@@ -127,6 +129,50 @@ class Lease(NamedTuple):
     end_boot_s: float
 
 
+class Detached(NamedTuple):
+    """The driver was given up on somebody's order.
+
+    Attributes:
+        by: who gave the order.
+        reason: theirs, one line.
+    """
+
+    since_wall_s: float
+    by: str
+    reason: str
+
+
+class Drill(NamedTuple):
+    """Budgets are not heard, for practice.
+
+    Attributes:
+        end_boot_s: from this moment on they are heard again.
+        dropped: budgets that arrived meanwhile.
+    """
+
+    end_boot_s: float
+    by: str
+    reason: str
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OrdersView:
+    """Which orders of operators hold.
+
+    Attributes:
+        configured_mode: what the configuration says; `Snapshot.mode` is what holds.
+        released: limits were put back as they had been found, and nothing is written since.
+        overrides: those that have not ended, one per GPU.
+    """
+
+    configured_mode: str
+    released: bool = False
+    detached: Detached | None = None
+    drill: Drill | None = None
+    overrides: tuple[Override, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """One iteration, finished.
@@ -140,6 +186,7 @@ class Snapshot:
         lease_rules: what hosts go by when they lend each other watts.
         meter_rules: which parts the rack's meter has.
         accounting: what a GPU is charged with.
+        orders: what operators have ordered, as far as it holds.
     """
 
     now: Now
@@ -160,6 +207,7 @@ class Snapshot:
     lease_rules: LeaseRules = field(default_factory=LeaseRules)
     meter_rules: MeterRules = field(default_factory=MeterRules)
     accounting: AccountingRules = field(default_factory=AccountingRules)
+    orders: OrdersView = field(default_factory=lambda: OrdersView(""))
 
     @property
     def leases(self) -> tuple[Lease, ...]:
@@ -198,3 +246,22 @@ class Snapshot:
         """Return whether the measured values of one of `readings` still describe its GPU."""
         age_s = now.boot_s - reading.sampled_boot_s
         return reading.state is GpuState.OK and age_s <= STALE_PERIODS * self.period_s
+
+
+def find_gpu(readings: Sequence[GpuReading], gpu: str) -> GpuReading:
+    """Return the GPU that goes by a name: its index, its UUID, or the beginning of its UUID if one has it.
+
+    Raises:
+        UnknownGpuError: none goes by it, or several do.
+    """
+    for reading in readings:
+        if gpu in (str(reading.index), reading.uuid):
+            return reading
+    matches = [reading for reading in readings if gpu and reading.uuid.startswith(gpu)]
+    if len(matches) == 1:
+        return matches[0]
+    by_index = sorted(readings, key=lambda reading: (reading.index, reading.uuid))
+    known = ", ".join(f"{reading.index} {reading.uuid}" for reading in by_index) or "none"
+    problem = "names several GPUs" if matches else "is not a GPU of this host"
+    # repr: the name came from outside and must not break the line.
+    raise UnknownGpuError(f"{gpu[:64]!r} {problem}; known: {known}")

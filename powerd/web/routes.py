@@ -12,6 +12,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from powerd.clock import Clock
+from powerd.errors import UnknownGpuError
 from powerd.ledger.reader import LedgerReader
 from powerd.metrics import Metrics
 from powerd.snapshot import Snapshot
@@ -104,7 +105,7 @@ class Interface:
         gpu = request.query.get("gpu", "")
         try:
             explanation = views.explain(snapshot, gpu, self.clock.now())
-        except views.UnknownGpuError as error:
+        except UnknownGpuError as error:
             raise web.HTTPNotFound(text=str(error)) from None
         return _json(explanation)
 

@@ -13,7 +13,7 @@ from powerd.core.model import Capability, GpuReading, GpuState, Now, Step
 from powerd.core.rack.timeline import Statement
 from powerd.core.units import MilliWatts, watts
 from powerd.signals.rfc3339 import utc
-from powerd.snapshot import STALE_PERIODS, Problem, Snapshot
+from powerd.snapshot import STALE_PERIODS, Problem, Snapshot, find_gpu
 from powerd.web import grid_views, rack_views
 from powerd.web.models import (
     AccountingView,
@@ -32,10 +32,6 @@ from powerd.web.models import (
     Status,
 )
 from powerd.web.optional import watts_or_none
-
-
-class UnknownGpuError(LookupError):
-    """No GPU, or more than one, goes by that name. The text is one line and lists the known ones."""
 
 
 def status(snapshot: Snapshot, now: Now) -> Status:
@@ -100,7 +96,7 @@ def explain(snapshot: Snapshot, gpu: str, now: Now) -> Explanation:
     Raises:
         UnknownGpuError: `gpu` names none of the GPUs, or several.
     """
-    reading = _find(snapshot, gpu)
+    reading = find_gpu(snapshot.readings, gpu)
     view = _gpu(snapshot, reading, now)
     target = _target(snapshot, reading.uuid)
     own_steps = _chain("gpu", target.steps, now) if target else []
@@ -324,19 +320,6 @@ def _link(step: ChainStep) -> str:
     until = f", until {step.until}" if step.until else ""
     note = f", {step.note}" if step.note else ""
     return f"{_text(step.watts)} after {step.rule.replace('_', ' ')} ({step.source}{until}){note}"
-
-
-def _find(snapshot: Snapshot, gpu: str) -> GpuReading:
-    for reading in snapshot.readings:
-        if gpu in (str(reading.index), reading.uuid):
-            return reading
-    matches = [reading for reading in snapshot.readings if gpu and reading.uuid.startswith(gpu)]
-    if len(matches) == 1:
-        return matches[0]
-    known = ", ".join(f"{reading.index} {reading.uuid}" for reading in _by_index(snapshot)) or "none"
-    problem = "names several GPUs" if matches else "is not a GPU of this host"
-    # repr: the name came from outside and must not break the line.
-    raise UnknownGpuError(f"{gpu[:64]!r} {problem}; known: {known}")
 
 
 def _target(snapshot: Snapshot, uuid: str) -> GpuTarget | None:

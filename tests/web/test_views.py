@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from powerd.core.model import GpuState, Now
+from powerd.errors import UnknownGpuError
 from powerd.snapshot import GuardStatus, Snapshot
 from powerd.web import views
 
@@ -105,7 +106,7 @@ def test_a_gpu_is_explained_by_index_uuid_or_unique_beginning(
 def test_an_unknown_or_ambiguous_gpu_is_one_line_with_the_known_ones(
     snapshot: Snapshot, now: Now, name: str
 ) -> None:
-    with pytest.raises(views.UnknownGpuError, match="known: 0 GPU-00aa-0, 1 GPU-11aa-1") as caught:
+    with pytest.raises(UnknownGpuError, match="known: 0 GPU-00aa-0, 1 GPU-11aa-1") as caught:
         views.explain(snapshot, name, now)
     assert "\n" not in str(caught.value)
 
