@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import inspect
 import os
-import re
 import socket
 from collections.abc import Callable
 from functools import wraps
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from powerd.ctl.options import seconds
 from powerd.errors import BusError, ConfigError
 from powerd.secret_file import problem_of_secret, secret
 from powerd.signals import rfc3339
@@ -22,16 +22,14 @@ if TYPE_CHECKING:  # imported when needed: the other commands shall not wait for
     from powerd.signals.endpoint import BusOptions
     from powerd.signals.outbox import Outgoing
 
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _MAX_SOURCE_CHARACTERS = 64
 
 DEFAULT_PREFIX = "powerd/v1"
 
-Site = Annotated[str, typer.Option(help="Site of the rack.")]
+Site = Annotated[str, typer.Option(help="Site of the rack.", metavar="NAME")]
 Every = Annotated[str, typer.Option(help="Say it again this often, until stopped.", metavar="DURATION")]
-Source = Annotated[str, typer.Option(help="Name of the sender; default: powerctl-HOSTNAME.")]
-Prefix = Annotated[str, typer.Option(help="Of all topics, above the site.")]
+Source = Annotated[str, typer.Option(help="Name of the sender; default: powerctl-HOSTNAME.", metavar="NAME")]
+Prefix = Annotated[str, typer.Option(help="Of all topics, above the site.", metavar="TOPIC")]
 Start = Annotated[str, typer.Option(help="now, in 10m, or a time like 2026-11-21T17:00:00Z.", metavar="WHEN")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print each message as JSON.")]
 
@@ -45,13 +43,15 @@ def sender(source: str) -> str:
 
 def bus_options(
     *,
-    broker: Annotated[str, typer.Option(help="mqtt:// or mqtts:// URL.")] = "mqtt://127.0.0.1:1883",
-    ca_file: Annotated[str, typer.Option(help="PEM file of the authorities to trust.")] = "",
-    cert_file: Annotated[str, typer.Option(help="PEM file of the client certificate.")] = "",
-    key_file: Annotated[str, typer.Option(help="PEM file of its key.")] = "",
-    username: Annotated[str, typer.Option(help="MQTT user.")] = "",
+    broker: Annotated[
+        str, typer.Option(help="mqtt:// or mqtts:// URL.", metavar="URL")
+    ] = "mqtt://127.0.0.1:1883",
+    ca_file: Annotated[str, typer.Option(help="PEM file of the authorities to trust.", metavar="FILE")] = "",
+    cert_file: Annotated[str, typer.Option(help="PEM file of the client certificate.", metavar="FILE")] = "",
+    key_file: Annotated[str, typer.Option(help="PEM file of its key.", metavar="FILE")] = "",
+    username: Annotated[str, typer.Option(help="MQTT user.", metavar="NAME")] = "",
     password_file: Annotated[
-        Path | None, typer.Option(help="File with the password, for its owner alone.")
+        Path | None, typer.Option(help="File with the password, for its owner alone.", metavar="FILE")
     ] = None,
     allow_plaintext: Annotated[
         bool, typer.Option("--allow-plaintext", help="Allow mqtt:// to another machine.")
@@ -136,18 +136,6 @@ def say(
         asyncio.run(publish())
     except KeyboardInterrupt:
         typer.echo(f"stopped: {stopped}", err=True)
-
-
-def seconds(option: str, text: str) -> float:
-    """Return a duration like 60s or 5m.
-
-    Raises:
-        BadParameter: it is none.
-    """
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise typer.BadParameter(f'{option} "{text}" is not a duration like 60s or 5m')
-    return float(match[1]) * _UNITS_S[match[2]]
 
 
 def when(text: str, now_s: float) -> float:

@@ -14,15 +14,15 @@ from powerd.ctl.broker import (
     Source,
     at_a_broker,
     say,
-    seconds,
     sender,
     watts_or_none,
 )
+from powerd.ctl.options import seconds
 
 if TYPE_CHECKING:  # imported when needed: the other commands shall not wait for it
     from powerd.signals.endpoint import BusOptions
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(name="publish", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()

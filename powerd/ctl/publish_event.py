@@ -25,10 +25,10 @@ from powerd.ctl.broker import (
     Start,
     at_a_broker,
     say,
-    seconds,
     sender,
     when,
 )
+from powerd.ctl.options import seconds
 
 if TYPE_CHECKING:  # imported when needed: the other commands shall not wait for it
     from powerd.signals.endpoint import BusOptions

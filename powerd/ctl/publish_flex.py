@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from powerd.ctl.broker import AsJson, Start, at_a_broker, say, seconds, watts_or_none, when
+from powerd.ctl.broker import AsJson, Start, at_a_broker, say, watts_or_none, when
+from powerd.ctl.options import seconds
 from powerd.signals.fields import MAX_SITE_WATTS
 
 if TYPE_CHECKING:  # imported when needed: the other commands shall not wait for it

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,41 +11,26 @@ import typer
 
 from powerd.ctl.checks import ExitCode
 from powerd.ctl.client import DEFAULT_URL, Daemon, Document
+from powerd.ctl.options import Json, Socket, Url, new_app, print_json
 from powerd.errors import ConfigError
 
 # Reading years of entries may take a while; status has to be instant.
 _WITHIN_S = 60.0
 
-Url = Annotated[str, typer.Option("--url", help="Endpoint of the daemon.", metavar="URL")]
-Socket = Annotated[
-    Path | None, typer.Option("--socket", help="Its Unix socket, instead of --url.", metavar="PATH")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print the intervals as CSV instead of text.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command(epilog="Exit code 1 if the past cannot be read. Example: powerctl events")(events)
-    reports = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-    reports.callback()(report)
-    reports.command(
-        name="event",
-        epilog="Exit code 1 if the event is not known, or the ledger was changed. "
-        "Example: powerctl report event facility-a/curtail-7 --csv",
-    )(report_event)
-    app.add_typer(reports, name="report")
-    app.command(
-        name="verify-ledger",
-        epilog="Exit code 1 if it is not. Example: powerctl verify-ledger /var/lib/powerd/ledger.sqlite3",
-    )(verify_ledger)
+app = new_app()
+reports = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(reports, name="report")
 
 
+@app.command(epilog="Exit code 1 if the past cannot be read. Example: powerctl events")
 def events(*, url: Url = DEFAULT_URL, socket_path: Socket = None, as_json: Json = False) -> None:
     """List grid events: those in force, those to come, and those of the past."""
     document = Daemon(url, socket_path).get("/v1/events", within_s=_WITHIN_S)
     if as_json:
-        typer.echo(json.dumps(document, indent=2))
+        print_json(document)
     else:
         from powerd.ctl import view, view_events  # noqa: PLC0415 -- rich is not needed for JSON
 
@@ -56,10 +40,16 @@ def events(*, url: Url = DEFAULT_URL, socket_path: Socket = None, as_json: Json 
         raise typer.Exit(ExitCode.DEGRADED)
 
 
+@reports.callback()
 def report() -> None:
     """Say what came of something that was asked for."""
 
 
+@reports.command(
+    name="event",
+    epilog="Exit code 1 if the event is not known, or the ledger was changed. "
+    "Example: powerctl report event facility-a/curtail-7 --csv",
+)
 def report_event(
     event: Annotated[str, typer.Argument(help="source/event_id, or event_id alone.", metavar="ID")],
     *,
@@ -76,7 +66,7 @@ def report_event(
         raise ConfigError("--json and --csv exclude each other")
     document = Daemon(url, socket_path).get(f"/v1/events/{quote(event, safe='')}/report", within_s=_WITHIN_S)
     if as_json:
-        typer.echo(json.dumps(document, indent=2))
+        print_json(document)
     elif as_csv:
         typer.echo(as_table(document), nl=False)
     else:
@@ -88,6 +78,10 @@ def report_event(
         raise typer.Exit(ExitCode.DEGRADED)
 
 
+@app.command(
+    name="verify-ledger",
+    epilog="Exit code 1 if it is not. Example: powerctl verify-ledger /var/lib/powerd/ledger.sqlite3",
+)
 def verify_ledger(
     path: Annotated[Path, typer.Argument(help="The ledger, or a copy of it.", metavar="FILE")],
     *,
@@ -102,7 +96,7 @@ def verify_ledger(
     """
     verdict = _verdict(path, digest.lower())
     if as_json:
-        typer.echo(json.dumps(verdict, indent=2))
+        print_json(verdict)
     else:
         typer.echo(verdict["text"])
     raise typer.Exit(ExitCode.OK if verdict["whole"] else ExitCode.DEGRADED)
