@@ -30,6 +30,7 @@ from powerd.ears import Sinks, ears, named_senders
 from powerd.errors import ConfigError, innermost
 from powerd.guard.client import GuardClient
 from powerd.guard.spawn import spawn_guard
+from powerd.history import History
 from powerd.host_gpus import HostGpus
 from powerd.latest_file import LatestFile
 from powerd.ledger.file import FILE_NAME as LEDGER_FILE
@@ -124,6 +125,7 @@ class Daemon:
         self._bus = self._make_bus() if settings.mqtt.url else None
         ledger_path = Path(host.state_dir) / LEDGER_FILE
         self._recorder = self._make_recorder(ledger_path) if settings.ledger.enabled else None
+        self._history = History()
         self._reporter = Reporter(self._listeners(), self._keeper, self._rack)
         self._controller = self._make_controller(state, damages)
         self.web = WebServer(
@@ -135,6 +137,7 @@ class Daemon:
             socket_group=settings.http.socket_group,
             names=(host.name,),
             ledger=LedgerReader(ledger_path) if settings.ledger.enabled else None,
+            history=self._history,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -212,7 +215,7 @@ class Daemon:
         def keep_events(report: Report) -> None:
             self._events_file.keep(report.state.schedule)
 
-        listeners: list[Callable[[Report], None]] = [observe, publish, keep_events]
+        listeners: list[Callable[[Report], None]] = [observe, publish, keep_events, self._history]
         if self._recorder is not None:
             listeners.append(self._recorder)
         if self._bus is None:

@@ -28,7 +28,7 @@ class Operation:
     """One GET of the interface, as it is documented.
 
     Attributes:
-        query: name and description of each query parameter; all are required.
+        query, optional: name and description of each query parameter that is required, or may be left out.
         answers: by status code; every path can also answer with an error.
         parameters: name and description of each part of the path in braces; may hold slashes.
     """
@@ -38,6 +38,7 @@ class Operation:
     answers: Mapping[int, Answer]
     query: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
+    optional: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def route(self) -> str:
@@ -74,12 +75,19 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "operationId": name,
         "summary": operation.summary,
         "parameters": [
-            {"name": key, "in": place, "required": True, "description": text, "schema": {"type": "string"}}
-            for place, parameters in (("path", operation.parameters), ("query", operation.query))
-            for key, text in parameters.items()
+            *_parameters("path", operation.parameters),
+            *_parameters("query", operation.query),
+            *_parameters("query", operation.optional, required=False),
         ],
         "responses": {**answers, "default": _answer(Answer("An error, in one line", ErrorDocument))},
     }
+
+
+def _parameters(place: str, parameters: Mapping[str, str], *, required: bool = True) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": place, "required": required, "description": text, "schema": {"type": "string"}}
+        for name, text in parameters.items()
+    ]
 
 
 def _answer(answer: Answer) -> dict[str, Any]:

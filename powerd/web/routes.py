@@ -1,4 +1,4 @@
-"""The paths of the read-only interface: each is one view of the latest snapshot, or of the ledger.
+"""The paths of the read-only interface: each is a view of the latest snapshot, of the history or the ledger.
 
 Invariant: no handler changes anything, reads hardware, or waits for anything but its client and the ledger.
 """
@@ -13,11 +13,13 @@ from pydantic import BaseModel
 
 from powerd.clock import Clock
 from powerd.errors import UnknownGpuError
+from powerd.history import History
 from powerd.ledger.reader import LedgerReader
 from powerd.metrics import Metrics
 from powerd.snapshot import Snapshot
 from powerd.web import openapi, page, views
 from powerd.web.event_routes import EventInterface
+from powerd.web.history_routes import HistoryInterface
 from powerd.web.models import Explanation, Health, Readiness, Status
 from powerd.web.openapi import Answer, Operation
 from powerd.web.stream import Stream, event
@@ -68,6 +70,7 @@ class Interface:
     clock: Clock
     metrics: Metrics
     stream: Stream
+    history: History
     ledger: LedgerReader | None = None
 
     def routes(self) -> list[tuple[Operation, Handler]]:
@@ -79,6 +82,7 @@ class Interface:
             (STATUS, self.status),
             (EXPLAIN, self.explain),
             *EventInterface.over(self._snapshot, self.ledger).routes(),
+            *HistoryInterface(self.history, self.clock).routes(),
             (STREAM, self.events),
             (METRICS, self.prometheus),
         ]

@@ -20,6 +20,7 @@ from aiohttp.typedefs import Middleware
 
 from powerd.clock import Clock
 from powerd.errors import ConfigError
+from powerd.history import History
 from powerd.ledger.reader import LedgerReader
 from powerd.metrics import Metrics
 from powerd.snapshot import Snapshot
@@ -49,6 +50,7 @@ class WebServer:
         socket_group: group that may use the socket besides the owner; empty for the process's own.
         names: host names that clients may use for this server, besides `localhost` and that of `listen`.
         ledger: of grid events; None if none is kept.
+        history: what was of late; by default nothing.
 
     Raises:
         ConfigError: by `start`, when an address cannot be used; the text names the key.
@@ -65,9 +67,10 @@ class WebServer:
         socket_group: str = "",
         names: Collection[str] = (),
         ledger: LedgerReader | None = None,
+        history: History | None = None,
     ) -> None:
         self._stream = Stream()
-        self._interface = Interface(get_snapshot, clock, metrics, self._stream, ledger)
+        self._interface = Interface(get_snapshot, clock, metrics, self._stream, history or History(), ledger)
         self._address = parse_listen(listen) if listen else None
         self._socket_path = socket_path
         self._socket_group = socket_group

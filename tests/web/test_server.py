@@ -26,6 +26,7 @@ READS = (
     "/v1/status",
     "/v1/explain?gpu=0",
     "/v1/events",
+    "/v1/history",
     "/metrics",
     "/openapi.json",
 )
@@ -182,7 +183,7 @@ async def test_a_body_is_refused_without_being_read(endpoint: "Endpoint") -> Non
         assert response.status == 413
 
 
-@pytest.mark.parametrize("path", ["/v1/history", "/nothing", "/v1/status/"])
+@pytest.mark.parametrize("path", ["/v1/nothing", "/nothing", "/v1/status/"])
 async def test_unknown_paths_are_one_line_of_json(endpoint: "Endpoint", path: str) -> None:
     async with endpoint.session.get(endpoint.url + path) as response:
         assert response.status == 404
