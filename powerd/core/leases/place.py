@@ -46,13 +46,20 @@ class Place:
 
 def entitlement_mw(place: Place, leases: Leases, cap_mw: MilliWatts) -> MilliWatts:
     """Return what the host's share of a rack cap is worth; the least of all while the roster changes."""
-    mw = place.rack.entitlement_mw(place.host, place.rack.usable_mw(cap_mw) - place.trim_mw)
-    for former in leases.formers:
-        is_in_it = any(host.name == place.host for host in former.hosts)
+    return least_entitlement_mw(place.rack, leases.formers, place.host, cap_mw, place.trim_mw)
+
+
+def least_entitlement_mw(
+    rack: Rack, formers: tuple[Rack, ...], host: str, cap_mw: MilliWatts, trim_mw: MilliWatts
+) -> MilliWatts:
+    """Return the least of what a host's share is worth under a roster and those of before."""
+    mw = rack.entitlement_mw(host, rack.usable_mw(cap_mw) - trim_mw)
+    for former in formers:
+        is_in_it = any(each.name == host for each in former.hosts)
         former_mw = (
-            former.entitlement_mw(place.host, former.usable_mw(cap_mw) - place.trim_mw)
+            former.entitlement_mw(host, former.usable_mw(cap_mw) - trim_mw)
             if is_in_it
-            else place.floor_mw
+            else rack.host(host).floor_mw
         )
         mw = min(mw, former_mw)
     return mw
