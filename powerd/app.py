@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import structlog
 
-from powerd import events_file, runtime_file
+from powerd import events_file, renewal, runtime_file
 from powerd.certificates import Certificates
 from powerd.clock import SystemClock, boot_id
 from powerd.controller import Controller, Options, Report
@@ -57,8 +57,8 @@ Record = TypeVar("Record")
 log = structlog.get_logger()
 
 
-async def serve(settings: Settings, config_path: Path) -> None:
-    """Run the daemon until SIGTERM or SIGINT.
+async def serve(settings: Settings, config_path: Path) -> bool:
+    """Run the daemon until SIGTERM or SIGINT, or SIGUSR2: then return true, to be started again in place.
 
     Args:
         config_path: handed to the guard where this daemon starts one of its own.
@@ -71,6 +71,13 @@ async def serve(settings: Settings, config_path: Path) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    renewed = asyncio.Event()
+
+    def renew() -> None:
+        renewed.set()
+        stop.set()
+
+    loop.add_signal_handler(renewal.SIGNAL, renew)
     async with contextlib.AsyncExitStack() as stack:
         if settings.guard.spawn:
             await stack.enter_async_context(await spawn_guard(config_path, settings.guard.socket))
@@ -81,8 +88,10 @@ async def serve(settings: Settings, config_path: Path) -> None:
         gc.freeze()
         log.info("started", host=settings.host.name, rack=settings.host.rack, mode=settings.host.mode)
         await daemon.run(stop)
-        notify("STOPPING=1")
+        if not renewed.is_set():
+            notify("STOPPING=1")
     log.info("stopped")
+    return renewed.is_set()
 
 
 class Daemon:

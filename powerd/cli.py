@@ -64,14 +64,15 @@ def run(
     """Run the daemon of one host."""
     import asyncio  # noqa: PLC0415 - see the module's docstring
 
-    from powerd import log  # noqa: PLC0415
+    from powerd import log, renewal  # noqa: PLC0415
     from powerd.app import serve  # noqa: PLC0415
     from powerd.settings.loading import load  # noqa: PLC0415
 
     overrides = {"host.mode": mode.value if mode else None, "guard.spawn": spawn_guard or None}
     loaded = load(config, overrides, os.environ)
     log.configure(loaded.settings.log.format, loaded.settings.log.level)
-    asyncio.run(serve(loaded.settings, config))
+    if asyncio.run(serve(loaded.settings, config)):
+        renewal.start_again()
 
 
 @app.command(epilog="Example: powerd demo --hosts 4 --gpus 8 --duration 60")

@@ -4,11 +4,14 @@ Options are read by hand: argparse would cost a tenth of the memory that the gua
 """
 
 import os
+import signal
 import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from powerd import renewal
+from powerd.core.model import Result
 from powerd.errors import ConfigError
 from powerd.guard import config as guard_config
 from powerd.guard import journal
@@ -19,25 +22,30 @@ from powerd.guard.protocol import Message, decode, encode
 from powerd.guard.server import Loop, Server, watch_stdin
 from powerd.notify import notify
 
-_USAGE = """usage: powerd guard --config FILE [--apply-fallback | --exit-with-stdin]
+_USAGE = """usage: powerd guard --config FILE [--apply-fallback | --release | --exit-with-stdin]
 
 The only process that writes GPU power limits. Serves powerd on a Unix socket.
 
   --config FILE       the configuration, e.g. /etc/powerd/powerd.toml
   --apply-fallback    lower the GPUs to the fallback limits of the plan in force and end, within 4 s;
                       a guard that runs is asked to do it
+  --release           put back the limits that the GPUs had before the first write, and end; no guard may run
   --exit-with-stdin   do the same and end when standard input ends
   --help              show this
 
 example: powerd guard --config /etc/powerd/powerd.toml
 """
 _OK, _FAILED, _USAGE_ERROR = 0, 1, 2
+# A first opening of the driver takes seconds per GPU; one that hangs is told of as it stands.
+RELEASE_WITHIN_S = 30.0
+RELEASED = (Result.APPLIED, Result.CLAMPED)
 
 
 @dataclass
 class _Options:
     config: str = ""
     apply_fallback: bool = False
+    release: bool = False
     exit_with_stdin: bool = False
 
 
@@ -51,6 +59,8 @@ def main(argv: list[str]) -> int:
         gpu, guard = guard_config.load(Path(options.config), os.environ)
         if options.apply_fallback:
             return _apply_fallback(guard, _driver(gpu))
+        if options.release:
+            return _release(guard, _driver(gpu))
         return _serve(guard, _driver(gpu), exit_with_stdin=options.exit_with_stdin)
     except ConfigError as error:
         sys.stderr.write(f"powerd guard: {error}\n")
@@ -66,6 +76,8 @@ def _parse(argv: list[str]) -> _Options:
                 options.config = next(arguments, "")
             case "--apply-fallback":
                 options.apply_fallback = True
+            case "--release":
+                options.release = True
             case "--exit-with-stdin":
                 options.exit_with_stdin = True
             case _:
@@ -91,16 +103,20 @@ def _serve(config: GuardConfig, driver: Driver, *, exit_with_stdin: bool) -> int
     server = Server(config, loop)
     told: list[str] = []
     loop.stop_on_signals(lambda: told.append("signal"))
+    signal.signal(renewal.SIGNAL, lambda _number, _frame: told.append("renewal"))
     if exit_with_stdin:
         watch_stdin(loop, lambda: told.append("orphaned"))
     notify("READY=1")
     journal.log(journal.NOTICE, f"listening on {config.socket}")
     loop.run_until(lambda: bool(told) or loop.keeper.is_obsolete)
-    notify("STOPPING=1")
+    if told != ["renewal"]:
+        notify("STOPPING=1")
     server.close()
     if "orphaned" in told:
         _fall_back(loop, "the process that started this guard has ended")
     loop.detach()
+    if told == ["renewal"]:
+        renewal.start_again()
     if loop.keeper.is_obsolete:
         journal.log(
             journal.WARNING, "the driver was upgraded: this guard ends, to be started with the new one"
@@ -114,6 +130,32 @@ def _apply_fallback(config: GuardConfig, driver: Driver) -> int:
         return _OK
     loop = Loop(config, driver)
     return _OK if _fall_back(loop, "the guard was stopped") else _FAILED
+
+
+def _release(config: GuardConfig, driver: Driver) -> int:
+    if _is_served(config.socket_path):
+        raise ConfigError(f"a guard runs on {config.socket}: use powerctl release, or stop it first")
+    loop = Loop(config, driver)
+    answers: list[Message] = []
+    # A reading first: it is answered once the driver is there and its GPUs are known.
+    loop.keeper.read(answers.append)
+    loop.run_until(lambda: bool(answers), RELEASE_WITHIN_S)
+    loop.keeper.release(loop.keeper.new_client(), answers.append)
+    done = loop.run_until(lambda: len(answers) > 1, RELEASE_WITHIN_S)
+    failed = (
+        [outcome for outcome in answers[-1]["outcomes"] if outcome.result not in RELEASED] if done else []
+    )
+    for outcome in failed:
+        journal.log(
+            journal.ERROR, f"{outcome.uuid} keeps its limit: {outcome.detail or outcome.result.value}"
+        )
+    return _FAILED if failed or not done else _OK
+
+
+def _is_served(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
+        peer.settimeout(1.0)
+        return peer.connect_ex(str(path)) == 0
 
 
 def _asked_running_guard(path: Path) -> bool:

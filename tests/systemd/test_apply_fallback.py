@@ -143,3 +143,41 @@ def test_after_the_daemon_has_ended_the_running_guard_lowers_the_limits(
     apply_fallback(command, host)
     wait_until(lambda: limits_mw(host) == [FALLBACK_MW, FALLBACK_MW])
     assert guard.poll() is None
+
+
+def release(command: list[str], host: FakeNvml) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*command, "--release"],
+        env=os.environ | host.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_a_release_without_a_guard_puts_back_what_the_gpus_had_before(
+    command: list[str], host: FakeNvml, tmp_path: Path
+) -> None:
+    """What the removal of the package for good does last."""
+    host.gpus[1].requested_mw = host.gpus[1].max_mw - 50_000
+    before_mw = limits_mw(host)
+    process = subprocess.Popen(command, env=os.environ | host.environment())
+    wait_until((tmp_path / "guard.sock").exists)
+    asyncio.run(hold_for_an_hour(tmp_path / "guard.sock"))
+    process.terminate()
+    process.wait(timeout=20)
+    apply_fallback(command, host)
+    assert limits_mw(host) == [FALLBACK_MW, FALLBACK_MW]
+    assert release(command, host).returncode == 0
+    assert limits_mw(host) == before_mw
+    assert not (tmp_path / "baseline.json").exists()
+
+
+def test_a_release_beside_a_running_guard_is_refused(
+    guard: subprocess.Popen[bytes], command: list[str], host: FakeNvml
+) -> None:
+    done = release(command, host)
+    assert (done.returncode, guard.poll()) == (2, None)
+    assert "use powerctl release, or stop it first" in done.stderr
+    assert limits_mw(host) == [HELD_MW, HELD_MW]

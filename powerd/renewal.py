@@ -1,0 +1,27 @@
+"""Starting again in the same process: an upgrade that the service manager does not take for a stop.
+
+The units lower the limits whenever a service stops, and an upgrade must not. So the process stays, and only
+its code changes. Should the new code not come up, the process ends, and the unit acts as at every end.
+"""
+
+import os
+import signal
+import sys
+from typing import NoReturn
+
+from powerd.notify import notify
+
+SIGNAL = signal.SIGUSR2
+
+
+def start_again() -> NoReturn:
+    """Replace this process by one that is called in the same way; the caller has let go of all that it held.
+
+    Raises:
+        OSError: the interpreter is not there any more.
+    """
+    notify("RELOADING=1")
+    # Ignored until the new code listens for it: a second upgrade in that second must not kill it.
+    signal.signal(SIGNAL, signal.SIG_IGN)
+    sys.stdout.flush()
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - this process's own command line
