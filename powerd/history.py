@@ -80,6 +80,11 @@ class History:
         self._phase = Phase.INIT
         self._budget: tuple[str, MilliWatts | None] | None = None
 
+    @property
+    def size_bytes(self) -> int:
+        """Return how much memory the numbers take."""
+        return sum(tier.size_bytes for tier in self._tiers)
+
     def __call__(self, report: Report) -> None:
         """Take in one finished iteration."""
         snapshot = report.snapshot
