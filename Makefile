@@ -10,7 +10,7 @@ NOT_INSTALLED := echo "cannot install the Python packages of pyproject.toml: pip
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test demo bench lint format clean
+.PHONY: help setup test demo bench lint format generated clean
 
 help:                ## list the targets
 	@sed -n 's/^\([a-z]*\): .*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -18,8 +18,10 @@ help:                ## list the targets
 setup: $(VENV)/.test $(VENV)/.system  ## everything that tests and benchmarks need
 
 test: setup lint     ## lint, types, and the whole suite; every branch of the core
-	@# Half of the time real processes are waited for, so two files of tests go side by side.
-	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-fail-under=100
+	@# The core's own suite covers every branch of it; measuring that slows down whatever runs under it.
+	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-fail-under=100 tests/core
+	@# Of the rest, half of the time real processes are waited for, so two files of tests go side by side.
+	$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/core
 
 demo: $(VENV)/.demo  ## a whole rack on this machine; options in ARGS, e.g. ARGS="--hosts 8 --json"
 	@$(BIN)/powerd demo $(ARGS)
@@ -35,6 +37,10 @@ lint: $(VENV)/.test  ## ruff and mypy
 format: $(VENV)/.test  ## rewrite the code in the one format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+generated: $(VENV)/.test  ## write what is made from code: the table of metrics, the dashboard
+	$(BIN)/python -m powerd.metrics_docs docs/metrics.md
+	$(BIN)/python packaging/grafana/dashboard.py
 
 clean:               ## remove what the targets above made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist

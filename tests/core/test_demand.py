@@ -243,3 +243,11 @@ def test_the_next_burst_has_the_ceiling_at_once() -> None:
     assert between.want_mw < MAX_W * W
     again = watch([gpu(limit=400, draw=395, sampled=23.0, capped_ns=2 * S)], between)
     assert (again.demand, again.want_mw) == (Demand.CAPPED, MAX_W * W)
+
+
+def test_after_a_burst_a_limit_that_holds_for_a_part_of_the_time_is_not_tried_for_slack() -> None:
+    """The load comes in bursts: between two of them its want is kept, not lowered by way of trial."""
+    burst = watch([gpu(draw=690, sampled=21.0, capped_ns=S)], at_work())
+    assert burst.demand is Demand.CAPPED
+    after = watch([gpu(draw=640, sampled=22.0, capped_ns=S + S // 2)], burst)
+    assert (after.demand, after.want_mw, after.slack.from_mw) == (Demand.BUSY, burst.want_mw, 0)
