@@ -17,9 +17,10 @@ from powerd.core.gpus import overhead
 from powerd.core.gpus.charge import charged
 from powerd.core.gpus.demand import assess
 from powerd.core.gpus.excess import Excess
+from powerd.core.gpus.gpu_range import gpu_range
 from powerd.core.gpus.observed import UNKNOWN, learn_from_outcome, learn_from_reading
 from powerd.core.gpus.plan import writes
-from powerd.core.gpus.targets import GpuTarget, gpu_range, may_draw_mw, settle
+from powerd.core.gpus.targets import GpuTarget, may_draw_mw, settle
 from powerd.core.hearing import STEP_DOWN_LEAD_S, expire, hear
 from powerd.core.leases.leases import Leases
 from powerd.core.leases.place import Place
@@ -32,7 +33,7 @@ from powerd.core.model import EventReason, GpuReading, Notice, Now, Plan, Step
 from powerd.core.notices import about_budget, about_gpus, about_messages, about_peers, about_phase
 from powerd.core.rack.advisory import Signals
 from powerd.core.rack.failsafe import Phase
-from powerd.core.rack.host_share import host_share
+from powerd.core.rack.host_share import HostShare, host_share
 from powerd.core.rack.rack_view import RackView, rack_view
 from powerd.core.rack.timeline import Statement, Verdict
 from powerd.core.state import Config, Inputs, State
@@ -105,7 +106,10 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
     limits = {target.uuid: target.limit_mw for target in share.targets if target.limit_mw is not None}
     wants = {target.uuid: target.want_mw for target in share.targets}
     limits_mw = share.gpu_mw + share.excess.granted_mw
-    cuts, raises = writes(current, limits, wants, limits_mw - share.sharing.fixed_mw, config.dead_band)
+    # What an operator has asked for is written to the watt.
+    exact = {each.uuid for each in share.targets if each.steps[-1].rule == "override"}
+    spendable_mw = limits_mw - share.sharing.fixed_mw
+    cuts, raises = writes(current, limits, wants, spendable_mw, config.dead_band, exact)
     written = {write.uuid for write in cuts + raises}
     compliant = share.infeasible_mw <= 0 and fits(inputs.readings, limits_mw)
     told = (
@@ -148,7 +152,7 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
         signals=state.signals,
         verdicts=verdicts,
         notices=told,
-        wake_boot_s=_wake_boot_s(state, view, share.standing),
+        wake_boot_s=_wake_boot_s(state, view, share),
     )
     return decision, state
 
@@ -193,11 +197,12 @@ def _end_boot_s(statement: Statement | None, standing: Standing, now: Now, confi
     return end if statement is None else min(end, statement.end_boot_s)
 
 
-def _wake_boot_s(state: State, view: RackView, standing: Standing) -> float | None:
+def _wake_boot_s(state: State, view: RackView, share: HostShare) -> float | None:
     ends = [statement.end_boot_s - STEP_DOWN_LEAD_S for statement in state.timeline.statements.values()]
+    ends += [override.end_boot_s for override in share.sharing.overrides.values()]
     if view.wake_boot_s is not None:
         ends.append(view.wake_boot_s)
-    wake_boot_s = min((standing.step_down_boot_s, *ends))
+    wake_boot_s = min((share.standing.step_down_boot_s, *ends))
     return wake_boot_s if math.isfinite(wake_boot_s) else None
 
 

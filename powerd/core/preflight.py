@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from powerd.core.gpus.gpu_range import gpu_range
 from powerd.core.gpus.observed import Observed
-from powerd.core.gpus.targets import gpu_range, may_draw_mw
+from powerd.core.gpus.targets import may_draw_mw
 from powerd.core.model import Capability, GpuReading
 from powerd.core.state import Config
 from powerd.core.units import MilliWatts, watts

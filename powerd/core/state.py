@@ -24,6 +24,7 @@ from powerd.core.metering.draw import DrawHistory
 from powerd.core.metering.meter import Meter, MeterAlive, MeterReading, MeterRules
 from powerd.core.metering.shed import ShedRules
 from powerd.core.model import GpuReading, Now, Outcome
+from powerd.core.operator.override import Override
 from powerd.core.rack.admission import AdmissionRules
 from powerd.core.rack.advisory import AdvisoryRules, AdvisorySignal, Signals
 from powerd.core.rack.failsafe import Failsafe, FailsafeRules, Phase
@@ -91,6 +92,7 @@ class Inputs:
         events: versions of grid events, in the order of arrival.
         meters: readings of the rack's meters, and signs of life of those who send them.
         signals: prices and emissions.
+        overrides: what operators have ordered for single GPUs.
     """
 
     readings: tuple[GpuReading, ...]
@@ -103,6 +105,7 @@ class Inputs:
     events: tuple[GridEvent, ...] = ()
     meters: tuple[MeterReading | MeterAlive, ...] = ()
     signals: tuple[AdvisorySignal, ...] = ()
+    overrides: tuple[Override, ...] = ()
 
 
 class State(NamedTuple):

@@ -15,6 +15,7 @@ from powerd.core.leases.host_state import HostState
 from powerd.core.leases.memory import keep, recall
 from powerd.core.metering.meter import MeterAlive, MeterReading
 from powerd.core.model import Capability, Constraints, GpuReading, GpuState, Now, Outcome, Result, Write
+from powerd.core.operator.override import Override
 from powerd.core.rack.timeline import BudgetMessage
 from powerd.core.state import Config, Inputs, State, initial_state
 from tests.core.make import MAX_W, MIN_W, W, at, uuid
@@ -119,6 +120,7 @@ class Bench:
         may_lease: bool = True,
         events: tuple[GridEvent, ...] = (),
         meters: tuple[MeterReading | MeterAlive, ...] = (),
+        overrides: tuple[Override, ...] = (),
     ) -> Decision:
         """Sample, decide, write; where a write failed, decide again at the same moment. Return the first.
 
@@ -133,7 +135,16 @@ class Bench:
             meters: tuple[MeterReading | MeterAlive, ...] = (),
         ) -> Decision:
             inputs = Inputs(
-                self.read(now), heard, outcomes, overhead, operator_mw, states, may_lease, events, meters
+                self.read(now),
+                heard,
+                outcomes,
+                overhead,
+                operator_mw,
+                states,
+                may_lease,
+                events,
+                meters,
+                overrides=overrides,
             )
             decision, self.state = decide(inputs, self.state, now, self.config)
             return decision

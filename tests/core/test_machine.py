@@ -13,11 +13,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from powerd.core.decide import Decision, decide
 from powerd.core.gpus import overhead
 from powerd.core.model import GpuState, Now
+from powerd.core.operator.override import Override
 from powerd.core.rack.failsafe import Phase
 from powerd.core.rack.timeline import BudgetMessage, VerdictKind
 from powerd.core.state import Inputs
 from tests.core.bench import Bench
-from tests.core.make import W, at, budget, config, rack
+from tests.core.make import W, at, budget, config, rack, uuid
 
 RACK = rack(overhead=100, guard_band_pct=2.0)
 SOURCES = st.sampled_from(["a", "b"])
@@ -40,6 +41,7 @@ class AnythingAnyTime(RuleBasedStateMachine):
         self.seqs = {"a": 0, "b": 0}
         self.grants: list[tuple[float, int]] = []
         self.operator_mw: int | None = None
+        self.overrides: tuple[Override, ...] = ()
         self.last: Decision | None = None
 
     @property
@@ -132,6 +134,11 @@ class AnythingAnyTime(RuleBasedStateMachine):
     def an_operator(self, watts: int | None) -> None:
         self.operator_mw = None if watts is None else watts * W
 
+    @rule(index=INDEX, watts=st.integers(0, 900), ttl_s=STEPS)
+    def an_override(self, index: int, watts: int, ttl_s: float) -> None:
+        override = Override(uuid(index), watts * W, self.boot_s + ttl_s, "a game day", "root")
+        self.overrides = (*self.overrides[-5:], override)
+
     @rule(forget=st.booleans())
     def the_daemon_restarts(self, forget: bool) -> None:
         self.bench.restart(self.now, forget=forget)
@@ -203,7 +210,7 @@ class AnythingAnyTime(RuleBasedStateMachine):
 
     def _hear(self, *messages: BudgetMessage) -> None:
         bench, now = self.bench, self.now
-        inputs = Inputs(bench.read(now), messages, operator_cap_mw=self.operator_mw)
+        inputs = Inputs(bench.read(now), messages, operator_cap_mw=self.operator_mw, overrides=self.overrides)
         with_news, state = decide(inputs, bench.state, now, bench.config)
         again, after = decide(replace(inputs, messages=()), state, now, bench.config)
         assert after == state, "a second look at the same moment changes nothing"
@@ -212,7 +219,9 @@ class AnythingAnyTime(RuleBasedStateMachine):
             silent, _ = decide(replace(inputs, messages=()), bench.state, now, bench.config)
             assert with_news.rack_cap_mw <= silent.rack_cap_mw, "only an accepted message raises"
         before = self.last
-        decision = self.last = bench.tick(now, *messages, operator_mw=self.operator_mw)
+        decision = self.last = bench.tick(
+            now, *messages, operator_mw=self.operator_mw, overrides=self.overrides
+        )
         self.the_cap_is_a_fresh_grant_or_the_failsafe(decision)
         self.what_counts_fits_the_gpu_budget_or_all_are_at_their_floor(decision)
         self.the_fallback_fits_the_failsafe_and_comes_before_the_lease_ends(decision)

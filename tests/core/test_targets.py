@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from powerd.core.gpus.demand import Demand, GpuDemand
+from powerd.core.gpus.gpu_range import gpu_range
 from powerd.core.gpus.observed import Observed
-from powerd.core.gpus.targets import GpuTarget, gpu_range, share_out, sort_out
+from powerd.core.gpus.targets import GpuTarget, share_out, sort_out
 from powerd.core.model import Capability, GpuReading, GpuState
 from powerd.core.topology import GpuPolicies, GpuPolicy
 from tests.core.make import W, gpu, rules, uuid

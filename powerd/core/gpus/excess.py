@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 from powerd.core.gpus.charge import NO_PARTS, Accounting, AccountingRules, Parts
 from powerd.core.gpus.demand import Demand, GpuDemand
+from powerd.core.gpus.gpu_range import Range
 from powerd.core.gpus.quiet import QuietGpus
-from powerd.core.gpus.targets import Range, Sharing, may_draw_mw
+from powerd.core.gpus.targets import Sharing, may_draw_mw
 from powerd.core.model import GpuReading
 from powerd.core.units import MilliWatts
 

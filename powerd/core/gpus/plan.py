@@ -4,7 +4,7 @@ Invariants: the sum after the plan is at most the budget whenever the sum of tar
 exceeds max(before, after); equal inputs give an empty plan.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from powerd.core.model import Write
@@ -43,6 +43,7 @@ def writes(
     wants: Mapping[str, MilliWatts],
     budget_mw: MilliWatts,
     dead_band: DeadBand,
+    exact: Collection[str] = (),
 ) -> tuple[tuple[Write, ...], tuple[Write, ...]]:
     """Return the cuts and the raises that lead from the current limits to the targets.
 
@@ -51,6 +52,7 @@ def writes(
         targets: per GPU the limit it shall have; the same GPUs.
         wants: per GPU what it could use: a limit above that is spare.
         budget_mw: what all of them may draw together.
+        exact: GPUs that no dead-band holds for.
     """
     known = {uuid: mw for uuid, mw in current.items() if mw is not None}
     cuts = {uuid: mw for uuid, mw in targets.items() if uuid not in known}
@@ -58,7 +60,8 @@ def writes(
     small_cuts: dict[str, MilliWatts] = {}
     for uuid, before in known.items():
         target = targets[uuid]
-        small = dead_band.covers(before, target, needed=_is_needed(before, target, wants[uuid]))
+        needed = _is_needed(before, target, wants[uuid])
+        small = uuid not in exact and dead_band.covers(before, target, needed=needed)
         if target > before and not small:
             raises[uuid] = target
         elif target < before:

@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 from powerd.core.gpus.allocator import Allocation, Request, allocate
 from powerd.core.gpus.demand import Demand, GpuDemand
+from powerd.core.gpus.gpu_range import Range, gpu_range
 from powerd.core.gpus.observed import UNKNOWN, Observed
 from powerd.core.gpus.plan import whole_watts
 from powerd.core.model import Capability, GpuReading, GpuState, Step, Write
+from powerd.core.operator.override import NO_OVERRIDES, PRIORITY, Override, chain, narrowed
 from powerd.core.topology import GpuPolicies, GpuPolicy
 from powerd.core.units import MilliWatts, watts
 
@@ -34,15 +36,6 @@ class GpuTarget(NamedTuple):
     steps: tuple[Step, ...] = ()
 
 
-class Range(NamedTuple):
-    """Floor and ceiling of a GPU: its constraints, narrowed by configuration and by what was observed."""
-
-    floor_mw: MilliWatts
-    ceiling_mw: MilliWatts
-    ceiling_rule: str
-    ceiling_source: str
-
-
 class Sharing(NamedTuple):
     """The GPUs of a host sorted into those that can be limited now and those that only count.
 
@@ -50,6 +43,7 @@ class Sharing(NamedTuple):
         requests: of the GPUs that can be limited.
         ranges: of the same GPUs, by UUID.
         fixed: of all others, what each counts and why.
+        overrides: what operators have ordered, by UUID.
         reluctant: those of the others that could be limited if they answered, at their floor: what the guard
             shall try to bring them to when it falls back.
     """
@@ -58,6 +52,7 @@ class Sharing(NamedTuple):
     ranges: dict[str, Range]
     fixed: dict[str, Step]
     reluctant: tuple[Write, ...] = ()
+    overrides: Mapping[str, Override] = NO_OVERRIDES
 
     @property
     def fixed_mw(self) -> MilliWatts:
@@ -75,28 +70,19 @@ class Sharing(NamedTuple):
         return self.fixed_mw + sum(request.floor_mw for request in self.requests)
 
 
-def gpu_range(reading: GpuReading, policy: GpuPolicy, observed: Observed) -> Range | None:
-    """Return the range in which a GPU can be limited; None if it tells no constraints."""
-    own = reading.constraints
-    if own is None:
-        return None
-    floor = min(max(own.min_mw, policy.floor_mw or 0), own.max_mw)
-    ceiling, rule, source = own.max_mw, "ceiling", "gpu"
-    if policy.ceiling_mw is not None and policy.ceiling_mw < ceiling:
-        ceiling, source = policy.ceiling_mw, "gpu.ceiling_watts"
-    if observed.ceiling_mw is not None and observed.ceiling_mw < ceiling:
-        ceiling, rule, source = observed.ceiling_mw, observed.ceiling_source, "read-back"
-    return Range(floor, max(floor, ceiling), rule, source)
-
-
 def sort_out(
     readings: Sequence[GpuReading],
     policies: GpuPolicies,
     demands: Mapping[str, GpuDemand],
     observed: Mapping[str, Observed],
     boot_s: float,
+    overrides: Mapping[str, Override] = NO_OVERRIDES,
 ) -> Sharing:
-    """Decide which GPUs can be limited now, and what the others count."""
+    """Decide which GPUs can be limited now, and what the others count.
+
+    Args:
+        overrides: those that hold now. Such a GPU leaves its job for the time: the others of it go on alike.
+    """
     requests, ranges, fixed, reluctant = [], {}, {}, []
     for reading in readings:
         uuid, policy = reading.uuid, policies.of(reading.uuid)
@@ -110,12 +96,16 @@ def sort_out(
             if span is not None and reading.capability in (Capability.SETTABLE, Capability.LOST):
                 reluctant.append(Write(uuid, span.floor_mw))
             continue
+        override = overrides.get(uuid)
+        if override is None:
+            want = min(max(demands[uuid].want_mw, span.floor_mw), span.ceiling_mw)
+            priority, job = policy.priority, policy.job
+        else:
+            span = narrowed(span, override)
+            want, priority, job = span.ceiling_mw, PRIORITY, ""
         ranges[uuid] = span
-        want = min(max(demands[uuid].want_mw, span.floor_mw), span.ceiling_mw)
-        requests.append(
-            Request(uuid, span.floor_mw, span.ceiling_mw, want, policy.weight, policy.priority, policy.job)
-        )
-    return Sharing(tuple(requests), ranges, fixed, tuple(reluctant))
+        requests.append(Request(uuid, span.floor_mw, span.ceiling_mw, want, policy.weight, priority, job))
+    return Sharing(tuple(requests), ranges, fixed, tuple(reluctant), overrides)
 
 
 def may_draw_mw(reading: GpuReading) -> MilliWatts | None:
@@ -158,7 +148,7 @@ def share_out(
     """Share a GPU budget among the GPUs of a host, in order of UUID."""
     allocations = allocate(budget_mw - sharing.fixed_mw, sharing.requests)
     targets = [
-        _target(request, allocations[request.uuid], sharing.ranges[request.uuid], demands[request.uuid])
+        _target(request, allocations[request.uuid], sharing, demands[request.uuid])
         for request in sharing.requests
     ]
     for uuid, step in sharing.fixed.items():
@@ -177,8 +167,20 @@ def fallback(sharing: Sharing, budget_mw: MilliWatts) -> tuple[Write, ...]:
     return (*limits, *sharing.reluctant)
 
 
-def _target(request: Request, allocation: Allocation, span: Range, known: GpuDemand) -> GpuTarget:
+def _target(request: Request, allocation: Allocation, sharing: Sharing, known: GpuDemand) -> GpuTarget:
+    span = sharing.ranges[request.uuid]
     limit = whole_watts(allocation.limit_mw, span.floor_mw)
+    override = sharing.overrides.get(request.uuid)
+    if override is None:
+        steps = _steps(request, allocation, span, known, limit)
+    else:
+        steps = chain(override, span, limit)
+    return GpuTarget(request.uuid, limit, limit, request.want_mw, known.demand, steps)
+
+
+def _steps(
+    request: Request, allocation: Allocation, span: Range, known: GpuDemand, limit: MilliWatts
+) -> tuple[Step, ...]:
     wanted = whole_watts(allocation.wanted_mw, span.floor_mw)
     steps = [Step("fair_share", wanted, "powerd", f"{known.demand}: wants {watts(request.want_mw):g} W")]
     if allocation.spare_mw:
@@ -187,7 +189,7 @@ def _target(request: Request, allocation: Allocation, span: Range, known: GpuDem
         steps.append(Step(span.ceiling_rule, limit, span.ceiling_source))
     elif limit <= span.floor_mw:
         steps.append(Step("floor", limit, "gpu"))
-    return GpuTarget(request.uuid, limit, limit, request.want_mw, known.demand, tuple(steps))
+    return tuple(steps)
 
 
 def settle(

@@ -14,6 +14,7 @@ from powerd.core.leases.memory import tend
 from powerd.core.leases.place import Place, entitlement_mw
 from powerd.core.leases.standing import Standing, standing
 from powerd.core.model import GpuReading, Now, Step, Write
+from powerd.core.operator.override import in_force
 from powerd.core.rack.failsafe import CONTROLLED, Phase
 from powerd.core.rack.host_excess import host_excess
 from powerd.core.rack.rack_view import RackView
@@ -50,7 +51,8 @@ def host_share(
 ) -> tuple[HostShare, State]:
     """Share the host's part among its GPUs, and work out what the guard falls back to."""
     over = overhead.overhead_step(state.overhead, config.overhead_mw, now.boot_s)
-    sharing = sort_out(inputs.readings, config.policies, state.demands, state.observed, now.boot_s)
+    overrides = in_force(inputs.overrides, now.boot_s)
+    sharing = sort_out(inputs.readings, config.policies, state.demands, state.observed, now.boot_s, overrides)
     values = known = state.values
     if config.objective is Objective.THROUGHPUT:
         values = {r.uuid: learn(known.get(r.uuid), r, state.demands[r.uuid].demand) for r in inputs.readings}
