@@ -1,4 +1,4 @@
-"""The table of `docs/metrics.md`, from the one of the code: `python -m powerd.metrics_docs docs/metrics.md`."""
+"""The table of `docs/metrics.md`, made from the code: `python -m powerd.metrics_docs docs/metrics.md`."""
 
 import sys
 from pathlib import Path

@@ -252,6 +252,19 @@ def modes(view: View) -> Samples:
     return (((mode,), float(view.snapshot.mode == mode)) for mode in MODES)
 
 
+def orders(view: View) -> Samples:
+    """Give how many orders of each kind hold; a release is an order for another mode too, and counts once."""
+    held, mode = view.snapshot.orders, view.snapshot.mode
+    counts = {
+        "override": len(held.overrides),
+        "release": held.released,
+        "detach": held.detached is not None,
+        "drill": held.drill is not None,
+        "mode": held.configured_mode not in ("", mode) and not held.released,
+    }
+    return (((order,), float(count)) for order, count in counts.items())
+
+
 def finished(view: View) -> Samples:
     """Give the wall clock at the end of the iteration."""
     return one(view.snapshot.now.wall_s + view.snapshot.elapsed_s)

@@ -315,6 +315,7 @@ TABLE: tuple[Row, ...] = (
         "Entries about grid events that could not be written and are lost.",
         start=((),),
     ),
+    Row("powerd_orders", G, "How many orders of operators hold.", ("order",), readers.orders),
     Row("powerd_mode", G, "1 for the mode in force.", ("mode",), readers.modes),
     Row(
         "powerd_build_info",

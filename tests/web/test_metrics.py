@@ -12,7 +12,7 @@ from powerd.core.model import GpuReading, Notice, Now, Outcome, Result, Severity
 from powerd.core.rack.timeline import Verdict, VerdictKind
 from powerd.metrics import MAX_REASONS, MAX_SOURCES, Metrics
 from powerd.metrics_table import TABLE
-from powerd.snapshot import BusStatus, Reaction, Snapshot
+from powerd.snapshot import Reaction, Snapshot
 from tests.web import host
 
 if TYPE_CHECKING:
@@ -110,40 +110,6 @@ def test_a_clock_that_is_off_is_seen_before_its_messages_are_doubted(metrics: Me
     metrics.observe(replace(snapshot, decision=snapshot.decision._replace(verdicts=(sent, again, stranger))))
     assert value(metrics, "powerd_clock_skew_seconds", source="facility-a") == -12.5
     assert value(metrics, "powerd_clock_skew_seconds", source="stranger") is None
-
-
-def test_the_phase_is_one_of_four_and_what_each_gpu_wants_is_told(full: Metrics) -> None:
-    phases = {name: value(full, "powerd_phase", phase=name) for name in ("init", "limited", "unlimited")}
-    assert phases == {"init": 0, "limited": 1, "unlimited": 0}
-    assert value(full, "powerd_gpu_want_watts", uuid="GPU-00aa-0", gpu="0") == 380
-    assert value(full, "powerd_gpu_want_watts", uuid="GPU-66aa-6", gpu="6") is None
-
-
-def test_problems_are_counted_by_event_and_name_nobody(metrics: Metrics, snapshot: Snapshot) -> None:
-    hung = snapshot.problems[0]
-    metrics.observe(replace(snapshot, problems=(*snapshot.problems, replace(hung, subject="GPU-77aa-7"))))
-    assert value(metrics, "powerd_problems", event="gpu_hung", severity="critical") == 2
-    assert value(metrics, "powerd_problems", event="signal_rejected", severity="warning") == 1
-    metrics.observe(replace(snapshot, problems=()))
-    assert "powerd_problems{" not in text(metrics)
-
-
-def test_a_host_without_a_broker_is_not_disconnected_from_one(metrics: Metrics, snapshot: Snapshot) -> None:
-    metrics.observe(replace(snapshot, bus=BusStatus("mqtts://broker.hel1.example", error="refused")))
-    assert value(metrics, "powerd_mqtt_connected") == 0
-    metrics.observe(replace(snapshot, bus=BusStatus("", error="mqtt.url is not set")))
-    assert value(metrics, "powerd_mqtt_connected") is None
-
-
-def test_a_certificate_that_was_renewed_ends_later(snapshot: Snapshot, clock: "Clock") -> None:
-    ends = {"client": 1_800_000_000.0}
-    metrics = Metrics("r17", "r17-n3", clock, certificate_ends=lambda: ends)
-    metrics.observe(snapshot)
-    name = "powerd_certificate_expiry_timestamp_seconds"
-    assert value(metrics, name, certificate="client") == 1_800_000_000
-    ends["client"] = 1_900_000_000.0
-    assert value(metrics, name, certificate="client") == 1_900_000_000
-    assert value(metrics, name, certificate="ca") is None
 
 
 def test_names_are_unique(full: Metrics) -> None:
