@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import typer
 
-from powerd.ctl import checks
+from powerd.ctl import checks, reasons
 from powerd.ctl.checks import ExitCode
 from powerd.ctl.client import DEFAULT_URL, Daemon
 from powerd.ctl.options import Json, Socket, Url, new_app, print_json
@@ -39,17 +39,20 @@ def explain(
     socket_path: Socket = None,
     as_json: Json = False,
 ) -> None:
-    """Show why a GPU has its limit.
+    """Show why a GPU has its limit, and what would give it more.
 
-    Every rule that made it, whose number it is, and until when it holds.
+    First in one paragraph: the rule that binds, whose it is, until when, and what to do. Then every rule that
+    made the limit, in order.
     """
-    document = Daemon(url, socket_path).get(f"/v1/explain?gpu={quote(gpu, safe='')}")
+    daemon = Daemon(url, socket_path)
+    document = daemon.get(f"/v1/explain?gpu={quote(gpu, safe='')}")
+    why = reasons.why(document, daemon.get("/v1/status"))
     if as_json:
-        print_json(document)
+        print_json({**document, "why": why._asdict()})
         return
     from powerd.ctl import view  # noqa: PLC0415
 
-    view.console().print(view.explanation(document))
+    view.console().print(view.explanation(document, why))
 
 
 @app.command(epilog="Example: powerctl verify && echo as decided")

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from powerd.ctl.checks import ExitCode
 from powerd.ctl.client import Document
+from powerd.ctl.reasons import Why
 
 _BAR_CELLS = 20
 _OFF_TERMINAL_COLUMNS = 120
@@ -38,15 +39,17 @@ def status_screen(status: Document, code: ExitCode, reasons: Sequence[str]) -> R
     )
 
 
-def explanation(document: Document) -> RenderableType:
-    """Return the chain of one GPU as a table, and the paragraph."""
+def explanation(document: Document, why: Why) -> RenderableType:
+    """Return the paragraph about one GPU, and its chain as a table; the rule that binds stands out."""
     table = _table("level", "watts", "rule", "source", "note", "until")
     for step in document["steps"]:
         until = "" if step["remaining_s"] is None else f"{step['remaining_s']:.0f} s"
-        rule = step["rule"].replace("_", " ")
-        table.add_row(step["scope"], watts(step["watts"]), rule, step["source"], step["note"], until)
+        rule, style = step["rule"].replace("_", " "), "bold" if step["rule"] == why.rule else None
+        table.add_row(
+            step["scope"], watts(step["watts"]), rule, step["source"], step["note"], until, style=style
+        )
     head = Text(f"GPU {document['index']}  {document['name']}  {document['uuid']}", style="bold")
-    return Group(head, "", table, "", Text(document["text"]))
+    return Group(head, "", Text(why.text), "", table)
 
 
 def watts(value: float | None) -> str:

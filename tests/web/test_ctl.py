@@ -142,7 +142,7 @@ async def test_the_unix_socket_serves_as_well(endpoint: "Endpoint") -> None:
     assert answer.code == 0
 
 
-async def test_explain_lists_every_step_and_the_paragraph(endpoint: "Endpoint") -> None:
+async def test_explain_says_it_in_a_paragraph_and_then_lists_every_step(endpoint: "Endpoint") -> None:
     answer = await powerctl("explain", "GPU-0", "--url", endpoint.url)
     assert answer.code == 0
     rows = re.findall(r"^(rack|host|gpu) +([\d,]+) W +(\w+(?: \w+)*)", answer.out, re.MULTILINE)
@@ -157,9 +157,10 @@ async def test_explain_lists_every_step_and_the_paragraph(endpoint: "Endpoint") 
         ("gpu", "380", "fair share"),
         ("gpu", "400", "spare"),
     ]
-    assert "shall be limited to 400 W" in answer.out
-    as_json = await powerctl("explain", "0", "--url", endpoint.url, "--json")
-    assert len(json.loads(as_json.out)["steps"]) == len(rows)
+    assert answer.out.index("GPU 0 has 400 W.") < answer.out.index("hard limit")
+    as_json = json.loads((await powerctl("explain", "0", "--url", endpoint.url, "--json")).out)
+    assert len(as_json["steps"]) == len(rows)
+    assert as_json["why"]["text"].startswith("GPU 0 has 400 W.")
 
 
 async def test_an_unknown_gpu_is_one_line_and_exits_1(endpoint: "Endpoint") -> None:
