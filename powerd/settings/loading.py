@@ -7,7 +7,7 @@ unknown variable or unreadable file was passed over.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -29,6 +29,18 @@ class Loaded:
 
     settings: Settings
     origins: dict[str, str]
+
+
+class Source(NamedTuple):
+    """Where the settings of a daemon come from, and come from again at a reload; see `load`."""
+
+    path: Path
+    overrides: Mapping[str, Any]
+    environment: Mapping[str, str]
+
+    def load(self) -> Loaded:
+        """Read and prove the settings as they are now; raises as `load` does."""
+        return load(self.path, self.overrides, self.environment)
 
 
 def read(

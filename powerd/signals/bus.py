@@ -81,9 +81,9 @@ class Bus:
         self._presence = presence
         self._inbox = inbox or Inbox()
         self._sleep = sleep
-        self._backoff = Backoff(
-            options.reconnect_min_s, options.reconnect_max_s, rng or random.SystemRandom()
-        )
+        self._rng = rng or random.SystemRandom()
+        self._backoff = self._fresh_backoff()
+        self._renewed = asyncio.Event()
         self._outbox = outbox or Outbox()
         self._max_qos = _EXACTLY_ONCE
         self._to_publish = asyncio.Event()
@@ -101,6 +101,19 @@ class Bus:
         """
         self._outbox.put(Outgoing(topic, payload, qos, retain), connected=self._session is not None)
         self._to_publish.set()
+
+    def renew(self, options: BusOptions, filters: Mapping[str, int]) -> None:
+        """Say goodbye and connect anew at once: with other credentials, or to hear of other topics.
+
+        What the broker has stored is heard again; what it is sent in that moment, and does not store, is not.
+
+        Raises:
+            ConfigError: the options cannot be used; the connection stays as it is.
+        """
+        endpoint(options)
+        self._options, self._filters, self._protocol = options, filters, ""
+        self._backoff = self._fresh_backoff()
+        self._renewed.set()
 
     def status(self, *, rejected: int = 0) -> BusStatus:
         """Return how the connection stands.
@@ -133,17 +146,18 @@ class Bus:
                     await self._serve()
                 except (BusError, ConfigError) as error:
                     self._lost(str(error))
-                await self._sleep(self._backoff.failed(lasted_s=loop.time() - begun_s))
+                    await self._pause(self._backoff.failed(lasted_s=loop.time() - begun_s))
         finally:
             if self._release_timer:
                 self._release_timer.cancel()
 
-    async def _serve(self) -> NoReturn:
-        """Hold one connection for as long as it lasts.
+    async def _serve(self) -> None:
+        """Hold one connection for as long as it lasts; return when another one is asked for.
 
         Raises:
             BusError: it broke, or could not be made.
         """
+        self._renewed.clear()
         will = self._presence.message(online=False) if self._presence else None
         # A version that worked is tried alone next time; if that fails, all are.
         protocol, self._protocol = self._protocol, ""
@@ -159,18 +173,22 @@ class Bus:
             except asyncio.CancelledError:
                 await self._farewell(session)
                 raise
+            await self._farewell(session)
+        self._session = None
+        self._outbox.disconnected()
 
-    async def _until_broken(self, session: Session) -> NoReturn:
-        publisher = asyncio.create_task(self._work_off(session))
-        watcher = asyncio.create_task(session.closed())
-        tasks = (publisher, watcher)
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-        raise next(result for result in results if not isinstance(result, asyncio.CancelledError))
+    async def _until_broken(self, session: Session) -> None:
+        """Wait until another connection is asked for.
+
+        Raises:
+            BusError: this one broke.
+        """
+        for result in await _first_of(self._work_off(session), session.closed(), self._renewed.wait()):
+            if isinstance(result, Exception):
+                raise result
+
+    async def _pause(self, seconds: float) -> None:
+        await _first_of(self._sleep(seconds), self._renewed.wait())
 
     async def _work_off(self, session: Session) -> NoReturn:
         while True:
@@ -189,6 +207,9 @@ class Bus:
             else:
                 self._published += 1
             self._outbox.done(message)
+
+    def _fresh_backoff(self) -> Backoff:
+        return Backoff(self._options.reconnect_min_s, self._options.reconnect_max_s, self._rng)
 
     def _lower_qos(self, message: Outgoing) -> None:
         """Go on at QoS 1: a broker without QoS 2 ends the connection, and would at every further attempt."""
@@ -261,3 +282,15 @@ class Bus:
             asyncio.get_running_loop().call_exception_handler(
                 {"message": f"handling a message on {topic} failed", "exception": error}
             )
+
+
+async def _first_of(*parts: Awaitable[object]) -> list[object]:
+    """Run until one of several ends, cancel the others, and return what came of each."""
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    return list(results)

@@ -256,6 +256,15 @@ class Inbound:
     """
 
     def __init__(self, *ears: Ear) -> None:
+        self._rejected_before = 0
+        self._listen(ears)
+
+    def replace(self, *ears: Ear) -> None:
+        """Have others listen from now on; what could not be used before still counts."""
+        self._rejected_before += sum(ear.rejected for ear in self._ears if ear not in ears)
+        self._listen(ears)
+
+    def _listen(self, ears: tuple[Ear, ...]) -> None:
         self._ears = ears
         self.filters: dict[str, int] = {}
         self._by_topic: dict[str, OnMessage] = {}
@@ -275,7 +284,7 @@ class Inbound:
     @property
     def rejected(self) -> int:
         """Return how many messages could not be used."""
-        return sum(ear.rejected for ear in self._ears)
+        return self._rejected_before + sum(ear.rejected for ear in self._ears)
 
     def _matching(self, topic: str) -> OnMessage | None:
         for topic_filter, take in self._by_filter.items():
