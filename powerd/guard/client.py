@@ -28,6 +28,7 @@ class GuardReport:
         fallback_count: how often the dead-man's switch has fired since the guard's start.
         calls: by driver call: read, read_limits, set_limit.
         keeps_plans: a guard that started now would know the plan in force, and its fallback.
+        attachment: "attached", "away", or on order "letting go", then "detached".
     """
 
     readings: tuple[GpuReading, ...]
@@ -37,6 +38,7 @@ class GuardReport:
     fallback_count: int
     calls: dict[str, CallHistogram]
     keeps_plans: bool = True
+    attachment: str = "attached"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ class GuardClient:
             fallback_count=answer["fallback_count"],
             calls={name: _histogram(fields) for name, fields in answer["calls"].items()},
             keeps_plans=answer["keeps_plans"],
+            attachment=answer["attachment"],
         )
 
     async def plan(self, plan: Plan) -> PlanReport:
@@ -142,6 +145,25 @@ class GuardClient:
         """
         answer = await self._ask({"op": "release", "token": self._token})
         return tuple(outcome_from(fields) for fields in answer["outcomes"])
+
+    async def detach(self, why: str) -> None:
+        """Have the guard begin to let go of the driver, and stay away from it until `attach`.
+
+        Args:
+            why: one line, at most 512 characters: who has ordered it, and for what.
+
+        Raises:
+            GuardError: no answer, or a refusal.
+        """
+        await self._ask({"op": "detach", "token": self._token, "reason": why})
+
+    async def attach(self) -> None:
+        """Have the guard look for the driver again.
+
+        Raises:
+            GuardError: no answer, or a refusal.
+        """
+        await self._ask({"op": "attach", "token": self._token})
 
     async def close(self) -> None:
         """Close the connection. What the guard has armed stays armed."""

@@ -22,6 +22,9 @@ class Runner(Protocol):
     def attach(self, finished: Callable[[AttachResult], None]) -> None:
         """Attach the driver, then call `finished`."""
 
+    def detach(self, finished: Callable[[], None]) -> None:
+        """Detach the driver, then call `finished`."""
+
 
 class Fleet:
     """The GPUs ever seen since the start, by UUID, in the order of their index.

@@ -75,7 +75,8 @@ class Gpu:
         self.lost = True
         self.detail = detail
         if driver_gone:
-            self._doubt_mw = max(self._doubt_mw, self.worst_case_mw or 0, self.info.default_mw or 0)
+            default_mw = self.info.default_mw or self.info.max_mw or 0
+            self._doubt_mw = max(self._doubt_mw, self.worst_case_mw or 0, default_mw)
 
     def absorb(self, job: Job, done: Done) -> None:
         """Learn from a job that has returned."""

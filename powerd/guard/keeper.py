@@ -33,6 +33,7 @@ _PATIENCE = 1.1
 
 PLAN_FILE = "plan.json"
 BASELINE_FILE = "baseline.json"
+DETACHED_FILE = "detached.json"
 
 
 class _Read:
@@ -60,7 +61,14 @@ class Keeper:
         self._stats = CallStats()
         self._baseline = Baseline(StateFile(config.state_path / BASELINE_FILE))
         self._fleet = Fleet(runner, clock, config.call_deadline_s, self._before_write, self._after_job)
-        self._attachment = Attachment(runner, self._fleet, clock, self._attached, self._start_held_reads)
+        self._attachment = Attachment(
+            runner,
+            self._fleet,
+            clock,
+            self._attached,
+            self._start_held_reads,
+            StateFile(config.state_path / DETACHED_FILE),
+        )
         self._deadman = DeadMan(self._fleet, clock, StateFile(config.state_path / PLAN_FILE))
         self._deadman.restore()
         self._token = ""
@@ -131,6 +139,32 @@ class Keeper:
                 writes.append(Write(uuid, mw))
         self._deadman.disarm()
         self._execute(Plan(raises=tuple(writes), end_boot_s=float("inf")), partial(self._end_release, reply))
+
+    def detach(self, token: str, why: str, reply: Reply) -> None:
+        """Let go of the driver until `attach`, and reply at once; a read tells when that is done.
+
+        What is armed stays armed: what its fallback lowers is lowered when the driver is back.
+
+        Args:
+            why: one line: who has ordered it, and for what.
+
+        Raises:
+            RefusedError: nothing was changed.
+        """
+        self._check_token(token)
+        self._attachment.detach(why)
+        self._start_held_reads()
+        reply({})
+
+    def attach(self, token: str, reply: Reply) -> None:
+        """Look for the driver again, and reply at once; a read tells what came of it.
+
+        Raises:
+            RefusedError: nothing was changed.
+        """
+        self._check_token(token)
+        self._attachment.attach()
+        reply({})
 
     def fall_back(self, reason: str, reply: Reply) -> None:
         """Fall to the fallback without waiting for the end: nobody is left who could renew it.
@@ -234,6 +268,7 @@ class Keeper:
                 "readings": [gpu.reading(request.since_boot_s, now) for gpu in self._fleet.gpus.values()],
                 "generation": self._attachment.generation,
                 "driver_error": self._attachment.error,
+                "attachment": self._attachment.state,
                 "writes_forbidden": writes_forbidden(),
                 "fallback_count": self._deadman.fired,
                 "keeps_plans": self._deadman.is_kept,
@@ -243,11 +278,13 @@ class Keeper:
 
     def _answer_falls(self, now_boot_s: float) -> None:
         falls, self._falls = self._falls, []
+        # Who has given up the driver on order does not wait for the GPUs: they are lowered when it is back.
+        is_writing = self._deadman.is_writing and not self._attachment.detached
         for deadline_boot_s, reply in falls:
-            if self._deadman.is_writing and now_boot_s < deadline_boot_s:
+            if is_writing and now_boot_s < deadline_boot_s:
                 self._falls.append((deadline_boot_s, reply))
             else:
-                reply({"lowered": not self._deadman.is_writing})
+                reply({"lowered": not is_writing})
 
     def _before_write(self, gpu: Gpu) -> None:
         if not writes_forbidden():

@@ -4,13 +4,16 @@ Request  {"id": 7, "op": "read"}
          {"id": 8, "op": "plan", "token": ..., "number": 1, "end_boot_s": ...,
           "cuts": {uuid: mw}, "raises": {...}, "fallback": {...}}
          {"id": 9, "op": "release", "token": ...}
-         {"id": 10, "op": "fallback"}                           answered in any order, by `id`
+         {"id": 10, "op": "detach", "token": ..., "reason": "who: why"}
+         {"id": 11, "op": "attach", "token": ...}
+         {"id": 12, "op": "fallback"}                           answered in any order, by `id`
 Reply    {"id": 7, "ok": true, ...}  or  {"id": 7, "ok": false, "error": "one line"}
 
 On connection the guard speaks first: {"id": 0, "ok": true, "token": ..., "protocol": 1}. The token names
 the connection: a plan is executed only if its token is the newest connection's, its number is larger than any
-before on that connection, and its end has not passed. `fallback` fires the dead-man's
-switch now; that never raises, so it needs no token.
+before on that connection, and its end has not passed. `detach` gives up the driver until `attach`; both are
+answered at once, and `read` tells by "attachment" how far that is. `fallback` fires the dead-man's switch
+now; that never raises, so it needs no token.
 
 Both sides are of one version and one host, so records travel as the JSON form of their dataclass.
 """
@@ -34,6 +37,7 @@ from powerd.core.model import (
 
 PROTOCOL_VERSION: Final = 1
 MAX_LINE_BYTES: Final = 256 * 1024
+MAX_TEXT_CHARS: Final = 512
 
 Message: TypeAlias = dict[str, Any]
 
@@ -101,6 +105,18 @@ def integer_from(message: Mapping[str, Any], key: str) -> int:
     value = message.get(key)
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"{key} must be a whole number")
+    return value
+
+
+def line_from(message: Mapping[str, Any], key: str) -> str:
+    """Return a field that must be one line of text for people: it goes into the log.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    value = message.get(key)
+    if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= MAX_TEXT_CHARS:
+        raise ValueError(f"{key} must be one line of 1 to {MAX_TEXT_CHARS} characters")
     return value
 
 

@@ -20,7 +20,14 @@ from powerd.guard.driver import Driver
 from powerd.guard.keeper import Keeper
 from powerd.guard.listener import Listener, allowed_uids
 from powerd.guard.plans import RefusedError
-from powerd.guard.protocol import PROTOCOL_VERSION, Message, decode, integer_from, plan_from
+from powerd.guard.protocol import (
+    PROTOCOL_VERSION,
+    Message,
+    decode,
+    integer_from,
+    line_from,
+    plan_from,
+)
 from powerd.guard.workers import LOOK_AGAIN_S, Completions, Workers
 from powerd.notify import notify, watchdog_interval_s
 
@@ -179,10 +186,14 @@ class Server:
                 self._keeper.plan(str(message.get("token")), integer_from(message, "number"), plan, reply)
             case "release":
                 self._keeper.release(str(message.get("token")), reply)
+            case "detach":
+                self._keeper.detach(str(message.get("token")), line_from(message, "reason"), reply)
+            case "attach":
+                self._keeper.attach(str(message.get("token")), reply)
             case "fallback":
                 self._keeper.fall_back("a client asked for the fallback", reply)
             case _:
-                raise RefusedError("op must be read, plan, release or fallback")
+                raise RefusedError("op must be read, plan, release, detach, attach or fallback")
 
     def _reply(self, connection: Connection, number: int, body: dict[str, Any], *, ok: bool = True) -> None:
         connection.outstanding -= 1

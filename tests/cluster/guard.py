@@ -296,6 +296,7 @@ class SimGuard:
             answer["fallback_count"],
             {},
             keeps_plans=answer["keeps_plans"],
+            attachment=answer["attachment"],
         )
 
     async def plan(self, plan: Plan) -> PlanReport:

@@ -177,6 +177,11 @@ class DriverCalls:
         """Attach the driver."""
         self._world.after(self._attach_s, self._hand_over, [lambda: finished(self._plant.attach())])
 
+    def detach(self, finished: Callable[[], None]) -> None:
+        """Detach the driver."""
+        self._plant.detach()
+        self._world.after(self._attach_s, self._hand_over, [finished])
+
     def go_on(self) -> None:
         """Take in what has returned while the process stood still."""
         self.is_stalled = False

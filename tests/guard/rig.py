@@ -33,7 +33,13 @@ class HostGpu:
 
 
 class HostDriver:
-    """Implements `Driver` in memory; `writes` is every limit ever set, `asked` counts readings of limits."""
+    """Implements `Driver` in memory.
+
+    Attributes:
+        writes: every limit ever set.
+        asked: counts readings of limits.
+        is_open: attached, and not detached since.
+    """
 
     def __init__(self, count: int) -> None:
         self.gpus = {f"GPU-{index}": HostGpu() for index in range(count)}
@@ -41,6 +47,8 @@ class HostDriver:
         self.attach_error = ""
         self.attach_error_kind = Kind.DRIVER_GONE
         self.attaches = 0
+        self.default_mw: int | None = DEFAULT_MW
+        self.is_open = False
         self.asked = 0
         self.writes: list[Write] = []
 
@@ -48,14 +56,18 @@ class HostDriver:
         self.attaches += 1
         if self.attach_error:
             raise DriverError(self.attach_error_kind, self.attach_error)
+        self.is_open = True
+        limits_mw = (MIN_MW, MAX_MW, self.default_mw)
         return tuple(
-            GpuInfo(uuid, index, "Test GPU", "settable", MIN_MW, MAX_MW, DEFAULT_MW, persistence_mode=True)
+            GpuInfo(
+                uuid, index, "Test GPU", "settable", MIN_MW, MAX_MW, self.default_mw, persistence_mode=True
+            )
             for index, uuid in enumerate(self.gpus)
             if uuid not in self.absent
         )
 
     def detach(self) -> None:
-        pass
+        self.is_open = False
 
     def read(self, uuid: str) -> Sample:
         limits = self.read_limits(uuid)
@@ -100,6 +112,7 @@ class ManualRunner:
         self.clock = clock
         self.jobs: dict[str, tuple[Job, Callable[[str, Job, Done], None]]] = {}
         self.attaching: Callable[[AttachResult], None] | None = None
+        self.detaching: Callable[[], None] | None = None
         self.held: set[str] = set()
 
     def start(self, uuid: str, job: Job, finished: Callable[[str, Job, Done], None]) -> None:
@@ -108,7 +121,13 @@ class ManualRunner:
 
     def attach(self, finished: Callable[[AttachResult], None]) -> None:
         assert self.attaching is None
+        assert self.detaching is None
         self.attaching = finished
+
+    def detach(self, finished: Callable[[], None]) -> None:
+        assert self.attaching is None
+        assert self.detaching is None
+        self.detaching = finished
 
     def finish(self, uuid: str) -> None:
         """Let the job of one GPU take effect and return."""
@@ -125,6 +144,13 @@ class ManualRunner:
         except DriverError as error:
             result = error
         finished(result)
+
+    def finish_detach(self) -> None:
+        """Let the detach return."""
+        finished, self.detaching = self.detaching, None
+        assert finished is not None
+        self.driver.detach()
+        finished()
 
 
 class Rig:
@@ -151,7 +177,9 @@ class Rig:
     def settle(self) -> None:
         """Let everything happen that can, except on held GPUs."""
         self.keeper.tick(self.now_s)
-        while self.runner.attaching or set(self.runner.jobs) - self.runner.held:
+        while self.runner.attaching or self.runner.detaching or set(self.runner.jobs) - self.runner.held:
+            if self.runner.detaching:
+                self.runner.finish_detach()
             if self.runner.attaching:
                 self.runner.finish_attach()
             for uuid in sorted(set(self.runner.jobs) - self.runner.held):
