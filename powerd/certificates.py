@@ -15,8 +15,12 @@ class Certificates:
     """
 
     def __init__(self, files: Mapping[str, str]) -> None:
-        self._files = {purpose: Path(file) for purpose, file in files.items() if file}
         self._known: dict[str, tuple[_Stamp, float]] = {}
+        self.watch(files)
+
+    def watch(self, files: Mapping[str, str]) -> None:
+        """Look at these files from now on."""
+        self._files = {purpose: Path(file) for purpose, file in files.items() if file}
 
     def ends(self) -> dict[str, float]:
         """Return the Unix time at which the first certificate of each file ends, by what it is for.

@@ -15,10 +15,12 @@ from prometheus_client.registry import Collector
 from powerd.clock import Clock
 from powerd.core.model import Now
 from powerd.core.rack.timeline import VerdictKind
-from powerd.metrics_readers import Change, Labels, Samples, View
+from powerd.metrics_readers import Change, Labels, Samples, View, one
 from powerd.metrics_table import (
     CERTIFICATE_EXPIRY,
     CLOCK_SKEW,
+    CONFIG_READ,
+    CONFIG_USABLE,
     GPU_LABELS,
     LEDGER_DROPPED,
     NVML_CALLS,
@@ -73,7 +75,10 @@ class Metrics:
             SIGNAL_AGE: self._signal_ages,
             CLOCK_SKEW: lambda _: _by_name(self._skew_s),
             CERTIFICATE_EXPIRY: lambda _: _by_name(self._certificate_ends()),
+            CONFIG_USABLE: lambda _: one(self._config_usable),
+            CONFIG_READ: lambda _: one(self._config_read_wall_s),
         }
+        self._config_usable, self._config_read_wall_s = True, clock.now().wall_s
         self._named = frozenset(named)
         self._reasons: set[str] = set()
         self.registry = CollectorRegistry()
@@ -97,6 +102,16 @@ class Metrics:
     def ledger_dropped(self, entries: int) -> None:
         """Count entries of the ledger that are lost."""
         self._grow_counter(LEDGER_DROPPED, (), entries)
+
+    def name(self, named: Collection[str]) -> None:
+        """Keep the refusals of these senders apart from now on, as the configuration names them."""
+        self._named = frozenset(named)
+
+    def configuration_read(self, *, usable: bool) -> None:
+        """Note that the configuration was read again, and whether it could be put in force."""
+        self._config_usable = usable
+        if usable:
+            self._config_read_wall_s = self._clock.now().wall_s
 
     def expose(self, accept: str) -> tuple[bytes, str]:
         """Return the body and content type that an Accept header asks for: Prometheus text or OpenMetrics."""

@@ -52,6 +52,8 @@ REJECTED = "powerd_signal_rejected_total"
 SIGNAL_AGE = "powerd_signal_age_seconds"
 CLOCK_SKEW = "powerd_clock_skew_seconds"
 CERTIFICATE_EXPIRY = "powerd_certificate_expiry_timestamp_seconds"
+CONFIG_USABLE = "powerd_config_last_reload_successful"
+CONFIG_READ = "powerd_config_last_reload_timestamp_seconds"
 NVML_CALLS = "powerd_nvml_call_seconds"
 LEDGER_DROPPED = "powerd_ledger_dropped_total"
 
@@ -294,6 +296,8 @@ TABLE: tuple[Row, ...] = (
         "Unix time at which the first certificate of the file ends.",
         ("certificate",),
     ),
+    Row(CONFIG_USABLE, G, "1 if the configuration could be put in force when it was last read, 0 if not."),
+    Row(CONFIG_READ, G, "Unix time at which the configuration in force was read."),
     Row(
         "powerd_problems",
         G,
