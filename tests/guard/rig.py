@@ -57,7 +57,6 @@ class HostDriver:
         if self.attach_error:
             raise DriverError(self.attach_error_kind, self.attach_error)
         self.is_open = True
-        limits_mw = (MIN_MW, MAX_MW, self.default_mw)
         return tuple(
             GpuInfo(
                 uuid, index, "Test GPU", "settable", MIN_MW, MAX_MW, self.default_mw, persistence_mode=True
