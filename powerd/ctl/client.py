@@ -1,12 +1,15 @@
-"""How `powerctl` asks the daemon: one GET over TCP or the Unix socket, with the standard library.
+"""How `powerctl` talks to the daemon: HTTP over TCP or the Unix socket, with the standard library.
 
 No HTTP package is imported: asking for the status of a host must be instant.
 """
 
+import grp
 import http.client
 import json
 import socket
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -41,6 +44,11 @@ class _UnixConnection(http.client.HTTPConnection):
 class Daemon:
     """Where the daemon is.
 
+    Every request raises:
+        ConfigError: the URL cannot be used, or the daemon says that the request is not one.
+        DaemonUnreachableError: nothing answers, not as powerd does, or this user may not ask.
+        RequestFailedError: it answers with another error.
+
     Attributes:
         url: of its TCP endpoint; not used if `socket_path` is set.
     """
@@ -53,33 +61,96 @@ class Daemon:
 
         Args:
             within_s: how long to wait at any point of the exchange.
+        """
+        return self._ask("GET", path, None, within_s)
 
-        Raises:
-            ConfigError: the URL cannot be used.
-            DaemonUnreachableError: nothing answers, or not as powerd does.
-            RequestFailedError: it answers with an error.
+    def post(self, path: str, body: Mapping[str, object], *, within_s: float) -> Document:
+        """Give an order and return what was done.
+
+        Args:
+            within_s: how long the daemon may take to carry it out.
+        """
+        return self._ask("POST", path, json.dumps(body).encode(), within_s)
+
+    def stream(self, *, within_s: float = _TIMEOUT_S) -> Iterator[Document]:
+        """Yield the status after each iteration, until the daemon ends it.
+
+        Args:
+            within_s: how long to wait for the next one.
         """
         connection = self._connection(within_s)
         try:
-            connection.request("GET", path, headers={"Accept": "application/json"})
-            answer = connection.getresponse()
-            document = json.loads(answer.read())
-        except OSError as error:
-            why = error.strerror or str(error)
-            raise DaemonUnreachableError(f"no answer from {self._where}: {why}; is powerd running?") from None
-        except (http.client.HTTPException, ValueError):
-            raise DaemonUnreachableError(f"{self._where} answers, but is not powerd") from None
+            answer = self._sent(connection, "GET", "/v1/stream", None)
+            if answer.status != HTTPStatus.OK:
+                raise self._failure(answer.status, self._read(answer))
+            for line in iter(lambda: self._line(answer), b""):
+                name, _, value = line.partition(b":")
+                if name == b"data":
+                    yield json.loads(value)
         finally:
             connection.close()
-        if not isinstance(document, dict):
-            raise DaemonUnreachableError(f"{self._where} answers, but is not powerd")
-        if answer.status != http.client.OK:
-            raise RequestFailedError(str(document.get("error", f"{self._where} answered {answer.status}")))
-        return document
 
     @property
-    def _where(self) -> str:
+    def where(self) -> str:
+        """Return what was asked, for people."""
         return self.url if self.socket_path is None else str(self.socket_path)
+
+    def _ask(self, method: str, path: str, body: bytes | None, within_s: float) -> Document:
+        connection = self._connection(within_s)
+        try:
+            answer = self._sent(connection, method, path, body)
+            document = self._read(answer)
+        finally:
+            connection.close()
+        if answer.status != HTTPStatus.OK:
+            raise self._failure(answer.status, document)
+        return document
+
+    def _sent(
+        self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None
+    ) -> http.client.HTTPResponse:
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            connection.request(method, path, body, headers)
+            return connection.getresponse()
+        except OSError as error:
+            raise self._no_answer(error) from None
+        except http.client.HTTPException:
+            raise self._not_powerd() from None
+
+    def _read(self, answer: http.client.HTTPResponse) -> Document:
+        try:
+            document = json.loads(answer.read())
+        except OSError as error:
+            raise self._no_answer(error) from None
+        except (http.client.HTTPException, ValueError):
+            raise self._not_powerd() from None
+        if not isinstance(document, dict):
+            raise self._not_powerd()
+        return document
+
+    def _line(self, answer: http.client.HTTPResponse) -> bytes:
+        try:
+            return answer.readline()
+        except (OSError, http.client.HTTPException) as error:
+            raise DaemonUnreachableError(f"{self.where} fell silent: {error}") from None
+
+    def _no_answer(self, error: OSError) -> DaemonUnreachableError:
+        if isinstance(error, PermissionError) and self.socket_path is not None:
+            return DaemonUnreachableError(
+                f"{self.socket_path} is not open to you: {_entry(self.socket_path)}"
+            )
+        why = error.strerror or str(error)
+        return DaemonUnreachableError(f"no answer from {self.where}: {why}; is powerd running?")
+
+    def _not_powerd(self) -> DaemonUnreachableError:
+        return DaemonUnreachableError(f"{self.where} answers, but is not powerd")
+
+    def _failure(self, status: int, document: Document) -> PowerdError:
+        text = str(document.get("error", f"{self.where} answered {status}"))
+        return ConfigError(text) if status == HTTPStatus.BAD_REQUEST else RequestFailedError(text)
 
     def _connection(self, within_s: float) -> http.client.HTTPConnection:
         if self.socket_path is not None:
@@ -92,3 +163,12 @@ class Daemon:
         if parts.scheme != "http" or not host:
             raise ConfigError(f'--url "{self.url}" is not like {DEFAULT_URL}')
         return http.client.HTTPConnection(host, port, timeout=within_s)
+
+
+def _entry(path: Path) -> str:
+    """Return how a user gets to open a socket."""
+    try:
+        group = grp.getgrgid(path.stat().st_gid).gr_name
+    except (OSError, KeyError):
+        return "ask for the group that its directory belongs to, or use sudo"
+    return f"join its group (sudo usermod -aG {group} $USER, then log in again), or use sudo"

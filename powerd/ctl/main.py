@@ -28,6 +28,11 @@ MODULES = {
     "report": "report",
     "verify": "look",
     "verify-ledger": "report",
+    "override": "order",
+    "release": "order",
+    "detach": "order",
+    "attach": "order",
+    "mode": "order",
     "publish": "publish",
     "completion": "completion",
 }

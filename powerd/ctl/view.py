@@ -9,6 +9,7 @@ from rich.text import Text
 from powerd.ctl.checks import ExitCode
 from powerd.ctl.client import Document
 from powerd.ctl.reasons import Why
+from powerd.ctl.view_orders import standing
 
 _BAR_CELLS = 20
 _OFF_TERMINAL_COLUMNS = 120
@@ -87,7 +88,7 @@ def _facts(status: Document) -> RenderableType:
             f"for {accounting['worst_excess_s']:g} s at the most"
         )
         table.add_row("accounting", Text(text))
-    for name, text in (*_grid(status), *_between_hosts(status)):
+    for name, text in (*standing(status), *_grid(status), *_between_hosts(status)):
         table.add_row(name, Text(text))
     return table
 
