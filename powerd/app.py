@@ -224,7 +224,10 @@ class Daemon:
         def keep_events(report: Report) -> None:
             self._events_file.keep(report.state.schedule)
 
-        listeners: list[Callable[[Report], None]] = [observe, publish, keep_events, self._history]
+        def keep_history(report: Report) -> None:
+            self._history.take(report.snapshot, report.notices, is_sampled=report.sampled)
+
+        listeners: list[Callable[[Report], None]] = [observe, publish, keep_events, keep_history]
         if self._recorder is not None:
             listeners.append(self._recorder)
         if self._bus is None:

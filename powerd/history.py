@@ -10,7 +10,6 @@ Memory is bounded: 0.4 MB for 8 GPUs, 0.6 MB for 16, and at the most 1 MB for wh
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from powerd.controller import Report
 from powerd.core.model import GpuReading, Notice, Now, Severity
 from powerd.core.notices import about_phase
 from powerd.core.rack.failsafe import Phase
@@ -69,7 +68,7 @@ class Extract(NamedTuple):
 
 
 class History:
-    """Fed by every finished iteration; one of the reporter's listeners."""
+    """Fed by every finished iteration."""
 
     def __init__(self) -> None:
         self._tiers = _tiers()
@@ -85,15 +84,19 @@ class History:
         """Return how much memory the numbers take."""
         return sum(tier.size_bytes for tier in self._tiers)
 
-    def __call__(self, report: Report) -> None:
-        """Take in one finished iteration."""
-        snapshot = report.snapshot
-        if report.sampled and snapshot.now.boot_s >= self._due_boot_s:
+    def take(self, snapshot: Snapshot, notices: Iterable[Notice], *, is_sampled: bool) -> None:
+        """Take in one finished iteration.
+
+        Args:
+            notices: new, or told again.
+            is_sampled: the GPUs were sampled for it.
+        """
+        if is_sampled and snapshot.now.boot_s >= self._due_boot_s:
             self._due_boot_s = snapshot.now.boot_s + SAMPLE_S - _EARLY_S
             self._sample(snapshot)
         self._compare(snapshot)
-        if report.notices:
-            self._take_notices(report.notices, snapshot)
+        if notices:
+            self._take_notices(notices, snapshot)
 
     def add(self, happening: Happening) -> None:
         """Keep something that no iteration tells of: an order, a reload."""

@@ -4,10 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from powerd.controller import Report
 from powerd.core.model import GpuReading, Notice, Now, Severity
 from powerd.core.rack.failsafe import Phase
-from powerd.core.state import initial_state
 from powerd.happenings import MAX_HAPPENINGS, Happening
 from powerd.history import Extract, History
 from powerd.history_tiers import UNKNOWN
@@ -15,7 +13,6 @@ from powerd.problems import Problems
 from powerd.snapshot import Snapshot
 from tests.web import host
 
-STATE = initial_state(host.moment(0.0))
 DAY_S = 86_400
 
 
@@ -47,7 +44,7 @@ class Told:
             decision=self.snapshot.decision._replace(**changes),  # type: ignore[arg-type] # fields by name
             problems=self._problems.current(),
         )
-        self.history(Report(self.snapshot, STATE, due, is_sampled))
+        self.history.take(self.snapshot, due, is_sampled=is_sampled)
 
     def last(self, seconds: float) -> Extract:
         return self.history.since(self.now.boot_s - seconds, self.now)

@@ -11,6 +11,7 @@ from yarl import URL
 
 from powerd.web.models import ErrorDocument
 
+_READS = ("GET", "HEAD")
 _HEADERS = {
     "Server": "powerd",
     "Cache-Control": "no-store",
@@ -38,14 +39,29 @@ async def one_line_errors(request: web.Request, handler: Handler) -> web.StreamR
         return _error("powerd failed to answer; its log says why", HTTPStatus.INTERNAL_SERVER_ERROR.value)
 
 
+def read_only(orders: Collection[str], where: str) -> Middleware:
+    """Refuse whatever could change something.
+
+    Args:
+        orders: the paths that exist elsewhere.
+        where: where they do.
+    """
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        is_order = request.path in orders
+        if is_order or request.method not in _READS:
+            text = f"{request.method} is not allowed here: TCP is read-only; {where}"
+            raise web.HTTPMethodNotAllowed(request.method, () if is_order else _READS, text=text)
+        return await handler(request)
+
+    return check
+
+
 @web.middleware
-async def read_only(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse whatever could change something, and bodies, which no read needs."""
-    if request.method not in ("GET", "HEAD"):
-        raise web.HTTPMethodNotAllowed(
-            request.method, ("GET", "HEAD"), text=f"{request.method} is not allowed here: TCP is read-only"
-        )
-    if request.can_read_body:
+async def no_body_to_read(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse bodies where nothing is asked for that needs one."""
+    if request.method in _READS and request.can_read_body:
         raise web.HTTPRequestEntityTooLarge(0, text="a request here has no body")
     return await handler(request)
 

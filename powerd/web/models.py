@@ -292,6 +292,46 @@ class BusView(Document):
     published: int = Field(description="Messages published since the start")
 
 
+class DetachedView(Document):
+    """The driver was given up on somebody's order."""
+
+    since: str = Field(description="RFC 3339 time of the order")
+    by: str = Field(description="Who gave it")
+    reason: str = Field(description="What they gave as their reason")
+
+
+class DrillView(Document):
+    """Budgets are not heard, for practice."""
+
+    until: str = Field(description="RFC 3339 time from which they are heard again")
+    remaining_s: float = Field(description="Seconds until then")
+    by: str = Field(description="Who gave the order")
+    reason: str = Field(description="What they gave as their reason")
+    dropped: int = Field(description="Budgets that arrived meanwhile")
+
+
+class OverrideView(Document):
+    """What one GPU shall have for a while, before all others, as far as the budget reaches."""
+
+    uuid: str = Field(description="Identity of the GPU")
+    index: int | None = Field(description="The driver's index; null if the GPU is not there")
+    watts: float = Field(description="What it shall have")
+    until: str = Field(description="RFC 3339 time at which that ends by itself")
+    remaining_s: float = Field(description="Seconds until then")
+    by: str = Field(description="Who gave the order")
+    reason: str = Field(description="What they gave as their reason")
+
+
+class OrdersDocument(Document):
+    """Which orders of operators hold."""
+
+    configured_mode: str = Field(description="What the configuration says; `mode` is what holds")
+    released: bool = Field(description="Limits were put back as they were found; nothing is written since")
+    detached: DetachedView | None = Field(description="The driver was given up; null: it was not")
+    drill: DrillView | None = Field(description="Budgets are not heard, for practice; null: they are")
+    overrides: list[OverrideView] = Field(description="By GPU")
+
+
 class Status(Document):
     """Everything powerd knows, in one document."""
 
@@ -329,6 +369,7 @@ class Status(Document):
     signals: list[SignalView] = Field(description="Prices and emissions, the newest of each kind and zone")
     meter: MeterView | None = Field(description="What the rack draws; null: nobody tells")
     shed: ShedViews = Field(description="How much less could be drawn; 0 W unless the mode is enforce")
+    orders: OrdersDocument = Field(description="What operators have ordered, as far as it holds")
     guard: GuardView = Field(description="The privileged process")
     bus: BusView = Field(description="The MQTT connection")
     errors: list[ProblemView] = Field(description="Problems, newest last")

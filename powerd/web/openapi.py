@@ -25,9 +25,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One GET of the interface, as it is documented.
+    """One path of the interface, as it is documented: a GET, or a POST where it takes a body.
 
     Attributes:
+        body: documents that may be posted, one of them.
+        errors: by status code, what brings that error about.
         query, optional: name and description of each query parameter that is required, or may be left out.
         answers: by status code; every path can also answer with an error.
         parameters: name and description of each part of the path in braces; may hold slashes.
@@ -39,6 +41,13 @@ class Operation:
     query: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
     optional: Mapping[str, str] = field(default_factory=dict)
+    body: tuple[type[BaseModel], ...] = ()
+    errors: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def method(self) -> str:
+        """Return how it is asked for."""
+        return "POST" if self.body else "GET"
 
     @property
     def route(self) -> str:
@@ -49,12 +58,19 @@ class Operation:
         return route
 
 
+_ERROR = Answer("An error, in one line", ErrorDocument)
+
+
 def document(operations: Iterable[Operation]) -> dict[str, Any]:
     """Return the OpenAPI document of these operations."""
     operations = tuple(operations)
     models = {a.model for operation in operations for a in operation.answers.values() if a.model is not None}
-    ordered = sorted(models | {ErrorDocument}, key=lambda model: model.__name__)
-    _, schemas = models_json_schema([(model, "serialization") for model in ordered], ref_template=_REF)
+    bodies = {model for operation in operations for model in operation.body}
+    ordered = sorted(models | bodies | {ErrorDocument}, key=lambda model: model.__name__)
+    _, schemas = models_json_schema(
+        [(model, "validation" if model in bodies else "serialization") for model in ordered],
+        ref_template=_REF,
+    )
     return {
         "openapi": "3.1.0",
         "info": {
@@ -63,7 +79,7 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
             "summary": "What a host's GPUs may draw, and why. Watts and seconds; null is unknown.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": {operation.path: {"get": _operation(operation)} for operation in operations},
+        "paths": {each.path: {each.method.lower(): _operation(each)} for each in operations},
         "components": {"schemas": schemas["$defs"]},
     }
 
@@ -71,15 +87,32 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
 def _operation(operation: Operation) -> dict[str, Any]:
     name = re.sub(r"\W+", "_", operation.path).strip("_") or "page"
     answers = {str(status): _answer(answer) for status, answer in operation.answers.items()}
+    errors = {str(status): _answer(Answer(text, ErrorDocument)) for status, text in operation.errors.items()}
     return {
         "operationId": name,
+        **(_body(operation.body) if operation.body else {}),
         "summary": operation.summary,
         "parameters": [
             *_parameters("path", operation.parameters),
             *_parameters("query", operation.query),
             *_parameters("query", operation.optional, required=False),
         ],
-        "responses": {**answers, "default": _answer(Answer("An error, in one line", ErrorDocument))},
+        "responses": {
+            **answers,
+            **errors,
+            "default": _answer(Answer("An error, in one line", ErrorDocument)),
+        },
+    }
+
+
+def _body(models: tuple[type[BaseModel], ...]) -> dict[str, Any]:
+    """Describe an order: what changes something is nothing for a network."""
+    schemas = [{"$ref": _REF.format(model=model.__name__)} for model in models]
+    schema = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
+    return {
+        "description": "On the Unix socket only; over TCP the answer is 405.",
+        "x-unix-socket-only": True,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
     }
 
 

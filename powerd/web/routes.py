@@ -22,6 +22,7 @@ from powerd.web.event_routes import EventInterface
 from powerd.web.history_routes import HistoryInterface
 from powerd.web.models import Explanation, Health, Readiness, Status
 from powerd.web.openapi import Answer, Operation
+from powerd.web.order_routes import ORDERS
 from powerd.web.stream import Stream, event
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -47,7 +48,7 @@ EXPLAIN = Operation(
     "/v1/explain",
     "Why one GPU has its limit",
     {OK: Answer("The steps that made the limit", Explanation)},
-    {"gpu": "Index or UUID of the GPU, or the beginning of its UUID where only one GPU has it"},
+    query={"gpu": "Index or UUID of the GPU, or the beginning of its UUID where only one GPU has it"},
 )
 STREAM = Operation(
     "/v1/stream",
@@ -86,7 +87,7 @@ class Interface:
             (STREAM, self.events),
             (METRICS, self.prometheus),
         ]
-        operations = (*(operation for operation, _ in routes), OPENAPI)
+        operations = (*(operation for operation, _ in routes), OPENAPI, *ORDERS)
         return [*routes, (OPENAPI, _document_handler(operations))]
 
     async def health(self, _request: web.Request) -> web.Response:

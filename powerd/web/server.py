@@ -1,7 +1,7 @@
-"""The endpoint: one read-only application on TCP, and the same on a Unix socket.
+"""The endpoint: a read-only application on TCP, and on a Unix socket the same, which takes orders too.
 
-Invariant: it shows the latest snapshot and touches nothing else. A slow, broken or hostile client costs a
-bounded amount of memory and never time of the control loop's.
+Invariant: it shows what is, and passes orders on; it changes nothing itself. A slow, broken or hostile client
+costs a bounded amount of memory and never time of the control loop's.
 """
 
 import asyncio
@@ -23,8 +23,10 @@ from powerd.errors import ConfigError
 from powerd.history import History
 from powerd.ledger.reader import LedgerReader
 from powerd.metrics import Metrics
+from powerd.orders import Desk
 from powerd.snapshot import Snapshot
-from powerd.web.checks import host_check, one_line_errors, read_only, secure_headers
+from powerd.web.checks import host_check, no_body_to_read, one_line_errors, read_only, secure_headers
+from powerd.web.order_routes import MAX_BODY_BYTES, ORDERS, OrderInterface
 from powerd.web.routes import STREAM, GetSnapshot, Interface
 from powerd.web.stream import Stream
 
@@ -51,6 +53,7 @@ class WebServer:
         names: host names that clients may use for this server, besides `localhost` and that of `listen`.
         ledger: of grid events; None if none is kept.
         history: what was of late; by default nothing.
+        desk: takes orders that come over the socket; None: none are taken.
 
     Raises:
         ConfigError: by `start`, when an address cannot be used; the text names the key.
@@ -68,9 +71,11 @@ class WebServer:
         names: Collection[str] = (),
         ledger: LedgerReader | None = None,
         history: History | None = None,
+        desk: Desk | None = None,
     ) -> None:
         self._stream = Stream()
         self._interface = Interface(get_snapshot, clock, metrics, self._stream, history or History(), ledger)
+        self._orders = OrderInterface(desk) if desk is not None else None
         self._address = parse_listen(listen) if listen else None
         self._socket_path = socket_path
         self._socket_group = socket_group
@@ -119,7 +124,11 @@ class WebServer:
             self._stream.send(self._interface.event(snapshot))
 
     async def _start_tcp(self, host: str, port: int) -> None:
-        runner = await self._runner(host_check((host, *self._names)), read_only)
+        where = "http.socket is not set, so no orders are taken"
+        if self._socket_path is not None:
+            where = f"give orders over the Unix socket {self._socket_path}"
+        orders = frozenset(operation.path for operation in ORDERS)
+        runner = await self._runner(self._views(), host_check((host, *self._names)), read_only(orders, where))
         try:
             await web.TCPSite(runner, host, port, backlog=_BACKLOG).start()
         except OSError as error:
@@ -127,17 +136,29 @@ class WebServer:
         self.port = runner.addresses[0][1]
 
     async def _start_unix(self, path: Path) -> None:
-        runner = await self._runner(read_only)
+        runner = await self._runner([*self._views(), *self._order_routes()])
         listener = bind_unix(path, self._socket_group)
         self._socket_inode = _inode(path)
         await web.SockSite(runner, listener, backlog=_BACKLOG).start()
 
-    async def _runner(self, *checks: Middleware) -> web.AppRunner:
-        app = web.Application(middlewares=[one_line_errors, *checks])
+    def _views(self) -> list[web.RouteDef]:
+        # A HEAD of the stream would have nothing to end it.
+        return [
+            web.get(operation.route, handler, allow_head=operation is not STREAM)
+            for operation, handler in self._interface.routes()
+        ]
+
+    def _order_routes(self) -> list[web.RouteDef]:
+        if self._orders is None:
+            return []
+        return [web.post(operation.route, handler) for operation, handler in self._orders.routes()]
+
+    async def _runner(self, routes: list[web.RouteDef], *checks: Middleware) -> web.AppRunner:
+        app = web.Application(
+            middlewares=[one_line_errors, *checks, no_body_to_read], client_max_size=MAX_BODY_BYTES
+        )
         app.on_response_prepare.append(secure_headers)
-        for operation, handler in self._interface.routes():
-            # A HEAD of the stream would have nothing to end it.
-            app.router.add_get(operation.route, handler, allow_head=operation is not STREAM)
+        app.router.add_routes(routes)
         runner = web.AppRunner(
             app,
             access_log=None,

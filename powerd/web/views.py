@@ -14,7 +14,7 @@ from powerd.core.rack.timeline import Statement
 from powerd.core.units import MilliWatts, watts
 from powerd.signals.rfc3339 import utc
 from powerd.snapshot import STALE_PERIODS, Problem, Snapshot, find_gpu
-from powerd.web import grid_views, rack_views
+from powerd.web import grid_views, order_views, rack_views
 from powerd.web.models import (
     AccountingView,
     BudgetView,
@@ -65,6 +65,7 @@ def status(snapshot: Snapshot, now: Now) -> Status:
         signals=grid_views.signals(snapshot, now),
         meter=grid_views.meter(snapshot, now),
         shed=grid_views.shed(snapshot),
+        orders=order_views.orders(snapshot, now),
         guard=GuardView(
             usable=not snapshot.guard.error,
             error=snapshot.guard.error,
