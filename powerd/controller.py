@@ -6,12 +6,9 @@ iteration ends in a bounded time whatever the guard does; what was decided is re
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
-
-import structlog
 
 from powerd.arrivals import MAX_WAITING, Arrivals, Heard
 from powerd.clock import Clock
@@ -22,14 +19,16 @@ from powerd.core.gpus.overhead import OverheadSample
 from powerd.core.leases.host_state import HostState
 from powerd.core.leases.news import concerns
 from powerd.core.metering.meter import MeterAlive, MeterReading
-from powerd.core.model import Notice, Now, Outcome, Plan, Result, Severity, Write
+from powerd.core.model import Notice, Now, Outcome, Result, Severity
 from powerd.core.preflight import objections
 from powerd.core.rack.advisory import AdvisorySignal
-from powerd.core.rack.timeline import BudgetMessage, Statement
+from powerd.core.rack.timeline import BudgetMessage, Timeline
+from powerd.core.reconfigure import reconfigured
 from powerd.core.state import Config, Inputs, State
 from powerd.core.units import watts
 from powerd.errors import ConfigError
 from powerd.host_gpus import HostGpus
+from powerd.loop_log import LoopLog
 from powerd.problems import Problems
 from powerd.snapshot import BusStatus, Reaction, Snapshot
 
@@ -40,8 +39,6 @@ Mode = Literal["monitor", "dry-run", "enforce"]
 MAX_PLANS_PER_ITERATION = 3
 # What peers say often comes from several of them at a time: it is decided on together.
 PEERS_DELAY_S = 0.02
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +85,10 @@ class Controller:
         bus_status: asked once per iteration.
         overhead: the latest measurement of what is not GPU, or None.
         may_remember: whether what is lent can be written down before it is said.
+        lasting: what else is wrong now, asked once per iteration.
+
+    Attributes:
+        iterating: held by an iteration; whoever else holds it does something between two of them.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Controller:
         bus_status: Callable[[], BusStatus],
         overhead: Callable[[], OverheadSample | None] = lambda: None,
         may_remember: Callable[[], bool] = lambda: True,
+        lasting: Callable[[], tuple[Notice, ...]] = tuple,
     ) -> None:
         self._options = options
         self._config = config
@@ -112,6 +114,8 @@ class Controller:
         self._bus_status = bus_status
         self._overhead = overhead
         self._may_remember = may_remember
+        self._lasting = lasting
+        self.iterating = asyncio.Lock()
         self._problems = Problems()
         self._wake = asyncio.Event()
         self._wake_soon: asyncio.TimerHandle | None = None
@@ -123,9 +127,8 @@ class Controller:
         self._notices: list[Notice] = []
         self._outcomes: tuple[Outcome, ...] = ()
         self._iteration = 0
-        self._statement: Statement | None = None
         self._reaction: Reaction | None = None
-        self._would_write: tuple[Write, ...] = ()
+        self._log = LoopLog()
         self._may_write = False
 
     def submit(self, message: BudgetMessage) -> None:
@@ -161,6 +164,27 @@ class Controller:
     def notice(self, notice: Notice) -> None:
         """Hand over something that people should hear about; told with the next iteration."""
         self._notices = [*self._notices[-MAX_WAITING + 1 :], notice]
+
+    def replace_config(self, config: Config, listened_to: Callable[[Timeline], Timeline]) -> None:
+        """Go by another configuration from the next iteration on, which begins at once.
+
+        To be called while `iterating` is held by the caller.
+
+        Args:
+            listened_to: drops what senders have said that do not count any more.
+
+        Raises:
+            ConfigError: limits are written here, and by that configuration they must not be.
+        """
+        if self._may_write:
+            self._raise_objections(config)
+        state = reconfigured(self._state, self._config, config, self._clock.now())
+        self._state = state._replace(timeline=listened_to(state.timeline))
+        if config.roster != self._config.roster:  # peers may be gone from it
+            self._peers.clear()
+            self._arrivals.states.clear()
+        self._config = config
+        self._wake.set()
 
     async def run(self) -> None:
         """Run until cancelled.
@@ -213,15 +237,23 @@ class Controller:
             text = "nothing is written before host.overhead_sensor has given its first measurement"
             self.notice(Notice("overhead_unknown", Severity.CRITICAL, text))
             return
-        overhead_mw = max(self._config.overhead_mw or 0, measured.mw if measured else 0)
+        self._raise_objections(self._config)
+        self._may_write = True
+
+    def _raise_objections(self, config: Config) -> None:
+        measured = self._overhead()
+        overhead_mw = max(config.overhead_mw or 0, measured.mw if measured else 0)
         needed = self._options.persistence_needed
-        found = objections(self._gpus.readings, self._config, overhead_mw, persistence_needed=needed)
+        found = objections(self._gpus.readings, config, overhead_mw, persistence_needed=needed)
         if found:
             raise ConfigError("\n".join(f"enforce refused: {line}" for line in found))
-        self._may_write = True
 
     async def iterate(self) -> None:
         """Decide, enforce, report: once."""
+        async with self.iterating:
+            await self._iterate()
+
+    async def _iterate(self) -> None:
         now = self._clock.now()
         sampled, self._sampled = self._sampled, False
         if self._wake_soon is not None:  # what it would wake for is decided on now
@@ -234,14 +266,14 @@ class Controller:
         if self._may_write:
             done = await self._enforce(decision)
         else:
-            self._log_what_would_be_written(decision.plan)
+            self._log.would_write(decision.plan, tells=self._options.mode == "dry-run")
         done, message = self._confirm(done)
         self._spare_mw = done.decision.standing.spare_mw
         self._iteration += 1
         if self._iteration == 1:
-            self._log_start(done.decision)
+            self._log.first(done.decision)
         self._wake_boot_s = decision.wake_boot_s
-        self._log_budget(done.decision.statement, now)
+        self._log.budget(done.decision.statement, now)
         notices = self._tell(done, now)
         snapshot = self._snapshot(done, now, heard)
         self._report(Report(snapshot, self._state, notices, sampled, message))
@@ -287,32 +319,6 @@ class Controller:
         message, self._state = confirm(done.executed, self._gpus.readings, self._state, now, self._config)
         return replace(done, decision=done.decision._replace(leases=self._state.leases)), message
 
-    def _log_what_would_be_written(self, plan: Plan) -> None:
-        writes = plan.cuts + plan.raises
-        if self._options.mode == "dry-run" and writes != self._would_write:
-            limits = " ".join(f"{write.uuid}={watts(write.mw):g}W" for write in writes)
-            log.info("would_set_limits", limits=limits or "none")
-        self._would_write = writes
-
-    def _log_start(self, decision: Decision) -> None:
-        """Say what holds before anything was heard."""
-        log.info(
-            "first_decision",
-            phase=str(decision.phase),
-            rack_watts=watts(decision.rack_cap_mw),
-            gpu_budget_watts=watts(decision.gpu_budget_mw),
-            gpus=len(decision.targets),
-        )
-
-    def _log_budget(self, statement: Statement | None, now: Now) -> None:
-        """Log a budget when it changes, not each time it is renewed."""
-        last, self._statement = self._statement, statement
-        if statement is None or (last and (last.source, last.mw) == (statement.source, statement.mw)):
-            return
-        amount = None if statement.mw is None else watts(statement.mw)
-        lease_s = round(statement.end_boot_s - now.boot_s, 3)
-        log.info("budget_changed", source=statement.source, rack_watts=amount, lease_s=lease_s)
-
     def _tell(self, done: "_Enforced", now: Now) -> tuple[Notice, ...]:
         failed = [_about_failure(o) for o in done.outcomes if o.result is Result.FAILED]
         unusable = []
@@ -324,10 +330,8 @@ class Controller:
             unusable = [Notice("guard_cannot_remember", Severity.WARNING, text)]
         waiting, self._notices = self._notices, []
         all_notices = [*done.decision.notices, *failed, *unusable, *waiting]
-        due = self._problems.take(all_notices, now.boot_s, now.wall_s)
-        for notice in due:
-            subject = {"subject": notice.subject} if notice.subject else {}
-            log.log(_LOG_LEVELS[notice.severity], notice.event, **subject, text=notice.text)
+        due = self._problems.take(all_notices, now.boot_s, now.wall_s, self._lasting())
+        self._log.notices(due)
         return due
 
     def _snapshot(self, done: "_Enforced", now: Now, heard: Heard) -> Snapshot:
@@ -370,13 +374,6 @@ class _Enforced:
     executed: Decision
     outcomes: tuple[Outcome, ...] = ()
     last_cut_boot_s: float | None = None
-
-
-_LOG_LEVELS = {
-    Severity.INFO: logging.INFO,
-    Severity.WARNING: logging.WARNING,
-    Severity.CRITICAL: logging.ERROR,
-}
 
 
 def _merged(first: Decision, again: Decision) -> tuple[Notice, ...]:

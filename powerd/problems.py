@@ -1,6 +1,6 @@
 """What is wrong now, or was a moment ago: the `errors` of status, each told once a minute at most."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from powerd.core.model import Notice
@@ -20,11 +20,21 @@ class Problems:
         self._problems: dict[tuple[str, str], Problem] = {}
         self._last_boot_s: dict[tuple[str, str], float] = {}
         self._told_boot_s: dict[tuple[str, str], float] = {}
+        self._lasting: set[tuple[str, str]] = set()
 
-    def take(self, notices: Iterable[Notice], boot_s: float, wall_s: float) -> tuple[Notice, ...]:
-        """Take in notices, and return those that are new, or due to be told again."""
+    def take(
+        self, notices: Iterable[Notice], boot_s: float, wall_s: float, lasting: Collection[Notice] = ()
+    ) -> tuple[Notice, ...]:
+        """Take in notices, and return those that are new, or due to be told again.
+
+        Args:
+            lasting: what is wrong for as long as it is in here, and over at once when it is not any more.
+        """
         due = []
-        for notice in notices:
+        ended, self._lasting = self._lasting, {(each.event, each.subject) for each in lasting}
+        for key in ended - self._lasting:
+            self._drop(key)
+        for notice in (*notices, *lasting):
             key = (notice.event, notice.subject)
             if key not in self._problems and len(self._problems) >= MAX_PROBLEMS:
                 continue
@@ -48,4 +58,8 @@ class Problems:
 
     def _drop_what_is_over(self, boot_s: float) -> None:
         for key in [k for k, last in self._last_boot_s.items() if boot_s - last > OVER_AFTER_S]:
-            del self._problems[key], self._last_boot_s[key], self._told_boot_s[key]
+            self._drop(key)
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        for table in (self._problems, self._last_boot_s, self._told_boot_s):
+            table.pop(key, None)

@@ -44,3 +44,14 @@ def test_a_sender_that_invents_names_cannot_fill_the_memory() -> None:
     for number in range(2 * MAX_PROBLEMS):
         take(problems, 0, Notice("signal_rejected", Severity.WARNING, "no", f"source-{number}"))
     assert len(problems.current()) == MAX_PROBLEMS
+
+
+def test_what_lasts_is_over_at_once_and_news_when_it_is_back() -> None:
+    problems = Problems()
+    for boot_s in (0, 1):
+        told = problems.take((), boot_s, WALL_S, lasting=(hung(),))
+        assert [notice.text for notice in told] == (["GPU 3 hangs"] if boot_s == 0 else [])
+    assert [problem.text for problem in problems.current()] == ["GPU 3 hangs"]
+    assert take(problems, 2, Notice("note", Severity.INFO, "c")) == ["c"]
+    assert [problem.text for problem in problems.current()] == ["c"]
+    assert [notice.text for notice in problems.take((), 3, WALL_S, lasting=(hung(),))] == ["GPU 3 hangs"]
