@@ -10,7 +10,7 @@ NOT_INSTALLED := echo "cannot install the Python packages of pyproject.toml: pip
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test demo bench lint format generated clean
+.PHONY: help setup test demo bench lint format generated deb clean
 
 help:                ## list the targets
 	@sed -n 's/^\([a-z]*\): .*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -40,7 +40,11 @@ format: $(VENV)/.test  ## rewrite the code in the one format
 
 generated: $(VENV)/.test  ## write what is made from code: the table of metrics, the dashboard
 	$(BIN)/python -m powerd.metrics_docs docs/metrics.md
-	$(BIN)/python packaging/grafana/dashboard.py
+	$(BIN)/python packaging/grafana/dashboard.py > packaging/grafana/powerd.json
+
+deb: $(VENV)/.deb    ## the Debian package, in dist/, checked by lintian
+	@packaging/debian/build dist
+	lintian --fail-on error,warning --allow-root dist/powerd_*.changes
 
 clean:               ## remove what the targets above made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
@@ -69,4 +73,10 @@ $(VENV)/.test: pyproject.toml $(VENV)/.python
 $(VENV)/.system: .ci/need $(VENV)/.python
 	@.ci/need mosquitto=mosquitto mosquitto_pub=mosquitto-clients gcc=gcc /usr/include/stdio.h=libc6-dev \
 		promtool=prometheus systemd-analyze=systemd openssl=openssl
+	@touch $@
+
+# What builds and judges a Debian package. It is made for Debian's own interpreter, whatever PYTHON is.
+$(VENV)/.deb: .ci/need $(VENV)/.python
+	@.ci/need dpkg-buildpackage=dpkg-dev dh=debhelper lintian=lintian gcc=gcc /usr/bin/python3=python3 \
+		/usr/share/doc/python3-venv=python3-venv
 	@touch $@

@@ -57,6 +57,8 @@ def _line(details: ErrorDetails, layers: Sequence[Layer], model: type[BaseModel]
 
 
 def _reason(details: ErrorDetails) -> str:
+    if details["type"] == "too_short" and not details["input"]:
+        return "empty; add an entry"
     text = details["msg"].removeprefix("Input ").partition(", unable to parse")[0]
     value = details["input"]
     return f"{text}, not {value!r}" if isinstance(value, str | int | float) else text

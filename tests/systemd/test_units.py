@@ -21,7 +21,7 @@ BRIDGE = "powerd-bridge-openadr.service"
 # Of every host with GPUs, and of one machine of a site.
 HOST_UNITS = ("powerd.service", GUARD)
 UNITS = (*HOST_UNITS, BRIDGE)
-BINARY = "/opt/powerd/bin/powerd"
+BINARY = "/usr/bin/powerd"
 # Directives that confine rather than start a service (systemd.exec(5), systemd.resource-control(5)).
 HARDENING = re.compile(
     r"^(Protect|Private|Restrict|SystemCall|Capability|Ambient|NoNew|Lock|MemoryDeny|Device|IPAddress|Remove|UMask)"
