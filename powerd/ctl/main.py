@@ -23,6 +23,7 @@ PROGRAM = "powerctl"
 # The module of each command, in the order of the help: what reads, what changes, the rest.
 MODULES = {
     "status": "look",
+    "top": "top",
     "explain": "look",
     "events": "report",
     "report": "report",

@@ -13,7 +13,7 @@ from powerd.ctl.view_orders import standing
 
 _BAR_CELLS = 20
 _OFF_TERMINAL_COLUMNS = 120
-_STYLES = {
+STYLES = {
     ExitCode.OK: "bold green",
     ExitCode.DEGRADED: "bold yellow",
     ExitCode.FAILSAFE: "bold white on red",
@@ -60,7 +60,7 @@ def watts(value: float | None) -> str:
 
 def _headline(status: Document, code: ExitCode) -> Text:
     place = f"{status['host']}  rack {status['rack']}  site {status['site']}  {status['mode']}  "
-    return Text.assemble((place, "bold"), (f" {status['state']} ", _STYLES[code]))
+    return Text.assemble((place, "bold"), (f" {status['state']} ", STYLES[code]))
 
 
 def _facts(status: Document) -> RenderableType:

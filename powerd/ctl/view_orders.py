@@ -11,7 +11,7 @@ def standing(status: Document) -> Iterator[tuple[str, str]]:
     orders = status.get("orders")
     if not orders:
         return
-    if orders["configured_mode"] != status["mode"]:
+    if orders["configured_mode"] not in ("", status["mode"]):
         yield "mode", f"{status['mode']} until the next start; host.mode is {orders['configured_mode']}"
     if orders["released"]:
         yield (
