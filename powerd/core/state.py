@@ -24,7 +24,7 @@ from powerd.core.metering.draw import DrawHistory
 from powerd.core.metering.meter import Meter, MeterAlive, MeterReading, MeterRules
 from powerd.core.metering.shed import ShedRules
 from powerd.core.model import GpuReading, Now, Outcome
-from powerd.core.operator.override import Override
+from powerd.core.orders.override import Override
 from powerd.core.rack.admission import AdmissionRules
 from powerd.core.rack.advisory import AdvisoryRules, AdvisorySignal, Signals
 from powerd.core.rack.failsafe import Failsafe, FailsafeRules, Phase

@@ -1,7 +1,7 @@
 """What operators have ordered, as shown in status."""
 
 from powerd.core.model import Now
-from powerd.core.operator.override import Override
+from powerd.core.orders.override import Override
 from powerd.core.units import watts
 from powerd.signals.rfc3339 import utc
 from powerd.snapshot import Detached, Drill, Snapshot

@@ -15,7 +15,7 @@ from powerd.core.leases.host_state import HostState
 from powerd.core.leases.memory import keep, recall
 from powerd.core.metering.meter import MeterAlive, MeterReading
 from powerd.core.model import Capability, Constraints, GpuReading, GpuState, Now, Outcome, Result, Write
-from powerd.core.operator.override import Override
+from powerd.core.orders.override import Override
 from powerd.core.rack.timeline import BudgetMessage
 from powerd.core.state import Config, Inputs, State, initial_state
 from tests.core.make import MAX_W, MIN_W, W, at, uuid

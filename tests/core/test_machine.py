@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from powerd.core.decide import Decision, decide
 from powerd.core.gpus import overhead
 from powerd.core.model import GpuState, Now
-from powerd.core.operator.override import Override
+from powerd.core.orders.override import Override
 from powerd.core.rack.failsafe import Phase
 from powerd.core.rack.timeline import BudgetMessage, VerdictKind
 from powerd.core.state import Inputs

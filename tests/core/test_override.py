@@ -6,7 +6,7 @@ from powerd.core.decide import Decision
 from powerd.core.gpus.targets import GpuTarget
 from powerd.core.leases.leases import Leases
 from powerd.core.model import GpuState
-from powerd.core.operator.override import Override
+from powerd.core.orders.override import Override
 from powerd.core.state import Config, initial_state
 from powerd.core.topology import GpuPolicy
 from tests.core.bench import Bench

@@ -13,7 +13,7 @@ from powerd.core.gpus.gpu_range import Range, gpu_range
 from powerd.core.gpus.observed import UNKNOWN, Observed
 from powerd.core.gpus.plan import whole_watts
 from powerd.core.model import Capability, GpuReading, GpuState, Step, Write
-from powerd.core.operator.override import NO_OVERRIDES, PRIORITY, Override, chain, narrowed
+from powerd.core.orders.override import NO_OVERRIDES, PRIORITY, Override, chain, narrowed
 from powerd.core.topology import GpuPolicies, GpuPolicy
 from powerd.core.units import MilliWatts, watts
 

@@ -14,7 +14,7 @@ from powerd.core.leases.memory import tend
 from powerd.core.leases.place import Place, entitlement_mw
 from powerd.core.leases.standing import Standing, standing
 from powerd.core.model import GpuReading, Now, Step, Write
-from powerd.core.operator.override import in_force
+from powerd.core.orders.override import in_force
 from powerd.core.rack.failsafe import CONTROLLED, Phase
 from powerd.core.rack.host_excess import host_excess
 from powerd.core.rack.rack_view import RackView

@@ -1,0 +1,1 @@
+"""What operators order, as far as it decides about watts."""
