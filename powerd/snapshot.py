@@ -14,7 +14,7 @@ from powerd.core.leases.leases import LeaseRules, counting
 from powerd.core.metering.meter import MeterRules
 from powerd.core.metering.shed import Shed
 from powerd.core.model import GpuReading, GpuState, Now, Outcome
-from powerd.core.operator.override import Override
+from powerd.core.orders.override import Override
 from powerd.core.units import MilliWatts
 from powerd.errors import UnknownGpuError
 
@@ -140,6 +140,12 @@ class Detached(NamedTuple):
     since_wall_s: float
     by: str
     reason: str
+
+    @property
+    def why(self) -> str:
+        """Return a line for whoever finds the driver gone."""
+        text = f"detached by {self.by}: {self.reason}"
+        return "".join(char if char.isprintable() else "?" for char in text)
 
 
 class Drill(NamedTuple):
