@@ -38,7 +38,8 @@ format: $(VENV)/.test  ## rewrite the code in the one format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-generated: $(VENV)/.test  ## write what is made from code: the table of metrics, the dashboard
+generated: $(VENV)/.test  ## write what is made from code: pages of docs/, the dashboard
+	$(BIN)/python -m powerd.settings.reference config/powerd.toml docs/configuration.md
 	$(BIN)/python -m powerd.metrics_docs docs/metrics.md
 	$(BIN)/python packaging/grafana/dashboard.py > packaging/grafana/powerd.json
 
