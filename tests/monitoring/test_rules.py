@@ -30,7 +30,9 @@ def test_the_unit_tests_are_of_these_rules_and_notice_an_alert_that_is_gone(tmp_
     broken = text.replace('powerd_failsafe_active{cause="power_brake"} == 1', "vector(0) > 0")
     assert broken != text
     (tmp_path / RULES.name).write_text(broken, encoding="utf-8")
-    (tmp_path / UNIT_TESTS.name).write_text(UNIT_TESTS.read_text(encoding="utf-8"), encoding="utf-8")
+    document = yaml.safe_load(UNIT_TESTS.read_text(encoding="utf-8"))
+    document["tests"] = [test for test in document["tests"] if "PowerBrake" in test["name"]]
+    (tmp_path / UNIT_TESTS.name).write_text(yaml.safe_dump(document), encoding="utf-8")
     assert "PowerdPowerBrake" in promtool("test", "rules", tmp_path / UNIT_TESTS.name)
 
 
