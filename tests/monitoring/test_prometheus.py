@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,9 +14,11 @@ import pytest
 from tests.daemon.host import RACK
 from tests.daemon.rig import HOST, Rig
 from tests.monitoring.prometheus_server import Prometheus
-from tests.monitoring.promql import DASHBOARD, ROOT, rules
+from tests.monitoring.promql import DASHBOARD, ROOT, alerts, rules
 
 GPUS = 8
+BAD = 3
+HW_POWER_BRAKE = 0x80
 LEASE_S = 60.0
 # What a host that is well and alone in its rack may have none of.
 MAY_BE_EMPTY = ("powerd_event_cap_watts", "powerd_lease_watts", "powerd_gpu_capped", "powerd_problems")
@@ -89,3 +91,26 @@ def test_a_facility_that_was_killed_is_told_of_before_failsafe_and_then_failsafe
     assert failsafe["state"] == "pending"
     assert failsafe["annotations"]["summary"] == f"{HOST} is in failsafe: lease_over"
     assert failsafe["labels"].items() >= {"severity": "critical", "host": HOST, "rack": RACK}.items()
+
+
+# In this order, since the host does not get well in between.
+TROUBLES: tuple[tuple[str, Callable[[Rig], None]], ...] = (
+    ("PowerdRivalWriter", lambda rig: rig.gpus.write_as_rival(BAD, 150)),
+    ("PowerdGpuHung", lambda rig: setattr(rig.gpus.gpus[BAD], "get_hangs", 1)),
+    ("PowerdPowerBrake", lambda rig: setattr(rig.gpus.gpus[0], "extra_reasons", HW_POWER_BRAKE)),
+    ("PowerdMqttDisconnected", lambda rig: rig.broker.kill()),
+    ("PowerdGuardUnusable", lambda rig: rig.guard.kill()),
+    ("PowerdDown", lambda rig: rig.daemon.kill()),
+)
+
+
+@pytest.mark.parametrize(("alert", "happens"), TROUBLES, ids=[name for name, _ in TROUBLES])
+def test_what_happens_to_a_real_host_is_alerted_of(
+    site: Site, alert: str, happens: Callable[[Rig], None]
+) -> None:
+    assert alert not in site.prometheus.alerts()
+    happens(site.rig)
+    told = site.prometheus.alert(alert)
+    has_a_wait = any(rule["alert"] == alert and "for" in rule for rule in alerts())
+    assert told["state"] == ("pending" if has_a_wait else "firing")
+    assert "<no value>" not in str(told["annotations"])
