@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -23,10 +23,9 @@ from powerd.core.events.schedule import Schedule
 from powerd.core.gpus.overhead import OverheadSample
 from powerd.core.leases import memory
 from powerd.core.model import Notice, Severity
-from powerd.core.rack.timeline import STANDING, Timeline, only_from
 from powerd.core.state import State, initial_state
 from powerd.dsx.traces import Traces
-from powerd.ears import Sinks, ears, named_senders
+from powerd.ears import Sinks, ears, listened_to, meter_ear, named_senders
 from powerd.errors import ConfigError, innermost
 from powerd.guard.client import GuardClient
 from powerd.guard.spawn import spawn_guard
@@ -36,13 +35,16 @@ from powerd.latest_file import LatestFile
 from powerd.ledger.file import FILE_NAME as LEDGER_FILE
 from powerd.ledger.reader import LedgerReader
 from powerd.ledger.writer import Ledger, LedgerOptions
+from powerd.log import configure as configure_log
 from powerd.metrics import Metrics
 from powerd.notify import notify
 from powerd.overhead_sensor import OverheadSampler, overhead_sensor
 from powerd.recorder import Recorder
+from powerd.reload import Reloader, on_hang_up
 from powerd.reporter import BusReporter, Reporter, remembered
 from powerd.runtime_file import Keeper
-from powerd.settings.bus import bus_options
+from powerd.settings.bus import bus_options, digest
+from powerd.settings.loading import Source
 from powerd.settings.model import Settings
 from powerd.settings.rules import core_config, rack
 from powerd.signals.bus import Bus, Presence
@@ -52,25 +54,29 @@ from powerd.signals.topics import Topics
 from powerd.snapshot import BusStatus
 from powerd.web.server import WebServer
 
+if TYPE_CHECKING:  # cryptography is only for those who need it
+    from powerd.dsx.agent import DsxReporter
+
 Record = TypeVar("Record")
 
 log = structlog.get_logger()
 
 
-async def serve(settings: Settings, config_path: Path) -> bool:
+async def serve(settings: Settings, source: Source) -> bool:
     """Run the daemon until SIGTERM or SIGINT, or SIGUSR2: then return true, to be started again in place.
 
     Args:
-        config_path: handed to the guard where this daemon starts one of its own.
+        source: where the settings are from, and are read again from at SIGHUP.
 
     Raises:
         ConfigError: something that the configuration names cannot be used, or `enforce` must not start.
         GuardError: the guard that this daemon started did not come up.
     """
-    stop = asyncio.Event()
+    stop, reload = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, on_hang_up(reload.set, stop.set))
     renewed = asyncio.Event()
 
     def renew() -> None:
@@ -80,14 +86,14 @@ async def serve(settings: Settings, config_path: Path) -> bool:
     loop.add_signal_handler(renewal.SIGNAL, renew)
     async with contextlib.AsyncExitStack() as stack:
         if settings.guard.spawn:
-            await stack.enter_async_context(await spawn_guard(config_path, settings.guard.socket))
-        daemon = Daemon(settings)
+            await stack.enter_async_context(await spawn_guard(source.path, settings.guard.socket))
+        daemon = Daemon(settings, source)
         await stack.enter_async_context(daemon.web)
         # What the imports left behind stays for good: looking through it again would hold up a cut.
         gc.collect()
         gc.freeze()
         log.info("started", host=settings.host.name, rack=settings.host.rack, mode=settings.host.mode)
-        await daemon.run(stop)
+        await daemon.run(stop, reload)
         if not renewed.is_set():
             notify("STOPPING=1")
     log.info("stopped")
@@ -101,16 +107,25 @@ class Daemon:
         web: to be entered before `run`.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, source: Source) -> None:
         self._settings = settings
         self._clock = SystemClock(assume_synced=settings.host.trust_wall_clock)
         self._rack = rack(settings)
         self._config = core_config(settings, self._rack)
         host, mqtt = settings.host, settings.mqtt
-        certificates = Certificates({"ca": mqtt.ca_file, "client": mqtt.cert_file})
+        self._certificates = Certificates({"ca": mqtt.ca_file, "client": mqtt.cert_file})
         named = named_senders(settings)
-        self._metrics = Metrics(host.rack, host.name, self._clock, named, certificates.ends)
+        self._metrics = Metrics(host.rack, host.name, self._clock, named, self._certificates.ends)
         self._topics = Topics(settings.mqtt.prefix, host.site, host.rack, host.name)
+        self._history = History()
+        self._reloader = Reloader(
+            source,
+            settings,
+            go_by=self._go_by,
+            metrics=self._metrics,
+            happened=self._history.add,
+            clock=self._clock,
+        )
         state, damages = self._first_state()
         self._host_report = HostReport(host=host.name, rack=host.rack, epoch=state.leases.epoch)
         self._events_file = LatestFile[Schedule](
@@ -130,12 +145,16 @@ class Daemon:
         )
         self._sampler = self._make_sampler()
         self._traces = Traces()
-        self._inbound = self._make_inbound()
+        self._sinks = self._make_sinks()
+        known = (self._topics, self._clock, self._sinks)
+        self._meters = meter_ear(settings, self._config, *known)
+        self._inbound = Inbound(*ears(settings, self._config, *known, self._meters))
+        self._connected_by = b""
         self._bus = self._make_bus() if settings.mqtt.url else None
         ledger_path = Path(host.state_dir) / LEDGER_FILE
         self._recorder = self._make_recorder(ledger_path) if settings.ledger.enabled else None
-        self._history = History()
-        self._reporter = Reporter(self._listeners(), self._keeper, self._rack)
+        self._to_grid = self._make_to_grid()
+        self._reporter = Reporter(self._listeners(), self._keeper)
         self._controller = self._make_controller(state, damages)
         self.web = WebServer(
             lambda: self._reporter.latest,
@@ -149,13 +168,14 @@ class Daemon:
             history=self._history,
         )
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Run all parts until `stop` is set, or one of them fails.
+    async def run(self, stop: asyncio.Event, reload: asyncio.Event) -> None:
+        """Run all parts until `stop` is set, or one of them fails; reload whenever `reload` is set.
 
         Raises:
             ConfigError: `enforce` must not start.
         """
         parts = [self._controller.run(), self._keeper.run(), self._events_file.run()]
+        parts += [self._reloader.run(reload)]
         parts += [part.run() for part in (self._bus, self._sampler) if part is not None]
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -187,9 +207,9 @@ class Daemon:
 
         return OverheadSampler(read, gpu_draw_mw, on_error, self._settings.control.period_s)
 
-    def _make_inbound(self) -> Inbound:
+    def _make_sinks(self) -> Sinks:
         # The controller is made after what listens for it.
-        sinks = Sinks(
+        return Sinks(
             budget=lambda message: self._controller.submit(message),  # noqa: PLW0108
             event=lambda event: self._controller.submit_event(event),  # noqa: PLW0108
             state=lambda state: self._controller.submit_state(state),  # noqa: PLW0108
@@ -199,15 +219,45 @@ class Daemon:
             rejected=self._metrics.signal_rejected,
             traces=self._traces,
         )
-        return Inbound(*ears(self._settings, self._config, self._topics, self._clock, sinks))
+
+    async def _go_by(self, settings: Settings) -> None:
+        """Put other settings in force, between two iterations and all at once.
+
+        Raises:
+            ConfigError: something that they name cannot be used, or `enforce` must not go on with them.
+        """
+        mqtt = settings.mqtt
+        options = bus_options(mqtt, settings.client_id)
+        connected_by = digest(options) if mqtt.url else b""
+        of_rack = rack(settings)
+        config = core_config(settings, of_rack)
+        heard = ears(settings, config, self._topics, self._clock, self._sinks, self._meters)
+        async with self._controller.iterating:
+            self._controller.replace_config(config, partial(listened_to, settings))
+            self._settings, self._rack, self._config = settings, of_rack, config
+            filters = self._inbound.filters
+            self._inbound.replace(*heard)
+            if self._meters is not None:
+                self._meters.judge_by(of_rack.hard_limit_mw)
+            if self._to_grid is not None:
+                self._to_grid.go_by(config)
+        is_new = (connected_by, self._inbound.filters) != (self._connected_by, filters)
+        if self._bus is not None and is_new:
+            self._bus.renew(options, self._inbound.filters)
+        self._connected_by = connected_by
+        self._metrics.name(named_senders(settings))
+        self._certificates.watch({"ca": mqtt.ca_file, "client": mqtt.cert_file})
+        configure_log(settings.log.format, settings.log.level)
 
     def _make_bus(self) -> Bus:
         presence = Presence(
             self._topics.online,
             lambda online: self._host_report.online(online=online, wall_s=self._clock.now().wall_s),
         )
+        options = bus_options(self._settings.mqtt, self._settings.client_id)
+        self._connected_by = digest(options)
         return Bus(
-            bus_options(self._settings.mqtt, self._settings.client_id),
+            options,
             filters=self._inbound.filters,
             on_message=self._inbound.on_message,
             on_notice=self._notice,
@@ -232,13 +282,17 @@ class Daemon:
             listeners.append(self._recorder)
         if self._bus is None:
             return listeners
-        listeners.append(BusReporter(self._bus, self._topics, self._host_report, self._keeper, self._config))
-        if self._settings.signals.dsx.enabled:
-            from powerd.dsx.wiring import dsx_reporter  # noqa: PLC0415 - as in `ears`
-
-            to_grid = dsx_reporter(self._settings, self._config, self._bus.publish, self._traces)
-            listeners.append(to_grid)
+        listeners.append(BusReporter(self._bus, self._topics, self._host_report, self._keeper))
+        if self._to_grid is not None:
+            listeners.append(self._to_grid)
         return listeners
+
+    def _make_to_grid(self) -> "DsxReporter | None":
+        if self._bus is None or not self._settings.signals.dsx.enabled:
+            return None
+        from powerd.dsx.wiring import dsx_reporter  # noqa: PLC0415 - as in `ears`
+
+        return dsx_reporter(self._settings, self._config, self._bus.publish, self._traces)
 
     def _first_state(self) -> tuple[State, tuple[Notice, ...]]:
         """Return what is known at the start, and why no more is."""
@@ -249,18 +303,11 @@ class Daemon:
         known, schedule = known or runtime_file.NOTHING, schedule or Schedule()
         now, of_this_boot = self._clock.now(), known.of_this_boot
         leases = memory.recall(known.leases, self._rack, self._config.leases, now, of_this_boot=of_this_boot)
-        timeline = self._listened_to(known.timeline)
+        timeline = listened_to(self._settings, known.timeline)
         trim_mw = known.trim_mw if self._config.meter.parts else 0
         state = initial_state(now, timeline, known.cap_mw, leases, schedule, trim_mw)
         told = (("runtime_file_unusable", damage), ("events_file_unusable", lost))
         return state, tuple(Notice(event, Severity.WARNING, text) for event, text in told if text)
-
-    def _listened_to(self, timeline: Timeline) -> Timeline:
-        """Drop what was said by senders that the configuration does not listen to any more."""
-        native = self._settings.signals.native
-        if native.enabled and not native.sources:
-            return only_from(timeline, timeline.seen.keys() - {STANDING})
-        return only_from(timeline, native.sources if native.enabled else ())
 
     def _make_controller(self, state: State, damages: Iterable[Notice]) -> Controller:
         host, control = self._settings.host, self._settings.control
@@ -281,6 +328,7 @@ class Daemon:
             bus_status=self._bus_status,
             overhead=self._overhead,
             may_remember=lambda: self._keeper.works,
+            lasting=lambda: self._reloader.notices,
         )
         for damage in damages:
             controller.notice(damage)

@@ -66,12 +66,13 @@ def run(
 
     from powerd import log, renewal  # noqa: PLC0415
     from powerd.app import serve  # noqa: PLC0415
-    from powerd.settings.loading import load  # noqa: PLC0415
+    from powerd.settings.loading import Source  # noqa: PLC0415
 
     overrides = {"host.mode": mode.value if mode else None, "guard.spawn": spawn_guard or None}
-    loaded = load(config, overrides, os.environ)
-    log.configure(loaded.settings.log.format, loaded.settings.log.level)
-    if asyncio.run(serve(loaded.settings, config)):
+    source = Source(config, overrides, os.environ)
+    settings = source.load().settings
+    log.configure(settings.log.format, settings.log.level)
+    if asyncio.run(serve(settings, source)):
         renewal.start_again()
 
 

@@ -9,7 +9,7 @@ from powerd.core.leases.host_state import HostState
 from powerd.core.metering.meter import MeterAlive, MeterReading
 from powerd.core.model import Notice
 from powerd.core.rack.advisory import AdvisorySignal
-from powerd.core.rack.timeline import BudgetMessage
+from powerd.core.rack.timeline import STANDING, BudgetMessage, Timeline, only_from
 from powerd.core.state import Config
 from powerd.dsx.load_target import SOURCE_PREFIX
 from powerd.dsx.traces import Traces
@@ -57,8 +57,42 @@ def named_senders(settings: Settings) -> frozenset[str]:
     )
 
 
-def ears(settings: Settings, config: Config, topics: Topics, clock: Clock, sinks: Sinks) -> list[Ear]:
+def listened_to(settings: Settings, timeline: Timeline) -> Timeline:
+    """Drop what was said by senders that the configuration does not listen to any more."""
+    native = settings.signals.native
+    if native.enabled and not native.sources:
+        return only_from(timeline, timeline.seen.keys() - {STANDING})
+    return only_from(timeline, native.sources if native.enabled else ())
+
+
+def meter_ear(
+    settings: Settings, config: Config, topics: Topics, clock: Clock, sinks: Sinks
+) -> MeterListener | None:
+    """Return what listens to the rack's meters, and remembers what they have said; None if there are none."""
+    meters = meter_options(settings)
+    if not meters.parts:
+        return None
+    return MeterListener(
+        meters,
+        topics=topics,
+        hard_limit_mw=config.rack.hard_limit_mw,
+        clock=clock,
+        hooks=Hooks(sinks.meter, sinks.notice, sinks.rejected),
+    )
+
+
+def ears(
+    settings: Settings,
+    config: Config,
+    topics: Topics,
+    clock: Clock,
+    sinks: Sinks,
+    meters: MeterListener | None,
+) -> list[Ear]:
     """Return what listens, the busiest first.
+
+    Args:
+        meters: as `meter_ear` returned it.
 
     Raises:
         ConfigError: a file that the configuration names cannot be used.
@@ -95,17 +129,8 @@ def ears(settings: Settings, config: Config, topics: Topics, clock: Clock, sinks
 
         hooks = Hooks(sinks.event, *told)
         found.append(dsx_listener(settings, config, clock=clock, traces=sinks.traces, hooks=hooks))
-    meters = meter_options(settings)
-    if meters.parts:
-        found.append(
-            MeterListener(
-                meters,
-                topics=topics,
-                hard_limit_mw=hard_limit_mw,
-                clock=clock,
-                hooks=Hooks(sinks.meter, *told),
-            )
-        )
+    if meters is not None:
+        found.append(meters)
     if signals.advisory.enabled:
         found.append(
             AdvisoryListener(

@@ -1,10 +1,11 @@
-"""Messages to the service manager (sd_notify(3)): ready, alive, stopping.
+"""Messages to the service manager (sd_notify(3)): ready, alive, reloading, stopping.
 
 Standard library only, because the guard sends them too. Without a service manager every call does nothing.
 """
 
 import os
 import socket
+import time
 
 
 def notify(state: str) -> None:
@@ -24,6 +25,11 @@ def notify(state: str) -> None:
             sender.sendto(state.encode(), address)
         except OSError:
             return
+
+
+def notify_reloading() -> None:
+    """Say that the configuration is being read again; "READY=1" says that it is over."""
+    notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
 def watchdog_interval_s() -> float | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from powerd.controller import Report
 from powerd.core.leases import memory
 from powerd.core.leases.duty import on_duty
-from powerd.core.state import Config, State
+from powerd.core.state import State
 from powerd.core.topology import Rack
 from powerd.notify import notify
 from powerd.runtime_file import Keeper, Remembered
@@ -30,14 +30,11 @@ class BusReporter:
         keeper: writes promises down before they are sent.
     """
 
-    def __init__(
-        self, bus: Bus, topics: Topics, host_report: HostReport, keeper: Keeper, config: Config
-    ) -> None:
+    def __init__(self, bus: Bus, topics: Topics, host_report: HostReport, keeper: Keeper) -> None:
         self._bus = bus
         self._topics = topics
         self._host_report = host_report
         self._keeper = keeper
-        self._config = config
         self._summary_boot_s = 0.0
 
     def __call__(self, report: Report) -> None:
@@ -57,19 +54,17 @@ class BusReporter:
         def send() -> None:
             self._bus.publish(self._topics.state, payload, qos=1, retain=True)
 
-        self._keeper.say(remembered(report.state, self._config.rack), send)
+        self._keeper.say(_remembered(report), send)
 
     def _sum_up(self, snapshot: Snapshot) -> None:
         """Tell people how the rack stands, if that is this host's duty."""
-        config, boot_s = self._config, snapshot.now.boot_s
+        place, boot_s = snapshot.decision.place, snapshot.now.boot_s
         # Where several hosts do not hear each other, nobody knows how the rack stands.
-        knows_all = config.has_peers or len(config.rack.hosts) == 1
+        knows_all = place.has_peers or len(place.rack.hosts) == 1
         if not knows_all or boot_s < self._summary_boot_s + SUMMARY_EVERY_S:
             return
-        if (
-            on_duty(config.rack, snapshot.host, snapshot.decision.leases, config.leases, boot_s)
-            == snapshot.host
-        ):
+        leases, rules = snapshot.decision.leases, snapshot.lease_rules
+        if on_duty(place.rack, snapshot.host, leases, rules, boot_s) == snapshot.host:
             self._summary_boot_s = boot_s
             payload = self._host_report.summary(snapshot)
             self._bus.publish(self._topics.summary, payload, qos=1, retain=True)
@@ -82,10 +77,9 @@ class Reporter:
         latest: the last finished iteration; None before the first.
     """
 
-    def __init__(self, listeners: list[Callable[[Report], None]], keeper: Keeper, rack: Rack) -> None:
+    def __init__(self, listeners: list[Callable[[Report], None]], keeper: Keeper) -> None:
         self._listeners = listeners
         self._keeper = keeper
-        self._rack = rack
         self.latest: Snapshot | None = None
 
     def __call__(self, report: Report) -> None:
@@ -94,7 +88,7 @@ class Reporter:
             notify("READY=1")
         self.latest = report.snapshot
         notify("WATCHDOG=1")
-        self._keeper.keep(remembered(report.state, self._rack))
+        self._keeper.keep(_remembered(report))
         for listener in self._listeners:
             listener(report)
 
@@ -103,3 +97,7 @@ def remembered(state: State, rack: Rack) -> Remembered:
     """Return what must outlive the daemon."""
     leases = memory.keep(state.leases, rack)
     return Remembered(state.timeline, state.known_cap_mw, leases, trim_mw=state.meter.trim_mw)
+
+
+def _remembered(report: Report) -> Remembered:
+    return remembered(report.state, report.snapshot.decision.place.rack)

@@ -103,6 +103,10 @@ class DsxReporter:
         self._flex = Flex()
         self._breaches: dict[str, _Known] = {}
 
+    def go_by(self, config: Config) -> None:
+        """Speak of the rack as another configuration has it."""
+        self._config = config
+
     def __call__(self, report: Report) -> None:
         """Follow one iteration, and say of it what is due."""
         snapshot = report.snapshot

@@ -34,7 +34,7 @@ class DsxBms:
 
     def __init__(self, parts: tuple[DsxPart, ...], options: DsxOptions, plausible: Plausible) -> None:
         self._options = options
-        self._plausible = plausible
+        self.plausible = plausible
         self._parts = parts
         self._value = f"{options.prefix}/Value/"
         self._metadata = f"{options.prefix}/Metadata/"
@@ -126,7 +126,7 @@ class DsxBms:
         value = _required(data, "value", part)
         yield from reading(
             part,
-            self._plausible.power_mw(value, self._units_mw[point], part),
+            self.plausible.power_mw(value, self._units_mw[point], part),
             Quality.GOOD if quality == GOOD_QUALITY else Quality.BAD,
             stamp_s if self._options.use_timestamps else None,
             received,

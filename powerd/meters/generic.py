@@ -28,7 +28,7 @@ class GenericMeter:
     def __init__(self, part: GenericPart, plausible: Plausible) -> None:
         self._options = part
         self._part = part.part
-        self._plausible = plausible
+        self.plausible = plausible
         self._unit_mw = UNITS_MW[part.unit] * part.scale
         self._speaker = Speaker()
         self._pulse = Pulse((part.part,))
@@ -53,7 +53,7 @@ class GenericMeter:
     def _measure(self, topic: str, payload: bytes, received: Now) -> Iterator[Heard]:
         value, quality, stamp_s = self._fields(payload)
         self._speaker.check(topic, self._part, received.boot_s)
-        mw = self._plausible.power_mw(value, self._unit_mw, self._part)
+        mw = self.plausible.power_mw(value, self._unit_mw, self._part)
         yield from reading(self._part, mw, quality, stamp_s, received)
 
     def _fields(self, payload: bytes) -> tuple[object, Quality, float | None]:

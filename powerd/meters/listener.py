@@ -20,9 +20,14 @@ LEAST_FRACTION = 1 / 1000
 
 
 class Adapter(Protocol):
-    """What understands one kind of meter."""
+    """What understands one kind of meter.
+
+    Attributes:
+        plausible: what one part can draw.
+    """
 
     filters: tuple[str, ...]
+    plausible: Plausible
 
     def read(self, topic: str, payload: bytes, received: Now, *, retained: bool) -> Iterator[Heard]:
         """Read one message.
@@ -58,8 +63,15 @@ class MeterListener(Listener[list[Heard]]):
         super().__init__(Hooks(self._hand_on, hooks.notice, hooks.rejected))
         self._to = hooks
         self._clock = clock
-        self._adapters = _adapters(options, topics, hard_limit_mw)
+        self._options = options
+        self._adapters = _adapters(options, topics, _plausible(options, hard_limit_mw))
         self.filters = {each: 0 for adapter in self._adapters for each in adapter.filters}
+
+    def judge_by(self, hard_limit_mw: MilliWatts) -> None:
+        """Tell a wrong unit by another hard limit of the rack from now on."""
+        plausible = _plausible(self._options, hard_limit_mw)
+        for adapter in self._adapters:
+            adapter.plausible = plausible
 
     def on_message(self, topic: str, payload: bytes, retained: bool) -> None:
         """Take one message from the bus."""
@@ -79,9 +91,12 @@ class MeterListener(Listener[list[Heard]]):
                 self._to.submit(each)
 
 
-def _adapters(options: MeterOptions, topics: RackTopics, hard_limit_mw: MilliWatts) -> list[Adapter]:
+def _plausible(options: MeterOptions, hard_limit_mw: MilliWatts) -> Plausible:
     least_mw = int(hard_limit_mw * LEAST_FRACTION) if options.least_mw is None else options.least_mw
-    plausible = Plausible(hard_limit_mw, least_mw)
+    return Plausible(hard_limit_mw, least_mw)
+
+
+def _adapters(options: MeterOptions, topics: RackTopics, plausible: Plausible) -> list[Adapter]:
     adapters: list[Adapter] = []
     for part in options.parts:
         if isinstance(part, NativePart):

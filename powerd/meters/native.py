@@ -25,7 +25,7 @@ class NativeMeter:
         self._part = part.part
         self._rack = topics.rack
         self._feed = part.feed_or_part
-        self._plausible = plausible
+        self.plausible = plausible
 
     def read(
         self,
@@ -53,7 +53,7 @@ class NativeMeter:
         quality = _quality(fields)
         is_null = fields.is_null("watts")
         value = None if is_null else data["watts"]
-        mw = self._plausible.power_mw(value, UNITS_MW["W"], self._part)
+        mw = self.plausible.power_mw(value, UNITS_MW["W"], self._part)
         yield from reading(self._part, mw, quality, stamp_s, received)
 
     def _check_place(self, fields: Fields) -> None:

@@ -106,11 +106,7 @@ class Bus:
         """Say goodbye and connect anew at once: with other credentials, or to hear of other topics.
 
         What the broker has stored is heard again; what it is sent in that moment, and does not store, is not.
-
-        Raises:
-            ConfigError: the options cannot be used; the connection stays as it is.
         """
-        endpoint(options)
         self._options, self._filters, self._protocol = options, filters, ""
         self._backoff = self._fresh_backoff()
         self._renewed.set()

@@ -310,3 +310,12 @@ def test_nobody_can_fill_memory_with_points() -> None:
     assert len(ears.refusals) > 900
     both(ears)
     assert ears.watts() == 47_800
+
+
+def test_another_hard_limit_tells_wrong_units_anew_and_loses_nothing_of_what_was_learnt() -> None:
+    ears = taps()
+    say(ears, "TAP-E1", 700.0)  # more than ten times the limit of 60 kW
+    assert ears.readings == []
+    ears.listener.judge_by(100_000_000)
+    say(ears, "TAP-E1", 700.0, 1.0)
+    assert [reading.mw for reading in ears.readings] == [700_000_000]
