@@ -347,6 +347,7 @@ class Status(Document):
     failsafe_cause: str = Field(description="Why the failsafe budget holds; empty when it does not")
     iteration: int = Field(description="Number of the iteration shown, from 1")
     at: str = Field(description="RFC 3339 time of the iteration")
+    took_s: float = Field(description="Seconds that the iteration took, to its last read-back")
     age_s: float = Field(description="Seconds since the iteration finished")
     period_s: float = Field(description="The control period in seconds")
     stalled: bool = Field(description="No iteration has finished for three periods: readings are not shown")

@@ -26,6 +26,7 @@ from powerd.metrics import Metrics
 from powerd.orders import Desk
 from powerd.snapshot import Snapshot
 from powerd.web.checks import host_check, no_body_to_read, one_line_errors, read_only, secure_headers
+from powerd.web.door import Admit, Door, most_connections
 from powerd.web.order_routes import MAX_BODY_BYTES, ORDERS, OrderInterface
 from powerd.web.routes import STREAM, GetSnapshot, Interface
 from powerd.web.stream import Stream
@@ -81,6 +82,7 @@ class WebServer:
         self._socket_group = socket_group
         self._names = names
         self._runners: list[web.AppRunner] = []
+        self._servers: list[asyncio.Server] = []
         self._socket_inode: tuple[int, int] | None = None
         self.port: int | None = None
 
@@ -97,6 +99,9 @@ class WebServer:
 
     async def stop(self) -> None:
         """End all streams, close both doors, remove the socket if it is still ours."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
         self._stream.close()
         await asyncio.gather(*(runner.cleanup() for runner in self._runners))
         self._runners.clear()
@@ -128,18 +133,22 @@ class WebServer:
         if self._socket_path is not None:
             where = f"give orders over the Unix socket {self._socket_path}"
         orders = frozenset(operation.path for operation in ORDERS)
-        runner = await self._runner(self._views(), host_check((host, *self._names)), read_only(orders, where))
+        admit = await self._application(
+            self._views(), host_check((host, *self._names)), read_only(orders, where)
+        )
         try:
-            await web.TCPSite(runner, host, port, backlog=_BACKLOG).start()
+            server = await asyncio.get_running_loop().create_server(admit, host, port, backlog=_BACKLOG)
         except OSError as error:
             raise ConfigError(f"http.listen: cannot listen on {host}:{port}: {_why(error)}") from error
-        self.port = runner.addresses[0][1]
+        self._servers.append(server)
+        self.port = server.sockets[0].getsockname()[1]
 
     async def _start_unix(self, path: Path) -> None:
-        runner = await self._runner([*self._views(), *self._order_routes()])
+        admit = await self._application([*self._views(), *self._order_routes()])
         listener = bind_unix(path, self._socket_group)
         self._socket_inode = _inode(path)
-        await web.SockSite(runner, listener, backlog=_BACKLOG).start()
+        loop = asyncio.get_running_loop()
+        self._servers.append(await loop.create_unix_server(admit, sock=listener, backlog=_BACKLOG))
 
     def _views(self) -> list[web.RouteDef]:
         # A HEAD of the stream would have nothing to end it.
@@ -153,9 +162,11 @@ class WebServer:
             return []
         return [web.post(operation.route, handler) for operation, handler in self._orders.routes()]
 
-    async def _runner(self, routes: list[web.RouteDef], *checks: Middleware) -> web.AppRunner:
+    async def _application(self, routes: list[web.RouteDef], *checks: Middleware) -> Admit:
+        door = Door(most_connections())
         app = web.Application(
-            middlewares=[one_line_errors, *checks, no_body_to_read], client_max_size=MAX_BODY_BYTES
+            middlewares=[door.middleware(), one_line_errors, *checks, no_body_to_read],
+            client_max_size=MAX_BODY_BYTES,
         )
         app.on_response_prepare.append(secure_headers)
         app.router.add_routes(routes)
@@ -172,7 +183,7 @@ class WebServer:
         )
         await runner.setup()
         self._runners.append(runner)
-        return runner
+        return door.admission(runner)
 
 
 def parse_listen(listen: str) -> tuple[str, int]:

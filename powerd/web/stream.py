@@ -10,7 +10,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 # An operations desk has a few pages open; more is a script gone wild.
-MAX_LISTENERS = 16
+MAX_LISTENERS = 64
 # Snapshots that may wait for one listener: a few periods' worth.
 _MAX_WAITING = 8
 _RETRY_AFTER_S = "5"

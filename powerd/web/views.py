@@ -49,6 +49,7 @@ def status(snapshot: Snapshot, now: Now) -> Status:
         failsafe_cause=decision.failsafe_cause,
         iteration=snapshot.iteration,
         at=utc(snapshot.now.wall_s),
+        took_s=snapshot.elapsed_s,
         age_s=age_s(snapshot, now),
         period_s=snapshot.period_s,
         stalled=stalled(snapshot, now),

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import resource
 import stat
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from powerd.metrics import Metrics
 from powerd.snapshot import GuardStatus, Snapshot
 from powerd.web.server import WebServer, bind_unix, parse_listen
 from powerd.web.stream import MAX_LISTENERS
+from tests.web import host
 
 if TYPE_CHECKING:
     from tests.web.conftest import Clock, Endpoint
@@ -144,17 +147,17 @@ def test_a_malformed_listen_names_the_key(listen: str) -> None:
         parse_listen(listen)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "localhost:9780", "[::1]:9780", "LOCALHOST"])
-async def test_requests_to_this_machine_are_answered(endpoint: "Endpoint", host: str) -> None:
-    async with endpoint.session.get(endpoint.url + "/healthz", headers={"Host": host}) as response:
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "localhost:9780", "[::1]:9780", "LOCALHOST"])
+async def test_requests_to_this_machine_are_answered(endpoint: "Endpoint", name: str) -> None:
+    async with endpoint.session.get(endpoint.url + "/healthz", headers={"Host": name}) as response:
         assert response.status == 200
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:9780", "localhost.evil.example", "a@b", "", ":"]
+    "name", ["evil.example", "evil.example:9780", "localhost.evil.example", "a@b", "", ":"]
 )
-async def test_a_rebound_dns_name_reads_nothing(endpoint: "Endpoint", host: str) -> None:
-    async with endpoint.session.get(endpoint.url + "/v1/status", headers={"Host": host}) as response:
+async def test_a_rebound_dns_name_reads_nothing(endpoint: "Endpoint", name: str) -> None:
+    async with endpoint.session.get(endpoint.url + "/v1/status", headers={"Host": name}) as response:
         assert response.status == 421
         assert list(await response.json()) == ["error"]
 
@@ -287,6 +290,45 @@ async def test_listeners_are_bounded(endpoint: "Endpoint") -> None:
         listener.close()
 
 
+@pytest.fixture
+def few_descriptors() -> Iterator[int]:
+    """Let this process open a few hundred files; return how many connections a door may then hold."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (400, hard))
+    yield 100
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_connections_on_which_nothing_is_asked_keep_nobody_out(
+    few_descriptors: int, endpoint: "Endpoint"
+) -> None:
+    async with endpoint.session.get(endpoint.url + "/v1/stream") as listener:
+        await next_event(listener)
+        idle = [
+            await asyncio.open_connection("127.0.0.1", endpoint.server.port)
+            for _ in range(few_descriptors + 20)
+        ]
+        async with asyncio.timeout(5):
+            assert await idle[0][0].read() == b""  # the oldest made room
+        async with endpoint.session.get(endpoint.url + "/v1/status") as response:
+            assert response.status == 200
+        assert not idle[-1][0].at_eof()
+        endpoint.server.publish(host.snapshot(host.decided()))
+        assert (await next_event(listener))["host"] == "r17-n3"
+    for _, writer in idle:
+        writer.close()
+
+
+async def test_an_order_that_is_not_on_this_door_is_refused_with_the_door_it_is_on(
+    endpoint: "Endpoint",
+) -> None:
+    for order in ("override", "release", "detach", "attach", "mode", "drill"):
+        for method in ("POST", "GET", "PUT"):
+            async with endpoint.session.request(method, f"{endpoint.url}/v1/{order}") as response:
+                assert response.status == 405
+                assert str(endpoint.socket_path) in (await response.json())["error"]
+
+
 async def test_a_listener_that_does_not_read_is_cut_off_and_the_others_are_not(endpoint: "Endpoint") -> None:
     shown = endpoint.shown[0]
     assert shown is not None
@@ -334,8 +376,9 @@ async def test_the_page_is_small_whole_and_runs_only_its_own_script(endpoint: "E
         policy = response.headers["Content-Security-Policy"]
         html = await response.text()
     assert len(html.encode()) < 100_000
-    assert "http://" not in html
-    assert "https://" not in html
+    addresses = html.replace("http://www.w3.org/2000/svg", "")  # a name; nothing is fetched from there
+    assert "http://" not in addresses
+    assert "https://" not in addresses
     assert "unsafe" not in policy
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
     assert "innerHTML" not in html
