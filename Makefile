@@ -10,7 +10,7 @@ NOT_INSTALLED := echo "cannot install the Python packages of pyproject.toml: pip
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test demo bench lint format generated deb clean
+.PHONY: help setup test demo bench lint format generated docs deb clean
 
 help:                ## list the targets
 	@sed -n 's/^\([a-z]*\): .*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -43,6 +43,9 @@ generated: $(VENV)/.test  ## write what is made from code: pages of docs/, the d
 	$(BIN)/python -m powerd.metrics_docs docs/metrics.md
 	$(BIN)/python packaging/grafana/dashboard.py > packaging/grafana/powerd.json
 
+docs: $(VENV)/.docs  ## the documents as a site, in build/docs/; a broken link fails
+	$(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going --fresh-env docs build/docs
+
 deb: $(VENV)/.deb    ## the Debian package, in dist/, checked by lintian
 	@packaging/debian/build dist
 	lintian --fail-on error,warning --allow-root dist/powerd_*.changes
@@ -74,6 +77,10 @@ $(VENV)/.test: pyproject.toml $(VENV)/.python
 $(VENV)/.system: .ci/need $(VENV)/.python
 	@.ci/need mosquitto=mosquitto mosquitto_pub=mosquitto-clients gcc=gcc /usr/include/stdio.h=libc6-dev \
 		promtool=prometheus systemd-analyze=systemd openssl=openssl
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml $(VENV)/.python
+	@$(INSTALL) -e '.[docs]' || { $(NOT_INSTALLED); }
 	@touch $@
 
 # What builds and judges a Debian package. It is made for Debian's own interpreter, whatever PYTHON is.
