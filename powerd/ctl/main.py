@@ -25,6 +25,7 @@ MODULES = {
     "status": "look",
     "top": "top",
     "explain": "look",
+    "history": "history",
     "events": "report",
     "report": "report",
     "verify": "look",
@@ -34,6 +35,7 @@ MODULES = {
     "detach": "order",
     "attach": "order",
     "mode": "order",
+    "drill": "drill",
     "publish": "publish",
     "completion": "completion",
 }
