@@ -131,7 +131,10 @@ def demo(
 )
 def simulate(
     rack: Annotated[str, typer.Option(help='Which loads; "list" prints them.')] = "helios:vc8Sj",
-    gpus: Annotated[int, typer.Option(help="GPUs of the rack.")] = 64,
+    gpus: Annotated[int, typer.Option(help="How many GPUs.")] = 64,
+    racks: Annotated[
+        int, typer.Option(help="They stand in as many racks; each keeps its part of the budget by itself.")
+    ] = 1,
     budget: Annotated[str, typer.Option(help="Percentage of what all GPUs can draw.")] = "60%",
     step: Annotated[
         list[str] | None, typer.Option(help="The budget changes: SECONDS:PERCENT; can be given again.")
@@ -154,7 +157,9 @@ def simulate(
     accounting: Annotated[
         Accounting, typer.Option(help="measured: powerd that charges idle GPUs with their draw is shown too.")
     ] = Accounting.PROVABLE,
-    plot: Annotated[Path | None, typer.Option(help="Draw the first seed into this PNG file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the first seed, its first rack, as a PNG file.")
+    ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -180,6 +185,7 @@ def simulate(
         model,
         start,
         with_measured=accounting is Accounting.MEASURED,
+        racks=racks,
     )
     typer.echo(command.simulate(options, plot, as_json=as_json))
 

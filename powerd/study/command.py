@@ -16,10 +16,12 @@ from powerd.study.dataset import BUNDLED, Dataset
 from powerd.study.plots import draw
 from powerd.study.policies import MEASURED, POLICIES, USUAL
 from powerd.study.racks import LOADS
-from powerd.study.runner import Case, Change, Result, check, run
+from powerd.study.runner import Case, Change, Part, Result, check, run_part, total
 from powerd.study.table import Comparison, compare, render
 
 SHOW_PROGRESS_AFTER_S = 2.0
+# So many lines of progress at the most where they cannot be overwritten.
+TOLD_TIMES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Options:
         budget, steps: "60%", and ("3600:50%", ...): seconds from the start.
         policies: names joined by commas, or "all", the usual ones; "list" prints them, as it does for `rack`.
         with_measured: `powerd-measured` is to stand beside `powerd`.
+        racks: the GPUs stand in as many.
     """
 
     rack: str
@@ -44,6 +47,7 @@ class Options:
     model: str
     start_h: float | None
     with_measured: bool = False
+    racks: int = 1
 
     def names(self) -> tuple[str, ...]:
         """Return the policies that are to be compared."""
@@ -68,6 +72,7 @@ class Options:
             self.data,
             self.model,
             self.start_h,
+            racks=self.racks,
         )
 
 
@@ -87,7 +92,7 @@ def simulate(options: Options, plot: Path | None = None, *, as_json: bool = Fals
     case = options.case()
     comparison = compare_policies(case, names, options.seeds)
     if plot is not None:
-        draw(case, names, plot)
+        draw(case.part(0), names, plot)
     return json.dumps(comparison.as_dict(), indent=2) if as_json else render(comparison)
 
 
@@ -144,18 +149,24 @@ def compare_policies(case: Case, policies: Sequence[str], seeds: int) -> Compari
 def _all(case: Case, policies: Sequence[str], seeds: int) -> Iterator[Result]:
     # What takes longest first, so that the processes end together.
     work = [
-        (policy, seed)
+        (policy, seed, number)
         for policy in sorted(policies, key=lambda p: p[:6] != "powerd")
         for seed in range(seeds)
+        for number in range(case.racks)
     ]
+    parts: dict[tuple[str, int], dict[int, Part]] = {}
     begin_s = time.monotonic()
     context = multiprocessing.get_context("spawn")
     processes = min(len(work), os.cpu_count() or 1)
     with ProcessPoolExecutor(processes, mp_context=context, initializer=collect_seldom) as pool:
-        waiting = [pool.submit(run, case, policy, seed) for policy, seed in work]
+        waiting = {pool.submit(run_part, case, *each): each for each in work}
         try:
             for done, future in enumerate(as_completed(waiting), 1):
-                yield future.result()
+                policy, seed, number = waiting[future]
+                found = parts.setdefault((policy, seed), {})
+                found[number] = future.result()
+                if len(found) == case.racks:  # put together in one order, whichever was ready first
+                    yield total(policy, seed, [found[each] for each in range(case.racks)])
                 _progress(done, len(work), time.monotonic() - begin_s)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -173,5 +184,8 @@ def _progress(done: int, count: int, elapsed_s: float) -> None:
     if elapsed_s < SHOW_PROGRESS_AFTER_S:
         return
     text = f"{done} of {count} runs, {elapsed_s:.0f} s"
-    sys.stderr.write(f"\r{text}" if sys.stderr.isatty() else f"powerd: {text}\n")
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{text}")
+    elif done * TOLD_TIMES // count > (done - 1) * TOLD_TIMES // count:  # a log need not have every one
+        sys.stderr.write(f"powerd: {text}\n")
     sys.stderr.flush()

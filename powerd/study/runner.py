@@ -1,4 +1,4 @@
-"""One policy on one rack in virtual time, and what came of it."""
+"""One policy on one rack in virtual time, or on many that have a budget each, and what came of it."""
 
 import math
 from collections.abc import Sequence
@@ -18,6 +18,8 @@ from powerd.study.racks import Rack, build
 
 # A lower budget is obeyed within a period and the lag of the boards: what is drawn until then is not counted.
 REACTION_S = 1.0
+# Racks of one seed differ as seeds do; those of the next seed are others.
+SEEDS_APART = 1_000_000
 # Limits are watts in floating point; a sum is above the budget from here on.
 ROUNDING_W = 1e-3
 SAMPLES = 2_000_000
@@ -39,6 +41,7 @@ class Case:
         budget: what it is at the start and when it changes, in the order of time.
         period_s: time between two decisions.
         start_h: where in the traces to begin; None: the seed chooses.
+        racks: the GPUs stand in as many, alike in load and size; each keeps its part of the budget by itself.
     """
 
     rack: str
@@ -51,6 +54,12 @@ class Case:
     start_h: float | None = None
     sensor: Sensor = field(default_factory=Sensor)
     faults: Faults = field(default_factory=Faults)
+    racks: int = 1
+
+    def part(self, number: int) -> "Case":
+        """Return one of the racks, from 0 on, as a case of its own."""
+        gpus, more = divmod(self.gpus, self.racks)
+        return replace(self, gpus=gpus + (number < more), racks=1)
 
     def build(self, seed: int) -> Rack:
         """Build the rack.
@@ -99,7 +108,7 @@ class Result:
         backlog_p99_s: of work that waits, in seconds at full speed; None where nothing waits.
         excess_ws: drawn above the budget at any time.
         told_ws: the same as powerd tells it, which is never less; None for other policies.
-        excess_w: the most that was drawn above the budget, as a mean over a step, outside a cut's reaction.
+        excess_w: the most that a rack drew above its budget, as a mean over a step, outside a cut's reaction.
         told_w: the most that powerd told could be; None for other policies.
     """
 
@@ -117,6 +126,55 @@ class Result:
     excess_w: float = 0.0
     told_ws: float | None = None
     told_w: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one rack adds to a result.
+
+    Attributes:
+        served_s, asked_s: work by GPU, in seconds at full speed.
+        backlog_s: samples of the work that waits.
+        the others: as in `Result`, or what makes it up.
+    """
+
+    served_s: Floats
+    asked_s: Floats
+    backlog_s: Floats
+    minutes: float
+    changes: int
+    energy_j: float
+    over_ws: float
+    over_limits_ws: float
+    excess_ws: float
+    excess_w: float
+    told_ws: float | None
+    told_w: float | None
+
+
+def total(policy: str, seed: int, parts: Sequence[Part]) -> Result:
+    """Return the result of all racks together."""
+    served_s = np.concatenate([part.served_s for part in parts])
+    asked_s = np.concatenate([part.asked_s for part in parts])
+    backlog_s = np.concatenate([part.backlog_s for part in parts])
+    got = served_s[asked_s > 0] / asked_s[asked_s > 0]
+    any_work = len(got) > 0
+    return Result(
+        policy=policy,
+        seed=seed,
+        throughput=float(served_s.sum() / asked_s.sum()) if any_work else 1.0,
+        jain=float(got.sum() ** 2 / (len(got) * (got**2).sum())) if any_work else 1.0,
+        worst=float(got.min()) if any_work else 1.0,
+        over_ws=sum(part.over_ws for part in parts),
+        over_limits_ws=sum(part.over_limits_ws for part in parts),
+        changes_per_gpu_min=sum(part.changes for part in parts) / len(asked_s) / parts[0].minutes,
+        backlog_p99_s=float(np.percentile(backlog_s, 99)) if len(backlog_s) else None,
+        excess_ws=sum(part.excess_ws for part in parts),
+        excess_w=max(part.excess_w for part in parts),
+        energy_kwh=sum(part.energy_j for part in parts) / 3.6e6,
+        told_ws=sum(told) if (told := [part.told_ws for part in parts if part.told_ws is not None]) else None,
+        told_w=max((part.told_w for part in parts if part.told_w is not None), default=None),
+    )
 
 
 @dataclass
@@ -144,8 +202,17 @@ def budgets_w(case: Case, rack: Rack) -> Floats:
 def run(
     case: Case, policy: str, seed: int, rack: Rack | None = None, recording: Recording | None = None
 ) -> Result:
-    """Simulate one policy."""
-    rack = rack or case.build(seed)
+    """Simulate one policy on all GPUs as one rack."""
+    return total(policy, seed, [_run(case, policy, seed, rack or case.build(seed), recording)])
+
+
+def run_part(case: Case, policy: str, seed: int, number: int) -> Part:
+    """Simulate one policy on one of the racks, from 0 on."""
+    part, own_seed = case.part(number), seed + number * SEEDS_APART
+    return _run(part, policy, own_seed, part.build(own_seed))
+
+
+def _run(case: Case, policy: str, seed: int, rack: Rack, recording: Recording | None = None) -> Part:
     plant = Plant(rack, seed, case.sensor, case.faults)
     shares = POLICIES[policy](plant, seed)
     every = round(case.period_s / rack.step_s)
@@ -158,17 +225,16 @@ def run(
             tally.changes += int(np.count_nonzero(limits_w != plant.limit_w))
             plant.limit_w = limits_w
             if isinstance(shares, Powerd):
-                tally.told_w = max(tally.told_w, shares.worst_excess_w)
+                tally.told_w = max(tally.told_w or 0.0, shares.worst_excess_w)
         before_j = plant.energy_j
         plant.step()
         tally.add(row, plant, float((plant.energy_j - before_j).sum()))
         if recording is not None:
             _record(recording, plant, float(budget_w[row]))
-    result = tally.result(policy, seed, plant)
     if isinstance(shares, Powerd):
         shares.limits_w(plant.read(), float(budget_w[-1]))  # it accounts for the past when it decides
-        return replace(result, told_ws=shares.excess_ws, told_w=tally.told_w)
-    return result
+        tally.told_ws = shares.excess_ws
+    return tally.part(plant)
 
 
 class _Tally:
@@ -176,7 +242,9 @@ class _Tally:
         self.rack = rack
         self.budget_w = budget_w
         self.changes = 0
-        self.over_ws = self.over_limits_ws = self.excess_ws = self.excess_w = self.told_w = 0.0
+        self.over_ws = self.over_limits_ws = self.excess_ws = self.excess_w = 0.0
+        self.told_ws: float | None = None
+        self.told_w: float | None = None
         falls = np.flatnonzero(np.diff(budget_w, prepend=np.inf) < 0)
         reacting = np.zeros(rack.rows, dtype=np.bool_)
         steps = int(np.ceil(REACTION_S / rack.step_s))
@@ -200,26 +268,20 @@ class _Tally:
         if len(self._queues) and row % self._every == 0:
             self._backlogs.append(plant.backlog_s[self._queues])
 
-    def result(self, policy: str, seed: int, plant: Plant) -> Result:
-        worked = plant.asked_s > 0
-        got = plant.served_s[worked] / plant.asked_s[worked]
-        minutes = self.rack.rows * self.rack.step_s / 60
-        any_work = len(got) > 0
-        waiting = self._backlogs
-        backlog_s = float(np.percentile(np.concatenate(waiting), 99)) if waiting else None
-        return Result(
-            policy=policy,
-            seed=seed,
-            throughput=float(plant.served_s.sum() / plant.asked_s.sum()) if any_work else 1.0,
-            jain=float(got.sum() ** 2 / (len(got) * (got**2).sum())) if any_work else 1.0,
-            worst=float(got.min()) if any_work else 1.0,
+    def part(self, plant: Plant) -> Part:
+        return Part(
+            served_s=plant.served_s,
+            asked_s=plant.asked_s,
+            backlog_s=np.concatenate(self._backlogs) if self._backlogs else np.zeros(0),
+            minutes=self.rack.rows * self.rack.step_s / 60,
+            changes=self.changes,
+            energy_j=float(plant.energy_j.sum()),
             over_ws=self.over_ws,
             over_limits_ws=self.over_limits_ws,
-            changes_per_gpu_min=self.changes / self.rack.gpus / minutes,
-            backlog_p99_s=backlog_s,
             excess_ws=self.excess_ws,
             excess_w=self.excess_w,
-            energy_kwh=float(plant.energy_j.sum()) / 3.6e6,
+            told_ws=self.told_ws,
+            told_w=self.told_w,
         )
 
 
@@ -249,12 +311,14 @@ def check(case: Case, policies: Sequence[str]) -> None:
         )
     if case.gpus < 1 or case.hours <= 0 or case.period_s <= 0:
         raise ConfigError("--gpus, --hours and --period must be above 0")
+    if not 1 <= case.racks <= case.gpus:
+        raise ConfigError(f"--racks must be from 1 to the number of GPUs, {case.gpus}")
     if MEASURED in policies and case.period_s < LEAST_S_FOR_A_MEAN:
         raise ConfigError(f"--accounting measured needs a --period of at least {LEAST_S_FOR_A_MEAN:g}")
     rack = build(
         case.rack,
         Dataset(case.data) if case.data else Dataset(),
-        gpus=case.gpus,
+        gpus=case.part(0).gpus,
         seconds=step_s(case.rack, case.period_s),
         step_s=step_s(case.rack, case.period_s),
         seed=0,

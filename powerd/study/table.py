@@ -67,6 +67,7 @@ class Comparison:
         return {
             "rack": case.rack,
             "gpus": case.gpus,
+            "racks": case.racks,
             "model": case.model or None,
             "budget": [{"from_s": change.from_s, "part": change.part} for change in case.budget],
             "hours": case.hours,
@@ -159,7 +160,8 @@ def render(comparison: Comparison) -> str:
         f"{change.part:.4g} from {change.from_s:g} s" if change.from_s else f"{change.part:.0%}"
         for change in case.budget
     )
-    title = f"{case.rack}: {case.gpus} GPUs, budget {budget}, {case.hours:g} h, {comparison.seeds} seeds"
+    gpus = f"{case.gpus} GPUs" + (f" in {case.racks} racks" if case.racks > 1 else "")
+    title = f"{case.rack}: {gpus}, budget {budget}, {case.hours:g} h, {comparison.seeds} seeds"
     head: tuple[str, ...] = _HEAD
     lines = [_cells(row) for row in comparison.rows]
     if any(row.policy == MEASURED for row in comparison.rows):

@@ -68,3 +68,12 @@ def test_after_every_failure_it_is_left_alone_for_twice_as_long() -> None:
 def test_while_it_is_left_alone_it_counts_as_held_back(share: Share) -> None:
     capped = [known.want_mw for _, known in limits(share, 600) if known.demand is Demand.CAPPED]
     assert set(capped) == ({MAX_W * W} if share is phases else set())
+
+
+def test_a_step_is_forgotten_when_its_limit_does_not_hold_the_gpu_down_any_more() -> None:
+    """Else the next load would be judged by a limit from long ago."""
+    limit, tried = next((limit, known) for limit, known in limits(service, 60) if known.slack.from_mw)
+    reading = gpu(limit=limit, draw=limit - 20, sampled=tried.sampled_boot_s + 1, capped_ns=tried.capped_ns)
+    free = assess(tried, reading, MAX_W * W, DemandRules())
+    assert free.slack.from_mw == 0
+    assert free.demand is Demand.BUSY

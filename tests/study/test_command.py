@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from powerd.study.dataset import BUNDLED
+from powerd.study.runner import Case, Change, run_part, total
 
 
 def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -41,6 +42,21 @@ def test_json_has_all_figures_and_the_case(tmp_path: Path) -> None:
     uniform, oracle = document["policies"]
     assert (uniform["policy"], oracle["policy"]) == ("uniform", "oracle")
     assert document["gap"] == pytest.approx(oracle["throughput"] - uniform["throughput"])
+
+
+def test_racks_are_simulated_one_by_one_and_put_together_in_one_order_whichever_is_ready_first() -> None:
+    done = simulate(
+        "--gpus", "7", "--racks", "3", "--hours", "0.02", "--seeds", "1", "--policy", "uniform,powerd",
+        "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["racks"] == 3
+    case = Case("helios:vc8Sj", 7, (Change(0.0, 0.6),), 0.02, racks=3)
+    for row in document["policies"]:
+        alone = total(row["policy"], 0, [run_part(case, row["policy"], 0, number) for number in range(3)])
+        assert row["throughput"] == alone.throughput
+        assert row["energy_kwh"] == alone.energy_kwh
 
 
 def test_racks_and_policies_can_be_listed() -> None:

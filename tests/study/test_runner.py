@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from powerd.errors import ConfigError
 from powerd.study.curves import Floats
 from powerd.study.plant import Sensor
-from powerd.study.runner import Case, Change, Recording, Result, check, run, step_s
+from powerd.study.runner import Case, Change, Part, Recording, Result, check, run, run_part, step_s, total
 from powerd.study.table import compare, render
 from tests.study.make import rack
 
@@ -78,6 +79,36 @@ def test_the_sum_of_limits_stays_within_the_budget_whatever_the_sensor_shows(
     assert run(case, policy, 0).over_limits_ws == 0
 
 
+def test_gpus_stand_in_racks_of_the_same_size_that_differ_as_seeds_do() -> None:
+    case = Case("training+llm", 10, (Change(0.0, 0.6),), hours=0.02, racks=3)
+    assert [case.part(number).gpus for number in range(3)] == [4, 3, 3]
+    first, second, third = (run_part(case, "powerd", 0, number) for number in range(3))
+    assert len(first.served_s) == 4
+    assert second.energy_j != third.energy_j
+    assert total("powerd", 0, [first]) == run(case.part(0), "powerd", 0)
+
+
+def test_racks_together_have_done_the_work_of_all_and_each_kept_its_own_budget() -> None:
+    def part(served_s: Floats, **figures: float) -> Part:
+        known = {"over_ws": 1.0, "over_limits_ws": 0.0, "excess_ws": 2.0, "excess_w": 3.0, "told_ws": 4.0}
+        return Part(
+            served_s=served_s,
+            asked_s=np.full(len(served_s), 10.0),
+            backlog_s=np.zeros(0),
+            minutes=2.0,
+            changes=8,
+            energy_j=3.6e6,
+            **{**known, "told_w": 5.0, **figures},
+        )
+
+    result = total("powerd", 7, [part(np.array([10.0, 8.0])), part(np.array([6.0, 4.0]), excess_w=9.0)])
+    assert (result.seed, result.throughput, result.worst) == (7, 0.7, 0.4)
+    assert (result.over_ws, result.excess_ws, result.told_ws, result.energy_kwh) == (2.0, 4.0, 8.0, 2.0)
+    assert (result.excess_w, result.told_w) == (9.0, 5.0)
+    assert result.changes_per_gpu_min == 2.0
+    assert result.backlog_p99_s is None
+
+
 def test_the_table_shows_shares_of_the_gap_where_there_is_one() -> None:
     def result(policy: str, seed: int, throughput: float) -> Result:
         return Result(policy, seed, throughput, 1.0, 1.0, 0.0, 0.0, 0.5, None, 0.0, 1.0)
@@ -110,6 +141,8 @@ def test_a_recording_shows_watts_that_some_hold_while_others_are_held_back() -> 
     ("change", "told"),
     [
         ({"gpus": 0}, "must be above 0"),
+        ({"racks": 0}, "--racks must be from 1 to the number of GPUs, 4"),
+        ({"racks": 5}, "--racks must be from 1 to the number of GPUs, 4"),
         ({"hours": 0.0}, "must be above 0"),
         ({"budget": (Change(0.0, 0.2),)}, "a budget of 20% cannot be kept"),
         ({"budget": (Change(0.0, 0.6), Change(9.0, 1.2))}, "a budget of 120% cannot be kept"),

@@ -103,9 +103,8 @@ def _judged(
     seen: GpuDemand, share: float, reading: GpuReading, ceiling_mw: MilliWatts, rules: DemandRules
 ) -> GpuDemand:
     if reading.event_reasons & NOT_POWER:
-        return seen._replace(
-            demand=Demand.HELD, want_mw=kept_mw(seen.want_mw, seen.mean_mw), idle_draw_mw=None
-        )
+        want = kept_mw(seen.want_mw, seen.mean_mw)
+        return seen._replace(demand=Demand.HELD, want_mw=want, idle_draw_mw=None)
     if share >= ALL_THE_TIME:
         return _climbing(seen, reading.enforced_mw or 0, ceiling_mw, rules)
     if seen.idle_draw_mw is not None and (share <= SOME_OF_THE_TIME or _wakes(seen, reading)):
@@ -125,10 +124,7 @@ def _first(reading: GpuReading) -> GpuDemand:
 
 
 def _observed(last: GpuDemand, reading: GpuReading) -> tuple[GpuDemand, float]:
-    """Carry the memory forward, and return for which part of the time the limit held the GPU down.
-
-    Demand and want are filled in by the caller.
-    """
+    """Carry all but demand and want forward; return for which part of the time the limit held it down."""
     elapsed_s = reading.sampled_boot_s - last.sampled_boot_s
     mean = mean_mw(last.energy_mj, reading, elapsed_s)
     share = held_share(last.capped_ns, reading, mean, elapsed_s)
@@ -136,8 +132,10 @@ def _observed(last: GpuDemand, reading: GpuReading) -> tuple[GpuDemand, float]:
     if last.idle_draw_mw is not None or mean < LOW_DRAW * (reading.enforced_mw or 0):
         low_since, top = last.low_since_boot_s, last.top_mw
         low_since = reading.sampled_boot_s if low_since is None else low_since
-    seen = last._replace(
+    # Built anew: a copy with changes costs twice as much, for every GPU at every reading.
+    seen = GpuDemand(
         demand=Demand.BUSY,
+        want_mw=last.want_mw,
         sampled_boot_s=reading.sampled_boot_s,
         capped_ns=reading.capped_ns,
         energy_mj=reading.energy_mj,
@@ -145,6 +143,10 @@ def _observed(last: GpuDemand, reading: GpuReading) -> tuple[GpuDemand, float]:
         usual_mw=last.usual_mw + round((mean - last.usual_mw) * min(1.0, elapsed_s / USUAL_S)),
         top_mw=top,
         low_since_boot_s=low_since,
+        idle_draw_mw=last.idle_draw_mw,
+        warm_until_boot_s=last.warm_until_boot_s,
+        held_boot_s=last.held_boot_s,
+        climb=last.climb,
         slack=last.slack.seen(share, elapsed_s),
     )
     return seen, share
@@ -171,8 +173,7 @@ def _from_idle(seen: GpuDemand, reading: GpuReading, ceiling_mw: MilliWatts, rul
 
 def _wakes(seen: GpuDemand, reading: GpuReading) -> bool:
     """Say whether an idle GPU draws more than it did, also where its low limit holds it down already."""
-    lowest, top = seen.idle_draw_mw or 0, seen.top_mw
-    return seen.mean_mw > wakes_mw(lowest) or (reading.draw_mw or 0) > wakes_mw(top)
+    return seen.mean_mw > wakes_mw(seen.idle_draw_mw or 0) or (reading.draw_mw or 0) > wakes_mw(seen.top_mw)
 
 
 def _climbing(seen: GpuDemand, limit_mw: MilliWatts, ceiling_mw: MilliWatts, rules: DemandRules) -> GpuDemand:
@@ -194,23 +195,26 @@ def _from_work(
 ) -> GpuDemand:
     boot_s, limit = seen.sampled_boot_s, reading.enforced_mw or 0
     has_bursts = boot_s - seen.held_boot_s < BURSTS_S
-    seen = seen._replace(climb=BURST_CLIMB if has_bursts else FIRST_CLIMB, idle_draw_mw=None)
+    climb = BURST_CLIMB if has_bursts else FIRST_CLIMB
+    if climb != seen.climb or seen.idle_draw_mw is not None:
+        seen = seen._replace(climb=climb, idle_draw_mw=None)
     if boot_s < seen.warm_until_boot_s:
         return seen._replace(demand=Demand.WAKING, want_mw=ceiling_mw)
     want = kept_mw(seen.want_mw, max(seen.mean_mw, seen.usual_mw))
     if share > SOME_OF_THE_TIME:
         if has_bursts:
-            return seen._replace(want_mw=want)
+            return seen if want == seen.want_mw else seen._replace(want_mw=want)
         slack, less = try_less(seen.slack, boot_s, limit, want)
         demand = Demand.CAPPED if less is None else Demand.BUSY
         return seen._replace(demand=demand, want_mw=ceiling_mw if less is None else less, slack=slack)
-    seen = seen._replace(slack=seen.slack.without_step())
+    if seen.slack.from_mw:
+        seen = seen._replace(slack=seen.slack.without_step())
     low_since = seen.low_since_boot_s
     if low_since is None:
-        return seen._replace(want_mw=want)
-    seen = seen._replace(top_mw=max(seen.top_mw, reading.draw_mw or 0))
+        return seen if want == seen.want_mw else seen._replace(want_mw=want)
+    top = max(seen.top_mw, reading.draw_mw or 0)
     if boot_s - low_since >= rules.idle_after_s:
         want = kept_mw(seen.want_mw, seen.mean_mw)
-        return seen._replace(demand=Demand.IDLE, want_mw=want, idle_draw_mw=seen.mean_mw)
+        return seen._replace(demand=Demand.IDLE, want_mw=want, top_mw=top, idle_draw_mw=seen.mean_mw)
     # Low for a moment only, perhaps between two steps of a job: it keeps what it has.
-    return seen._replace(want_mw=max(want, min(ceiling_mw, limit)))
+    return seen._replace(want_mw=max(want, min(ceiling_mw, limit)), top_mw=top)

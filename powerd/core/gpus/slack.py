@@ -42,7 +42,7 @@ class Slack(NamedTuple):
 
     def seen(self, share: float, elapsed_s: float) -> "Slack":
         """Take in the share of the time since the last reading."""
-        return self._replace(share=self.share + (share - self.share) * min(1.0, elapsed_s / SMOOTH_S))
+        return Slack(self.share + (share - self.share) * min(1.0, elapsed_s / SMOOTH_S), *self[1:])
 
     def without_step(self) -> "Slack":
         """Forget the step that is being tried."""

@@ -81,48 +81,59 @@ def learn(last: Known | None, reading: GpuReading, demand: Demand) -> Known:
     """
     if last is not None and reading.sampled_boot_s <= last.sampled_boot_s:
         return last
-    seen = Known(reading.sampled_boot_s, reading.energy_mj, reading.capped_ns)
+    boot_s = reading.sampled_boot_s
     works = demand in (Demand.BUSY, Demand.CAPPED)
     if last is None or not works or reading.draw_mw is None or not reading.enforced_mw:
-        return seen
-    passed_s = reading.sampled_boot_s - last.sampled_boot_s
+        return Known(boot_s, reading.energy_mj, reading.capped_ns)
+    passed_s = boot_s - last.sampled_boot_s
     draw_mw = max(reading.draw_mw, _mean_draw_mw(last, reading, passed_s))
     held = _held(last, reading, passed_s)
     if held <= HELD_AT_MOST:
-        return _free(last, seen, draw_mw, passed_s)
-    until_boot_s = reading.sampled_boot_s + FELT_FOR_S
-    seen = seen._replace(felt_mw=reading.enforced_mw, felt_until_boot_s=until_boot_s)
-    if held < HELD_AT_LEAST:
-        return seen
-    if last.felt_mw > reading.enforced_mw and last.felt_until_boot_s > reading.sampled_boot_s:
-        seen = seen._replace(felt_mw=last.felt_mw)
-    pace = _pace(reading)
-    if pace is None:
-        return seen
-    # Boards that keep their peaks below the limit draw less on average.
-    held_mw = max(draw_mw, reading.enforced_mw)
-    return _followed(last, seen, round(held_mw / pace**CLOCK_EXPONENT), passed_s)
+        natural_mw, felt_mw, until_boot_s = _free(last, draw_mw, boot_s)
+    else:
+        natural_mw, felt_mw, until_boot_s = _held_down(last, reading, draw_mw, held)
+    natural_mw, steady_s = _followed(last, natural_mw, passed_s)
+    return Known(boot_s, reading.energy_mj, reading.capped_ns, natural_mw, steady_s, felt_mw, until_boot_s)
 
 
-def _free(last: Known, seen: Known, draw_mw: MilliWatts, passed_s: float) -> Known:
+# Natural draw, the limit that was felt, and until when to keep above it.
+_Seen = tuple[MilliWatts | None, MilliWatts, float]
+
+
+def _free(last: Known, draw_mw: MilliWatts, boot_s: float) -> _Seen:
     """Learn from a time in which the limit did not matter."""
-    if seen.sampled_boot_s >= last.felt_until_boot_s:
-        return _followed(last, seen, draw_mw, passed_s)
-    seen = seen._replace(felt_mw=last.felt_mw, felt_until_boot_s=last.felt_until_boot_s)
+    if boot_s >= last.felt_until_boot_s:
+        return draw_mw, 0, 0.0
     least_mw = max(draw_mw, last.felt_mw)
     # As far as it can be, it is still what it was while the limit was felt: else limits would go to and fro.
     natural_mw = min(max(least_mw, last.natural_mw or 0), round(least_mw * (1 + OTHER_JOB)))
-    return _followed(last, seen, natural_mw, passed_s)
+    return natural_mw, last.felt_mw, last.felt_until_boot_s
 
 
-def _followed(last: Known, seen: Known, natural_mw: MilliWatts, passed_s: float) -> Known:
-    """Let the estimate follow what was seen; a jump is a change of work and starts it anew."""
+def _held_down(last: Known, reading: GpuReading, draw_mw: MilliWatts, held: float) -> _Seen:
+    """Learn from a time in which the limit held the GPU down; at times only, that tells no natural draw."""
+    boot_s, limit_mw = reading.sampled_boot_s, reading.enforced_mw or 0
+    until_boot_s = boot_s + FELT_FOR_S
+    if held < HELD_AT_LEAST:
+        return None, limit_mw, until_boot_s
+    is_felt = last.felt_mw > limit_mw and last.felt_until_boot_s > boot_s
+    pace = _pace(reading)
+    # Boards that keep their peaks below the limit draw less on average.
+    natural_mw = None if pace is None else round(max(draw_mw, limit_mw) / pace**CLOCK_EXPONENT)
+    return natural_mw, last.felt_mw if is_felt else limit_mw, until_boot_s
+
+
+def _followed(last: Known, natural_mw: MilliWatts | None, passed_s: float) -> tuple[MilliWatts | None, float]:
+    """Let the estimate follow what was seen, and say for how long it has held.
+
+    A jump is a change of work and starts it anew.
+    """
     before_mw = last.natural_mw
-    if before_mw is None or abs(natural_mw - before_mw) > OTHER_JOB * before_mw:
-        return seen._replace(natural_mw=natural_mw)
+    if natural_mw is None or before_mw is None or abs(natural_mw - before_mw) > OTHER_JOB * before_mw:
+        return natural_mw, 0.0
     part = min(1.0, passed_s / FOLLOW_S)
     follows_mw = before_mw + round((natural_mw - before_mw) * part)
-    return seen._replace(natural_mw=follows_mw, steady_s=min(SURE_AFTER_S, last.steady_s + passed_s))
+    return follows_mw, min(SURE_AFTER_S, last.steady_s + passed_s)
 
 
 def _mean_draw_mw(last: Known, reading: GpuReading, passed_s: float) -> MilliWatts:
@@ -148,24 +159,27 @@ def _pace(reading: GpuReading) -> float | None:
 
 def appraise(requests: Sequence[Request], known: Mapping[str, Known]) -> tuple[Request, ...]:
     """Return the requests with what is known of the value of watts to each; as they are if nothing is."""
-    requests = tuple(_with_felt(request, known.get(request.uuid)) for request in requests)
-    natural_mw = {r.uuid: _capped(known[r.uuid], r.ceiling_mw) for r in requests if _is_known(r, known)}
+    found = [(request, known.get(request.uuid)) for request in requests]
+    natural_mw = {
+        request.uuid: _capped(each, request.ceiling_mw)
+        for request, each in found
+        if each and each.sureness > 0
+    }
     if not natural_mw:
-        return requests
+        return tuple(_with_felt(request, each) for request, each in found)
     average_mw = sum(natural_mw.values()) / len(natural_mw)
-    return tuple(_appraised(r, natural_mw.get(r.uuid), average_mw, known) for r in requests)
+    return tuple(
+        _appraised(_with_felt(request, each), each, natural_mw.get(request.uuid), average_mw)
+        for request, each in found
+    )
 
 
 def _with_felt(request: Request, known: Known | None) -> Request:
     """Let a GPU want more than a limit that was felt: it can hold down peaks that no mean draw shows."""
     if known is None or known.natural_mw is None or not known.felt_mw:
         return request
-    least_mw = round(max(known.felt_mw, known.natural_mw) * MARGIN)
-    return request._replace(want_mw=max(request.want_mw, min(request.ceiling_mw, least_mw)))
-
-
-def _is_known(request: Request, known: Mapping[str, Known]) -> bool:
-    return request.uuid in known and known[request.uuid].sureness > 0
+    least_mw = min(request.ceiling_mw, round(max(known.felt_mw, known.natural_mw) * MARGIN))
+    return request if request.want_mw >= least_mw else request._replace(want_mw=least_mw)
 
 
 def _capped(known: Known, ceiling_mw: MilliWatts) -> MilliWatts:
@@ -174,11 +188,13 @@ def _capped(known: Known, ceiling_mw: MilliWatts) -> MilliWatts:
 
 
 def _appraised(
-    request: Request, natural_mw: MilliWatts | None, average_mw: float, known: Mapping[str, Known]
+    request: Request, known: Known | None, natural_mw: MilliWatts | None, average_mw: float
 ) -> Request:
-    if natural_mw is None:
-        return request._replace(need_mw=request.want_mw, natural_mw=average_mw)
-    sure = known[request.uuid].sureness
-    enough_mw = min(request.want_mw, max(request.floor_mw, round(natural_mw * MARGIN)))
-    need_mw = request.want_mw - round((request.want_mw - enough_mw) * sure)
-    return request._replace(need_mw=need_mw, natural_mw=average_mw * (natural_mw / average_mw) ** sure)
+    uuid, floor_mw, ceiling_mw, want_mw, weight, priority, job, *_ = request
+    if natural_mw is None or known is None:
+        return Request(uuid, floor_mw, ceiling_mw, want_mw, weight, priority, job, want_mw, average_mw)
+    sure = known.sureness
+    enough_mw = min(want_mw, max(floor_mw, round(natural_mw * MARGIN)))
+    need_mw = want_mw - round((want_mw - enough_mw) * sure)
+    valued_mw = average_mw * (natural_mw / average_mw) ** sure
+    return Request(uuid, floor_mw, ceiling_mw, want_mw, weight, priority, job, need_mw, valued_mw)
