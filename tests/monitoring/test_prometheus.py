@@ -68,6 +68,17 @@ def test_every_panel_of_the_dashboard_shows_something(site: Site) -> None:
             site.prometheus.wait_for(partial(site.prometheus.query, chosen), chosen)
 
 
+def test_coloured_bars_show_the_phase_of_the_host_and_the_state_of_its_gpus(site: Site) -> None:
+    document = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    shown = {}
+    for panel in (panel for panel in document["panels"] if panel["type"] == "state-timeline"):
+        expression = panel["targets"][0]["expr"].replace("$rack", RACK).replace("$host", HOST)
+        [mapping] = panel["fieldConfig"]["defaults"]["mappings"]
+        numbers = [each["value"][1] for each in site.prometheus.query(expression)]
+        shown[panel["title"]] = [mapping["options"][number]["text"] for number in numbers]
+    assert shown == {"Phase of hosts": ["limited"], "GPUs: state": ["ok"] * GPUS}
+
+
 def test_a_host_with_eight_gpus_has_as_many_series_as_the_documents_say(site: Site) -> None:
     text = (ROOT / "docs/monitoring.md").read_text(encoding="utf-8")
     said = re.search(rf"A host with {GPUS} GPUs has about (\d+) series", text)
