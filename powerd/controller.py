@@ -8,7 +8,6 @@ iteration ends in a bounded time whatever the guard does; what was decided is re
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from powerd.arrivals import MAX_WAITING, Arrivals, Heard
 from powerd.clock import Clock
@@ -20,19 +19,18 @@ from powerd.core.leases.host_state import HostState
 from powerd.core.leases.news import concerns
 from powerd.core.metering.meter import MeterAlive, MeterReading
 from powerd.core.model import Notice, Now, Outcome, Result, Severity
-from powerd.core.preflight import objections
 from powerd.core.rack.advisory import AdvisorySignal
 from powerd.core.rack.timeline import BudgetMessage, Timeline
 from powerd.core.reconfigure import reconfigured
 from powerd.core.state import Config, Inputs, State
 from powerd.core.units import watts
-from powerd.errors import ConfigError
+from powerd.desk.changes import Changes
+from powerd.desk.in_force import InForce
+from powerd.gate import Gate, Mode
 from powerd.host_gpus import HostGpus
 from powerd.loop_log import LoopLog
 from powerd.problems import Problems
 from powerd.snapshot import BusStatus, Reaction, Snapshot
-
-Mode = Literal["monitor", "dry-run", "enforce"]
 
 # A plan whose writes did not all succeed is decided again on what was read back. Twice is enough to take a
 # failed GPU's watts from the others; what fails after that waits for the next period.
@@ -46,6 +44,7 @@ class Options:
     """How the loop runs.
 
     Attributes:
+        mode: at the start; the gate has the one that holds.
         period_s: one iteration at least this often.
         persistence_needed: `enforce` refuses to start on GPUs without persistence mode.
     """
@@ -86,9 +85,13 @@ class Controller:
         overhead: the latest measurement of what is not GPU, or None.
         may_remember: whether what is lent can be written down before it is said.
         lasting: what else is wrong now, asked once per iteration.
+        orders: what operators have ordered, as far as it still holds.
 
     Attributes:
         iterating: held by an iteration; whoever else holds it does something between two of them.
+        changes: how that is done.
+        gate: whether limits are written.
+        config: what holds.
     """
 
     def __init__(
@@ -104,9 +107,10 @@ class Controller:
         overhead: Callable[[], OverheadSample | None] = lambda: None,
         may_remember: Callable[[], bool] = lambda: True,
         lasting: Callable[[], tuple[Notice, ...]] = tuple,
+        orders: InForce | None = None,
     ) -> None:
         self._options = options
-        self._config = config
+        self.config = config
         self._state = state
         self._clock = clock
         self._gpus = gpus
@@ -115,9 +119,13 @@ class Controller:
         self._overhead = overhead
         self._may_remember = may_remember
         self._lasting = lasting
-        self.iterating = asyncio.Lock()
-        self._problems = Problems()
+        self._orders = orders or InForce(options.mode)
         self._wake = asyncio.Event()
+        self.iterating = asyncio.Lock()
+        self.changes = Changes(self.iterating, self._wake.set)
+        needed = options.persistence_needed
+        self.gate = Gate(options.mode, gpus, overhead, persistence_needed=needed)
+        self._problems = Problems()
         self._wake_soon: asyncio.TimerHandle | None = None
         self._wake_boot_s: float | None = None
         self._sampled = False
@@ -129,7 +137,6 @@ class Controller:
         self._iteration = 0
         self._reaction: Reaction | None = None
         self._log = LoopLog()
-        self._may_write = False
 
     def submit(self, message: BudgetMessage) -> None:
         """Hand over a message; it is decided on at once."""
@@ -176,14 +183,13 @@ class Controller:
         Raises:
             ConfigError: limits are written here, and by that configuration they must not be.
         """
-        if self._may_write:
-            self._raise_objections(config)
-        state = reconfigured(self._state, self._config, config, self._clock.now())
+        self.gate.judge(config)
+        state = reconfigured(self._state, self.config, config, self._clock.now())
         self._state = state._replace(timeline=listened_to(state.timeline))
-        if config.roster != self._config.roster:  # peers may be gone from it
+        if config.roster != self.config.roster:  # peers may be gone from it
             self._peers.clear()
             self._arrivals.states.clear()
-        self._config = config
+        self.config = config
         self._wake.set()
 
     async def run(self) -> None:
@@ -227,26 +233,11 @@ class Controller:
     async def sample(self) -> None:
         """Read all GPUs, and check once that `enforce` may start on what was found."""
         await self._gpus.sample()
+        if self._orders.view.detached is not None:
+            await self._gpus.stay_detached(self._orders.view.detached.why)
         self._sampled = True
-        if self._options.mode == "enforce" and not self._may_write and self._gpus.report is not None:
-            self._preflight()
-
-    def _preflight(self) -> None:
-        measured = self._overhead()
-        if measured is None and self._config.overhead_mw is None:
-            text = "nothing is written before host.overhead_sensor has given its first measurement"
-            self.notice(Notice("overhead_unknown", Severity.CRITICAL, text))
-            return
-        self._raise_objections(self._config)
-        self._may_write = True
-
-    def _raise_objections(self, config: Config) -> None:
-        measured = self._overhead()
-        overhead_mw = max(config.overhead_mw or 0, measured.mw if measured else 0)
-        needed = self._options.persistence_needed
-        found = objections(self._gpus.readings, config, overhead_mw, persistence_needed=needed)
-        if found:
-            raise ConfigError("\n".join(f"enforce refused: {line}" for line in found))
+        if notice := self.gate.open_at_start(self.config):
+            self.notice(notice)
 
     async def iterate(self) -> None:
         """Decide, enforce, report: once."""
@@ -259,14 +250,15 @@ class Controller:
         if self._wake_soon is not None:  # what it would wake for is decided on now
             self._wake_soon.cancel()
             self._wake_soon = None
-        heard = self._arrivals.take()
+        over = self._orders.end_what_is_over(now)
+        heard = self._orders.let_in(self._arrivals.take())
         outcomes, self._outcomes = self._outcomes, ()
         decision = self._decide(now, outcomes, heard)
         done = _Enforced(decision, decision)
-        if self._may_write:
+        if self.gate.may_write:
             done = await self._enforce(decision)
         else:
-            self._log.would_write(decision.plan, tells=self._options.mode == "dry-run")
+            self._log.would_write(decision.plan, tells=self.gate.mode == "dry-run")
         done, message = self._confirm(done)
         self._spare_mw = done.decision.standing.spare_mw
         self._iteration += 1
@@ -274,24 +266,26 @@ class Controller:
             self._log.first(done.decision)
         self._wake_boot_s = decision.wake_boot_s
         self._log.budget(done.decision.statement, now)
-        notices = self._tell(done, now)
+        notices = self._tell(done, over, now)
         snapshot = self._snapshot(done, now, heard)
         self._report(Report(snapshot, self._state, notices, sampled, message))
+        self.changes.iterated(snapshot)
 
     def _decide(self, now: Now, outcomes: tuple[Outcome, ...], heard: Heard) -> Decision:
-        may_lease = self._may_write and self._may_remember() and self._gpus.keeps_plans
+        may_lease = self.gate.may_write and self._orders.may_lease
         inputs = Inputs(
             self._gpus.readings,
             heard.budgets,
             outcomes,
             self._overhead(),
             states=heard.states,
-            may_lease=may_lease,
+            may_lease=may_lease and self._may_remember() and self._gpus.keeps_plans,
             events=heard.events,
             meters=heard.meters,
             signals=heard.signals,
+            overrides=self._orders.view.overrides,
         )
-        decision, self._state = decide(inputs, self._state, now, self._config)
+        decision, self._state = decide(inputs, self._state, now, self.config)
         return decision
 
     async def _enforce(self, decision: Decision) -> "_Enforced":
@@ -316,21 +310,23 @@ class Controller:
     def _confirm(self, done: "_Enforced") -> tuple["_Enforced", HostState | None]:
         """Return what may be said now that the plan is done; what could not be done is not said."""
         now = self._clock.now()
-        message, self._state = confirm(done.executed, self._gpus.readings, self._state, now, self._config)
+        message, self._state = confirm(done.executed, self._gpus.readings, self._state, now, self.config)
         return replace(done, decision=done.decision._replace(leases=self._state.leases)), message
 
-    def _tell(self, done: "_Enforced", now: Now) -> tuple[Notice, ...]:
+    def _tell(self, done: "_Enforced", over: tuple[Notice, ...], now: Now) -> tuple[Notice, ...]:
         failed = [_about_failure(o) for o in done.outcomes if o.result is Result.FAILED]
         unusable = []
-        if error := self._gpus.guard_status.error:
+        error = self._gpus.guard_status.error
+        if error and self._orders.view.detached is None:
             text = f"{error}; GPUs keep their limits, and fall back by themselves if the guard still runs"
             unusable = [Notice("guard_unusable", Severity.CRITICAL, text)]
-        elif self._config.has_peers and not self._gpus.keeps_plans:
+        elif not error and self.config.has_peers and not self._gpus.keeps_plans:
             text = "the guard cannot write its plan into guard.state_dir: no leases with other hosts"
             unusable = [Notice("guard_cannot_remember", Severity.WARNING, text)]
         waiting, self._notices = self._notices, []
-        all_notices = [*done.decision.notices, *failed, *unusable, *waiting]
-        due = self._problems.take(all_notices, now.boot_s, now.wall_s, self._lasting())
+        all_notices = [*done.decision.notices, *failed, *unusable, *over, *waiting]
+        lasting = (*self._lasting(), *self._orders.notices())
+        due = self._problems.take(all_notices, now.boot_s, now.wall_s, lasting)
         self._log.notices(due)
         return due
 
@@ -344,7 +340,7 @@ class Controller:
             now=now,
             iteration=self._iteration,
             period_s=options.period_s,
-            mode=options.mode,
+            mode=self.gate.mode,
             site=options.site,
             rack=options.rack,
             host=options.host,
@@ -356,9 +352,10 @@ class Controller:
             problems=self._problems.current(),
             reaction=self._reaction,
             elapsed_s=self._clock.now().boot_s - now.boot_s,
-            lease_rules=self._config.leases,
-            meter_rules=self._config.meter,
-            accounting=self._config.accounting,
+            lease_rules=self.config.leases,
+            meter_rules=self.config.meter,
+            accounting=self.config.accounting,
+            orders=self._orders.view,
         )
 
 

@@ -6,7 +6,7 @@ Invariant: without a guard nothing is known; old readings are dropped, never ser
 import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from powerd.clock import Clock
 from powerd.core.model import GpuReading, Outcome, Plan, Result
@@ -35,6 +35,15 @@ class Guard(Protocol):
 
     async def plan(self, plan: Plan) -> PlanReport:
         """Execute a plan; an empty one renews the hold."""
+
+    async def release(self) -> tuple[Outcome, ...]:
+        """Put back what GPUs had before the first write, and disarm."""
+
+    async def detach(self, why: str) -> None:
+        """Begin to let go of the driver, and stay away from it until `attach`."""
+
+    async def attach(self) -> None:
+        """Look for the driver again."""
 
 
 class HostGpus:
@@ -78,6 +87,11 @@ class HostGpus:
         """Return whether the guard answers, and if it started again would know the plan in force."""
         return self.report is not None and self.report.keeps_plans
 
+    @property
+    def attachment(self) -> str:
+        """Return how the driver stands, as `GuardReport` says; empty while the guard cannot be used."""
+        return self.report.attachment if self.report is not None else ""
+
     async def sample(self) -> None:
         """Read all GPUs."""
         report, self.error = await self._answer(self._connect_and_read(), self._read_within_s)
@@ -96,7 +110,7 @@ class HostGpus:
 
         Without readings there is no plan: an empty one would disarm the fallback of the last.
         """
-        if self.report is None:
+        if self.report is None or not self.report.generation:
             return None
         report, error = await self._answer(self._guard.plan(plan), self._plan_within_s)
         # A sample that ran beside and gave the guard up knows better why.
@@ -104,6 +118,44 @@ class HostGpus:
         if report is not None:
             self._learn(report.outcomes)
         return report
+
+    async def release(self) -> tuple[Outcome, ...]:
+        """Have the limits put back that GPUs had before the first write; return how that went.
+
+        Raises:
+            GuardError: the guard does not answer, or refuses.
+        """
+        outcomes = await self._answer_or_raise(self._guard.release(), self._plan_within_s)
+        await self.sample()
+        return outcomes
+
+    async def detach(self, why: str) -> None:
+        """Have the guard begin to let go of the driver; `attachment` tells how far that is.
+
+        Raises:
+            GuardError: the guard does not answer, or refuses.
+        """
+        await self._answer_or_raise(self._guard.detach(why), self._read_within_s)
+        await self.sample()
+
+    async def stay_detached(self, why: str) -> None:
+        """Say it again to a guard that has forgotten it."""
+        if self.attachment in ("attached", "away"):
+            await self._answer(self._guard.detach(why), self._read_within_s)
+
+    async def attach(self) -> None:
+        """Have the guard look for the driver again; `attachment` tells what comes of it.
+
+        Raises:
+            GuardError: the guard does not answer, or refuses.
+        """
+        await self._answer_or_raise(self._guard.attach(), self._read_within_s)
+
+    async def _answer_or_raise(self, call: Awaitable[_Answer], within_s: float) -> _Answer:
+        answer, error = await self._answer(call, within_s)
+        if error:
+            raise GuardError(error)
+        return cast("_Answer", answer)
 
     async def _answer(self, call: Awaitable[_Answer], within_s: float) -> tuple[_Answer | None, str]:
         """Return the guard's answer, or why there is none; a guard that does not answer is given up."""

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from powerd.core.model import Plan
+from powerd.core.model import Outcome, Plan
 from powerd.errors import GuardRefusedError, GuardUnreachableError
 from powerd.guard.client import GuardReport, PlanReport
 from powerd.guard.config import GuardConfig
@@ -298,6 +298,26 @@ class SimGuard:
             keeps_plans=answer["keeps_plans"],
             attachment=answer["attachment"],
         )
+
+    async def release(self) -> tuple[Outcome, ...]:
+        """Have the limits put back that were found."""
+        connection = self._here()
+        answer = await self._ask(
+            connection, lambda reply: connection.process.keeper.release(connection.token, reply)
+        )
+        return tuple(answer["outcomes"])
+
+    async def detach(self, why: str) -> None:
+        """Have the driver given up."""
+        connection = self._here()
+        await self._ask(
+            connection, lambda reply: connection.process.keeper.detach(connection.token, why, reply)
+        )
+
+    async def attach(self) -> None:
+        """Have the driver attached again."""
+        connection = self._here()
+        await self._ask(connection, lambda reply: connection.process.keeper.attach(connection.token, reply))
 
     async def plan(self, plan: Plan) -> PlanReport:
         """Have a plan executed."""

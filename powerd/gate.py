@@ -1,0 +1,93 @@
+"""Whether limits may be written: the mode, which an operator can change, and what `enforce` needs."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from powerd.core.gpus.overhead import OverheadSample
+from powerd.core.model import Notice, Severity
+from powerd.core.preflight import objections
+from powerd.core.state import Config
+from powerd.errors import ConfigError
+from powerd.host_gpus import HostGpus
+
+Mode = Literal["monitor", "dry-run", "enforce"]
+
+_UNMEASURED = "nothing is written before host.overhead_sensor has given its first measurement"
+
+
+class Gate:
+    """Lets writes through once the mode says so and nothing objects.
+
+    Args:
+        mode: at the start.
+        overhead: the latest measurement of what is not GPU, or None.
+        persistence_needed: `enforce` refuses to start on GPUs without persistence mode.
+
+    Attributes:
+        mode: what holds now.
+        may_write: limits are written.
+    """
+
+    def __init__(
+        self,
+        mode: Mode,
+        gpus: HostGpus,
+        overhead: Callable[[], OverheadSample | None],
+        *,
+        persistence_needed: bool,
+    ) -> None:
+        self.mode: Mode = mode
+        self.may_write = False
+        self._gpus = gpus
+        self._overhead = overhead
+        self._persistence_needed = persistence_needed
+
+    def open_at_start(self, config: Config) -> Notice | None:
+        """Check, once GPUs were read, whether `enforce` may start; return what it still waits for.
+
+        Raises:
+            ConfigError: it must not start on this host.
+        """
+        if self.mode != "enforce" or self.may_write or self._gpus.report is None:
+            return None
+        if self._is_unmeasured(config):
+            return Notice("overhead_unknown", Severity.CRITICAL, _UNMEASURED)
+        self._refuse_if_objected(config)
+        self.may_write = True
+        return None
+
+    def judge(self, config: Config) -> None:
+        """Check another configuration before it holds.
+
+        Raises:
+            ConfigError: limits are written here, and by that configuration they must not be.
+        """
+        if self.may_write:
+            self._refuse_if_objected(config)
+
+    def enforce(self, config: Config) -> tuple[str, ...]:
+        """Write from now on, unless something objects; return what does."""
+        if self._gpus.report is None:
+            return (self._gpus.error,)
+        found = (_UNMEASURED,) if self._is_unmeasured(config) else self._objections(config)
+        if not found:
+            self.mode, self.may_write = "enforce", True
+        return found
+
+    def close(self, mode: Literal["monitor", "dry-run"]) -> None:
+        """Write nothing from now on."""
+        self.mode, self.may_write = mode, False
+
+    def _refuse_if_objected(self, config: Config) -> None:
+        found = self._objections(config)
+        if found:
+            raise ConfigError("\n".join(f"enforce refused: {line}" for line in found))
+
+    def _is_unmeasured(self, config: Config) -> bool:
+        return self._overhead() is None and config.overhead_mw is None
+
+    def _objections(self, config: Config) -> tuple[str, ...]:
+        measured = self._overhead()
+        overhead_mw = max(config.overhead_mw or 0, measured.mw if measured else 0)
+        needed = self._persistence_needed
+        return objections(self._gpus.readings, config, overhead_mw, persistence_needed=needed)
