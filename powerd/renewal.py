@@ -21,7 +21,8 @@ def start_again() -> NoReturn:
         OSError: the interpreter is not there any more.
     """
     notify("RELOADING=1")
-    # Ignored until the new code listens for it: a second upgrade in that second must not kill it.
-    signal.signal(SIGNAL, signal.SIG_IGN)
+    # Ignored until the new code listens for them: another upgrade, or a reload, must not kill it meanwhile.
+    for number in (SIGNAL, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     sys.stdout.flush()
     os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - this process's own command line

@@ -104,6 +104,8 @@ def _serve(config: GuardConfig, driver: Driver, *, exit_with_stdin: bool) -> int
     told: list[str] = []
     loop.stop_on_signals(lambda: told.append("signal"))
     signal.signal(renewal.SIGNAL, lambda _number, _frame: told.append("renewal"))
+    # A reload is the daemon's; whoever means both must not end the guard by it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if exit_with_stdin:
         watch_stdin(loop, lambda: told.append("orphaned"))
     notify("READY=1")
