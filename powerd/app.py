@@ -24,6 +24,8 @@ from powerd.core.gpus.overhead import OverheadSample
 from powerd.core.leases import memory
 from powerd.core.model import Notice, Severity
 from powerd.core.state import State, initial_state
+from powerd.desk.hands import Hands
+from powerd.desk.memory import OrderMemory
 from powerd.dsx.traces import Traces
 from powerd.ears import Sinks, ears, listened_to, meter_ear, named_senders
 from powerd.errors import ConfigError, innermost
@@ -38,6 +40,7 @@ from powerd.ledger.writer import Ledger, LedgerOptions
 from powerd.log import configure as configure_log
 from powerd.metrics import Metrics
 from powerd.notify import notify
+from powerd.orders import Desk
 from powerd.overhead_sensor import OverheadSampler, overhead_sensor
 from powerd.recorder import Recorder
 from powerd.reload import Reloader, on_hang_up
@@ -134,6 +137,7 @@ class Daemon:
         self._keeper = Keeper(Path(host.state_dir), boot_id(), self._on_runtime_file)
         # Before anything is said: a start after this one must not take an older file for the truth.
         self._keeper.keep(remembered(state, self._rack))
+        self._orders = OrderMemory(Path(host.state_dir), boot_id(), host.mode, self._notice)
         deadline_s = settings.guard.call_deadline_s
         self._gpus = HostGpus(
             GuardClient(settings.guard.socket),
@@ -166,6 +170,7 @@ class Daemon:
             names=(host.name,),
             ledger=LedgerReader(ledger_path) if settings.ledger.enabled else None,
             history=self._history,
+            desk=self._make_desk(),
         )
 
     async def run(self, stop: asyncio.Event, reload: asyncio.Event) -> None:
@@ -175,7 +180,7 @@ class Daemon:
             ConfigError: `enforce` must not start.
         """
         parts = [self._controller.run(), self._keeper.run(), self._events_file.run()]
-        parts += [self._reloader.run(reload)]
+        parts += [self._reloader.run(reload), self._orders.run()]
         parts += [part.run() for part in (self._bus, self._sampler) if part is not None]
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -273,6 +278,7 @@ class Daemon:
 
         def keep_events(report: Report) -> None:
             self._events_file.keep(report.state.schedule)
+            self._orders.keep(report.snapshot.orders)
 
         def keep_history(report: Report) -> None:
             self._history.take(report.snapshot, report.notices, is_sampled=report.sampled)
@@ -328,11 +334,18 @@ class Daemon:
             bus_status=self._bus_status,
             overhead=self._overhead,
             may_remember=lambda: self._keeper.works,
+            orders=self._orders.orders,
             lasting=lambda: self._reloader.notices,
         )
-        for damage in damages:
+        orders_lost = self._orders.damage
+        for damage in (*damages, *((orders_lost,) if orders_lost else ())):
             controller.notice(damage)
         return controller
+
+    def _make_desk(self) -> Desk:
+        loop, orders = self._controller, self._orders.orders
+        hands = Hands(loop.changes, loop.gate, orders, self._gpus, self._clock, lambda: loop.config)
+        return Desk(hands, lambda entry: self._history.add(entry.happening))
 
     # The parts below are made before the controller that they report to.
 

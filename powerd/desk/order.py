@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
-from powerd.core.model import Now
+from powerd.core.model import Now, Severity
 from powerd.errors import PowerdError
+from powerd.happenings import Happening
 
 MIN_TTL_S, MAX_TTL_S = 60.0, 86_400.0
 MIN_DRILL_S, MAX_DRILL_S = 10.0, 3_600.0
@@ -56,3 +57,11 @@ class OrderEntry(NamedTuple):
     reason: str
     outcome: str
     refused: bool
+
+    @property
+    def happening(self) -> Happening:
+        """Return it as the history keeps it."""
+        refused = "refused: " if self.refused else ""
+        text = f"{self.order} ({self.reason}): {refused}{self.outcome}"
+        severity = Severity.WARNING if self.refused else Severity.INFO
+        return Happening(self.now.boot_s, "order", severity, text, self.subject, by=self.who.name)
