@@ -1,10 +1,14 @@
-"""Until when the certificates are good that the connection to the broker rests on."""
+"""Until when the certificate files are good that the connection to the broker rests on."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 # What tells a file that was replaced: inode, size, time of its last change.
 _Stamp = tuple[int, int, int]
+
+# What the file of trusted authorities is for: one of them is enough.
+AUTHORITIES = "ca"
 
 
 class Certificates:
@@ -23,9 +27,10 @@ class Certificates:
         self._files = {purpose: Path(file) for purpose, file in files.items() if file}
 
     def ends(self) -> dict[str, float]:
-        """Return the Unix time at which the first certificate of each file ends, by what it is for.
+        """Return the Unix time at which each file ends, by what it is for.
 
-        A file that cannot be read, or holds none, is left out: whoever connects with it says what is wrong.
+        A chain ends with the first of its certificates, a file of authorities with the last. A file that
+        cannot be read, or holds none, is left out: whoever connects with it says what is wrong.
         """
         found = {}
         for purpose, path in self._files.items():
@@ -40,13 +45,14 @@ class Certificates:
         stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
         known = self._known.get(purpose)
         if known is None or known[0] != stamp:
-            known = (stamp, _first_end(path.read_bytes()))
+            end_of = max if purpose == AUTHORITIES else min
+            known = (stamp, end_of(_ends(path.read_bytes())))
             self._known[purpose] = known
         return known[1]
 
 
-def _first_end(pem: bytes) -> float:
-    """Return when the first of the certificates ends.
+def _ends(pem: bytes) -> list[float]:
+    """Return when each of the certificates ends.
 
     Raises:
         ValueError: there is none, or one that cannot be read.
@@ -54,4 +60,7 @@ def _first_end(pem: bytes) -> float:
     # Only hosts that use certificates pay for it.
     from cryptography.x509 import load_pem_x509_certificates  # noqa: PLC0415
 
-    return min(each.not_valid_after_utc.timestamp() for each in load_pem_x509_certificates(pem))
+    with warnings.catch_warnings():
+        # Bundles have authorities that are older than today's rules, and nobody here can change them.
+        warnings.simplefilter("ignore")
+        return [each.not_valid_after_utc.timestamp() for each in load_pem_x509_certificates(pem)]

@@ -51,7 +51,7 @@ class Metrics:
         host: value of the label `host` of every series.
         clock: tells how old the latest snapshot is at a scrape.
         named: senders that the configuration names: their refusals are kept apart, as those of the believed.
-        certificate_ends: gives the Unix time at which each certificate that is used ends, by what it is for.
+        certificate_ends: gives the Unix time at which each file of certificates ends, by what it is for.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Metrics:
         self._kept: dict[str, Callable[[Now], Samples]] = {
             SIGNAL_AGE: self._signal_ages,
             CLOCK_SKEW: lambda _: _by_name(self._skew_s),
-            CERTIFICATE_EXPIRY: lambda _: _by_name(self._certificate_ends()),
+            CERTIFICATE_EXPIRY: self._certificates,
             CONFIG_USABLE: lambda _: one(self._config_usable),
             CONFIG_READ: lambda _: one(self._config_read_wall_s),
         }
@@ -136,6 +136,12 @@ class Metrics:
 
     def _signal_ages(self, now: Now) -> Samples:
         return (((source,), now.boot_s - since) for source, since in self._believed_boot_s.items())
+
+    def _certificates(self, _: Now) -> Samples:
+        yield from _by_name(self._certificate_ends())
+        broker_wall_s = self._latest.bus.certificate_end_wall_s if self._latest is not None else None
+        if broker_wall_s is not None:
+            yield ("broker",), broker_wall_s
 
     def _family(self, row: Row, samples: Samples) -> Metric:
         family_of = CounterMetricFamily if row.kind is Kind.COUNTER else GaugeMetricFamily

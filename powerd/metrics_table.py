@@ -293,7 +293,7 @@ TABLE: tuple[Row, ...] = (
     Row(
         CERTIFICATE_EXPIRY,
         G,
-        "Unix time at which the first certificate of the file ends.",
+        "Unix time at which the certificate ends.",
         ("certificate",),
     ),
     Row(CONFIG_USABLE, G, "1 if the configuration could be put in force when it was last read, 0 if not."),

@@ -31,6 +31,8 @@ class BusStatus:
         protocol: "5" or "3.1.1" once connected, empty before.
         error: why it is not connected; empty when it is.
         published, received, rejected: messages since the start.
+        certificate_end_wall_s: until when the broker's certificate is good, as it was last seen; None if it
+            has shown none.
     """
 
     url: str
@@ -40,6 +42,7 @@ class BusStatus:
     received: int = 0
     rejected: int = 0
     published: int = 0
+    certificate_end_wall_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

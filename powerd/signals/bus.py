@@ -91,6 +91,7 @@ class Bus:
         self._session: Session | None = None
         self._protocol = ""
         self._error = ""
+        self._certificate_end_wall_s: float | None = None
         self._received = 0
         self._published = 0
 
@@ -125,6 +126,7 @@ class Bus:
             received=self._received,
             rejected=rejected,
             published=self._published,
+            certificate_end_wall_s=self._certificate_end_wall_s,
         )
 
     @property
@@ -223,6 +225,7 @@ class Bus:
 
     def _gained(self, session: Session, refused: Sequence[str]) -> None:
         self._session = session
+        self._certificate_end_wall_s = session.certificate_end_wall_s
         self._error = ""
         self._on_notice(
             Notice("mqtt_connected", Severity.INFO, f"{self._options.url}: MQTT {session.protocol}")

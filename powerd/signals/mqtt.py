@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from typing import NoReturn
 
@@ -48,12 +49,14 @@ class Session:
 
     Attributes:
         protocol: "5" or "3.1.1".
+        certificate_end_wall_s: until when the broker's certificate is good; None without one.
     """
 
     def __init__(self, client: "_Client", url: str, protocol: str) -> None:
         self._client = client
         self._url = url
         self.protocol = protocol
+        self.certificate_end_wall_s = client.certificate_end_wall_s()
 
     async def subscribe(self, filters: Mapping[str, int]) -> list[str]:
         """Subscribe to filters, each at its QoS.
@@ -230,6 +233,12 @@ class _Client(aiomqtt.Client):
         if reason_code.is_failure:
             self.refusal = str(reason_code)
         super()._on_publish(client, userdata, mid, reason_code, properties)
+
+    def certificate_end_wall_s(self) -> float | None:
+        """Return until when the broker's certificate is good; None without one."""
+        transport = self._client.socket()
+        shown = transport.getpeercert() if isinstance(transport, ssl.SSLSocket) else None
+        return float(ssl.cert_time_to_seconds(str(shown["notAfter"]))) if shown else None
 
     async def leave(self) -> None:
         """Disconnect, without the will; a broker that does not answer is left anyway."""

@@ -59,3 +59,7 @@ def test_a_certificate_that_was_renewed_ends_later(snapshot: Snapshot, clock: "C
     ends["client"] = 1_900_000_000.0
     assert value(metrics, name, certificate="client") == 1_900_000_000
     assert value(metrics, name, certificate="ca") is None
+    assert value(metrics, name, certificate="broker") is None
+    shown = replace(snapshot.bus, certificate_end_wall_s=1_810_000_000.0)
+    metrics.observe(replace(snapshot, bus=shown))
+    assert value(metrics, name, certificate="broker") == 1_810_000_000
