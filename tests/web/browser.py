@@ -1,0 +1,105 @@
+"""A real browser at a real endpoint: what people see, and what their browser says of it."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from powerd.core.model import Now
+from powerd.history import History
+from powerd.metrics import Metrics
+from powerd.snapshot import Snapshot
+from powerd.web.server import WebServer
+from tests.web import host
+
+CHROMIUM = "/usr/bin/chromium"
+# A browser on a busy machine may take its time; what is waited for comes in a second or two.
+WITHIN_MS = 20_000
+
+
+@dataclass
+class Clock:
+    """A clock that stands still until it is moved; it starts at the moment that is shown."""
+
+    after_s: float = 0.0
+
+    def now(self) -> Now:
+        return host.moment(self.after_s)
+
+
+@dataclass
+class Screen:
+    """A page in front of a host that shows what it is told to."""
+
+    page: Page
+    shown: list[Snapshot]
+    clock: Clock
+    history: History
+    server: WebServer
+    port: int
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def show(self, snapshot: Snapshot, after_s: float = 0.0) -> None:
+        """End an iteration with this snapshot, so many seconds after the moment that is shown first."""
+        self.clock.after_s = after_s
+        self.shown[0] = replace(snapshot, now=host.moment(after_s))
+        self.history.take(self.shown[0], (), is_sampled=True)
+        self.server.publish(self.shown[0])
+
+    async def says(self, selector: str, text: str) -> None:
+        """Wait until an element has this text in it; all white space counts as one blank."""
+        await expect(self.page.locator(selector)).to_contain_text(text, timeout=WITHIN_MS)
+
+    async def text(self, selector: str) -> str:
+        found = await self.page.locator(selector).text_content(timeout=WITHIN_MS)
+        return " ".join((found or "").split())
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    """Start the browser that is installed."""
+    async with async_playwright() as playwright:
+        # The sandbox needs rights that containers do not give; the pages are our own.
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@asynccontextmanager
+async def screen(
+    browser: Browser,
+    snapshot: Snapshot,
+    options: Mapping[str, Any] | None = None,
+    before: Iterable[Snapshot] = (),
+) -> AsyncIterator[Screen]:
+    """Serve a snapshot, open the page, and wait until it shows it.
+
+    Args:
+        before: iterations of the seconds before, the last one second before.
+        options: of the browser's context: `viewport`, `color_scheme`, `timezone_id`.
+    """
+    clock, shown, history = Clock(), [snapshot], History()
+    past = list(before)
+    for position, each in enumerate(past):
+        history.take(replace(each, now=host.moment(float(position - len(past)))), (), is_sampled=True)
+    metrics = Metrics(snapshot.rack, snapshot.host, clock)
+    server = WebServer(lambda: shown[0], clock, metrics, listen="127.0.0.1:0", history=history)
+    context = await browser.new_context(**{"timezone_id": "Europe/Helsinki", **(options or {})})
+    try:
+        async with server:
+            assert server.port is not None
+            page = await context.new_page()
+            made = Screen(page, shown, clock, history, server, server.port)
+            page.on("console", lambda said: made.complaints.append(said.text))
+            page.on("pageerror", lambda error: made.complaints.append(str(error)))
+            page.on("request", lambda request: made.requests.append(request.url))
+            await page.goto(f"http://127.0.0.1:{server.port}/")
+            await made.says("#host", snapshot.host)
+            yield made
+    finally:
+        await context.close()
