@@ -4,8 +4,11 @@ The third door of the core. Invariant: no limit rises by a change of the configu
 more is climbed to like any other raise; what it takes away, the next decision takes away at once.
 """
 
+from dataclasses import replace
+
 from powerd.core.gpus.overhead import overhead_step
 from powerd.core.leases import memory
+from powerd.core.leases.leases import Leases
 from powerd.core.leases.place import least_entitlement_mw
 from powerd.core.model import Now
 from powerd.core.state import Config, State
@@ -31,13 +34,35 @@ def reconfigured(state: State, before: Config, config: Config, now: Now) -> Stat
         # A steeper slope is not one that has been climbed already.
         from_boot_s = max(now.boot_s, ramp.climbing_from_boot_s)
         ramp = ramp._replace(base_mw=ramp.cap_mw, climbing_from_boot_s=from_boot_s)
+    return _without_raise(after._replace(ramp=ramp), config, (state, before), now)
+
+
+def tended(state: State, config: Config, now: Now, *, knows_budget: bool) -> tuple[Leases, State]:
+    """Let go of what is over between hosts; return the leases to decide by, and the state to go on with.
+
+    Once all hosts agree, the share under the new roster is climbed to, from the next decision on.
+
+    Args:
+        knows_budget: as `memory.tend` takes it.
+    """
+    before = state.leases
+    leases = memory.tend(before, config.rack, now.boot_s, roster=config.roster, knows_budget=knows_budget)
+    after = state._replace(leases=leases)
+    if leases.formers == before.formers:
+        return leases, after
+    return replace(leases, formers=before.formers), _without_raise(after, config, (state, config), now)
+
+
+def _without_raise(state: State, config: Config, before: tuple[State, Config], now: Now) -> State:
+    """Return a state with a cap that is worth no more to this host's GPUs than it was before."""
+    ramp = state.ramp
     cap_mw, free_mw = (
-        None if mw is None else _same_worth_mw(mw, (state, before), (after, config), now)
+        None if mw is None else _same_worth_mw(mw, before, (state, config), now)
         for mw in (ramp.cap_mw, ramp.free_mw)
     )
     if cap_mw != ramp.cap_mw:
         ramp = ramp._replace(cap_mw=cap_mw, climbing_from_boot_s=None, arrived_boot_s=None)
-    return after._replace(ramp=ramp._replace(free_mw=free_mw))
+    return state._replace(ramp=ramp._replace(free_mw=free_mw))
 
 
 def _same_worth_mw(

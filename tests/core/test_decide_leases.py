@@ -308,8 +308,11 @@ def test_while_the_roster_changes_the_chain_says_why_there_is_less() -> None:
     step = bench.tick(at(100.2)).host_steps[0]
     assert (step.mw, "roster" in step.note) == (1600 * W, True)
     agree = (peer("h2", boot_s=100.3), peer("h3", boot_s=100.3))
-    step = bench.tick(at(100.3), states=agree).host_steps[0]
-    assert (step.mw, "roster" in step.note) == (2000 * W, False)
+    bench.tick(at(100.3), states=agree)
+    step = bench.tick(at(100.4)).host_steps[0]
+    assert (step.mw, "roster" in step.note) == (1600 * W, False)
+    step = bench.until(at(225.5)).host_steps[0]  # 1200 W of the rack at 10 W/s, after 5 s
+    assert step.mw == 2000 * W
 
 
 # What is confirmed

@@ -212,6 +212,12 @@ def test_the_least_of_both_rosters_holds_until_all_hosts_have_the_new_one() -> N
     said = [says(name, 9, at=161.0, cap=6000, roster=roster, want=1000) for name in ("h2", "h3")]
     bench.tick(at(161.0), states=tuple(said))
     assert bench.state.leases.formers == ()
+    was = watts_of_gpus(bench)
+    bench.tick(at(161.2))
+    bench.until(at(165.0))
+    assert was - 2 <= watts_of_gpus(bench) <= was
+    bench.until(at(176.0))
+    assert was < watts_of_gpus(bench) <= was + 10 * 10 / 2 + 1
 
 
 def test_what_hosts_need_not_agree_on_costs_no_lease() -> None:

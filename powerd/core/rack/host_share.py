@@ -10,7 +10,6 @@ from powerd.core.gpus.targets import GpuTarget, Sharing, fallback, may_draw_mw, 
 from powerd.core.gpus.value import Objective, appraise, learn
 from powerd.core.leases.host_state import HeardBudget
 from powerd.core.leases.leases import Leases, Promise, counting
-from powerd.core.leases.memory import tend
 from powerd.core.leases.place import Place, entitlement_mw
 from powerd.core.leases.standing import Standing, standing
 from powerd.core.model import GpuReading, Now, Step, Write
@@ -19,6 +18,7 @@ from powerd.core.rack.failsafe import CONTROLLED, Phase
 from powerd.core.rack.host_excess import host_excess
 from powerd.core.rack.rack_view import RackView
 from powerd.core.rack.timeline import Statement
+from powerd.core.reconfigure import tended
 from powerd.core.state import Config, Inputs, State
 from powerd.core.units import MilliWatts, watts
 
@@ -58,14 +58,9 @@ def host_share(
         values = {r.uuid: learn(known.get(r.uuid), r, state.demands[r.uuid].demand) for r in inputs.readings}
         sharing = sharing._replace(requests=appraise(sharing.requests, values))
     place = _place(inputs, view, sharing, over.mw, state.meter.trim_mw, now, config)
-    leases = tend(
-        state.leases,
-        config.rack,
-        now.boot_s,
-        roster=place.roster,
-        knows_budget=_knows_budget(state, now, config),
+    leases, state = tended(
+        state._replace(values=values), config, now, knows_budget=_knows_budget(state, now, config)
     )
-    state = state._replace(values=values, leases=leases)
     stands = standing(place, leases, config.leases, now.boot_s)
     gpu_mw, found, state = _without_raise(
         inputs.readings, sharing, stands.limit_mw - over.mw, view.statement, state, now, config
