@@ -16,6 +16,11 @@ HANDBOOK = ROOT / "docs/alerts.md"
 of_every_alert = pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
 
 
+@pytest.fixture(scope="module")
+def unit_tests() -> list[dict[str, Any]]:
+    return list(yaml.safe_load(UNIT_TESTS.read_text(encoding="utf-8"))["tests"])
+
+
 def test_each_alert_fires_when_it_should_and_not_when_it_should_not() -> None:
     assert promtool("test", "rules", UNIT_TESTS) == ""
 
@@ -42,9 +47,8 @@ def test_rules_ask_only_for_metrics_and_labels_that_powerd_has() -> None:
 
 
 @of_every_alert
-def test_every_alert_is_unit_tested_both_ways(rule: dict[str, Any]) -> None:
-    document = yaml.safe_load(UNIT_TESTS.read_text(encoding="utf-8"))
-    [about] = [test for test in document["tests"] if test["name"].startswith(f"{rule['alert']}")]
+def test_every_alert_is_unit_tested_both_ways(unit_tests: list[dict[str, Any]], rule: dict[str, Any]) -> None:
+    [about] = [test for test in unit_tests if test["name"].startswith(f"{rule['alert']}")]
     said = [str(check["exp_samples"]) for check in about["promql_expr_test"]]
     fires = [f'alertname="{rule["alert"]}",alertstate="firing"' in each for each in said]
     assert any(fires)
