@@ -26,7 +26,6 @@ def grade(status: Document) -> tuple[ExitCode, list[str]]:
 
 def degradations(status: Document) -> list[str]:
     """Return what is wrong besides failsafe."""
-    orders = status.get("orders") or {}
     found = {
         f"the control loop has stalled for {status['age_s']:.0f} s": status["stalled"],
         f"the guard cannot be used: {status['guard']['error']}": not status["guard"]["usable"],
@@ -34,8 +33,6 @@ def degradations(status: Document) -> list[str]:
         f"the budget is {status['infeasible_watts']:g} W below the floors": status["infeasible_watts"] > 0,
         "the worst case is above the budget": not status["compliant"] and status["infeasible_watts"] <= 0,
     }
-    found["the driver is detached: powerctl attach takes it up again"] = bool(orders.get("detached"))
-    found["limits are released: powerd writes none"] = bool(orders.get("released"))
     gpus = [f"GPU {gpu['index']} is {gpu['state']}" for gpu in status["gpus"] if gpu["state"] != "ok"]
     problems = [problem["text"] for problem in status["errors"] if problem["severity"] != "info"]
     return [*(text for text, is_so in found.items() if is_so), *gpus, *problems]

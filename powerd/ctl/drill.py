@@ -51,7 +51,7 @@ def drill(
     duration_s = seconds("--for", duration)
     daemon = Daemon(socket_path=socket_path)
     status = daemon.get("/v1/status")
-    course = _planned(status, duration_s)
+    course = planned(status, duration_s)
     lowers = (
         f"this host falls to its share of the failsafe budget in {course.failsafe_by_s:.0f} s at the latest"
     )
@@ -68,7 +68,7 @@ def drill(
     _conclude(course, timeline, as_json=as_json)
 
 
-def _planned(status: Document, duration_s: float) -> Course:
+def planned(status: Document, duration_s: float) -> Course:
     """Return what to expect.
 
     Raises:

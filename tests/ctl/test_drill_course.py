@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from powerd.core.model import Capability, GpuState
+from powerd.ctl.client import RequestFailedError
+from powerd.ctl.drill import planned
 from powerd.ctl.drill_course import BACK_WITHIN_S, LATE_S, Course
+from powerd.errors import ConfigError
 from powerd.web import views
 from tests.web import host
 from tests.web.host import moment
@@ -94,3 +97,13 @@ def test_a_host_that_writes_nothing_is_not_said_to_be_limited() -> None:
     course, told = ran((41.2, {**FALLEN, "mode": "dry-run"}), (90.0, {**BACK, "mode": "dry-run"}))
     assert "verified" not in told
     assert course.verdict() == "passed, but no limit was written: the mode is dry-run"
+
+
+def test_a_host_without_a_controller_has_nothing_to_lose() -> None:
+    with pytest.raises(RequestFailedError, match="a controller that is not heard cannot be lost"):
+        planned(FALLEN, 90.0)
+
+
+def test_a_drill_that_ends_before_the_lease_is_not_begun() -> None:
+    with pytest.raises(ConfigError, match="the lease has 41 s left: --for 50s or more shows failsafe"):
+        planned(HELD, 45.0)
