@@ -15,6 +15,7 @@ from benchmarks.explorer import measure_explorer
 from benchmarks.flex_reaction import measure_flex_reaction
 from benchmarks.footprint import measure_footprint
 from benchmarks.grid_events import measure_grid_events
+from benchmarks.http import measure_http
 from benchmarks.ledger import measure_ledger
 from benchmarks.parser import measure_parser
 from benchmarks.peers import measure_peers
@@ -41,6 +42,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the kills (default 1)")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"hostile days of racks (default {SEEDS})")
     parser.add_argument("--event-seeds", type=int, default=EVENT_SEEDS, help="the same with grid events")
+    parser.add_argument("--turns", type=int, default=6, help="of the HTTP benchmark's crowds (default 6)")
     parser.add_argument("--hours", type=float, default=0.5, help="of the study's runs (default 0.5)")
     parser.add_argument("--full", action="store_true", help="all racks and sizes of the study, for a day")
     parser.add_argument(
@@ -55,6 +57,7 @@ def main() -> int:
         "parser": measure_parser,
         "explorer": measure_explorer,
         "footprint": partial(measure_footprint, options.seconds),
+        "http": partial(measure_http, options.turns),
         "peers": partial(measure_peers, options.seconds),
         "reaction": partial(measure_reaction, options.cuts),
         "event-reaction": partial(measure_event_reaction, options.cuts),

@@ -27,7 +27,7 @@ def measure_footprint(seconds: float) -> Table:
         time.sleep(seconds)
         elapsed_s = time.monotonic() - begun_s
         cpu_pct = {name: (cpu_s(pid) - before[name]) / elapsed_s * 100 for name, pid in pids.items()}
-        resident_mib = {name: _resident_mib(pid) for name, pid in pids.items()}
+        resident_mib = {name: resident_mib(pid) for name, pid in pids.items()}
     return Table(
         f"Footprint, 8 GPUs at 1 Hz, over {elapsed_s:.0f} s",
         (
@@ -46,6 +46,7 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
-def _resident_mib(pid: int) -> float:
+def resident_mib(pid: int) -> float:
+    """Return how much memory a process holds (proc(5), field 2 of statm)."""
     pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
