@@ -64,6 +64,18 @@ class Daemon:
         """
         return self._ask("GET", path, None, within_s)
 
+    def text(self, path: str, *, within_s: float = _TIMEOUT_S) -> str:
+        """Return what is no JSON; empty if the daemon has nothing there."""
+        connection = self._connection(within_s)
+        try:
+            answer = self._sent(connection, "GET", path, None)
+            body = answer.read().decode(errors="replace")
+        except (OSError, http.client.HTTPException):
+            raise self._not_powerd() from None
+        finally:
+            connection.close()
+        return body if answer.status == HTTPStatus.OK else ""
+
     def post(self, path: str, body: Mapping[str, object], *, within_s: float) -> Document:
         """Give an order and return what was done.
 

@@ -30,6 +30,7 @@ MODULES = {
     "report": "report",
     "verify": "look",
     "verify-ledger": "report",
+    "doctor": "doctor",
     "override": "order",
     "release": "order",
     "detach": "order",

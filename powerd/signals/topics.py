@@ -177,5 +177,10 @@ class Topics(RackTopics):
         """Return where the host reports what a person should hear about (not retained)."""
         return self._of_host("notice")
 
+    @property
+    def doctor(self) -> str:
+        """Return where `powerctl doctor` sends itself a message; nobody else listens (not retained)."""
+        return self._of_host("doctor")
+
     def _of_host(self, leaf: str) -> str:
         return f"{self.base}/rack/{self.rack}/host/{self.host}/{leaf}"
