@@ -10,10 +10,10 @@ NOT_INSTALLED := echo "cannot install the Python packages of pyproject.toml: pip
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test demo bench lint format generated docs deb clean
+.PHONY: help setup test demo bench lint format generated docs deb deb-test clean
 
 help:                ## list the targets
-	@sed -n 's/^\([a-z]*\): .*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: $(VENV)/.test $(VENV)/.system  ## everything that tests and benchmarks need
 
@@ -50,6 +50,9 @@ deb: $(VENV)/.deb    ## the Debian package, in dist/, checked by lintian
 	@packaging/debian/build dist
 	lintian --fail-on error,warning --allow-root dist/powerd_*.changes
 
+deb-test: setup deb build/base.tar  ## install, upgrade and purge that package on a Debian of its own; as root
+	POWERD_TRIAL_BASE=build/base.tar $(BIN)/pytest -x --no-cov -o timeout=600 tests/packaging/on_debian.py
+
 clean:               ## remove what the targets above made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
 	find powerd tests -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -73,15 +76,21 @@ $(VENV)/.test: pyproject.toml $(VENV)/.python
 	@$(INSTALL) -e '.[demo,simulate,test]' || { $(NOT_INSTALLED); }
 	@touch $@ $(VENV)/.demo
 
-# The broker; a compiler for the fake NVML library; promtool; systemd-analyze; openssl for certificates of tests.
+# The broker; a compiler for the fake NVML library; promtool; systemd-analyze; openssl; a browser for the page.
 $(VENV)/.system: .ci/need $(VENV)/.python
 	@.ci/need mosquitto=mosquitto mosquitto_pub=mosquitto-clients gcc=gcc /usr/include/stdio.h=libc6-dev \
-		promtool=prometheus systemd-analyze=systemd openssl=openssl
+		promtool=prometheus systemd-analyze=systemd openssl=openssl chromium=chromium
 	@touch $@
 
 $(VENV)/.docs: pyproject.toml $(VENV)/.python
 	@$(INSTALL) -e '.[docs]' || { $(NOT_INSTALLED); }
 	@touch $@
+
+# A minimal Debian, with what an administrator would have beside powerd.
+build/base.tar: .ci/need
+	@.ci/need mmdebstrap=mmdebstrap
+	mkdir -p build
+	mmdebstrap --quiet --variant=minbase --include=systemd,dbus,python3,mosquitto,procps bookworm $@
 
 # What builds and judges a Debian package. It is made for Debian's own interpreter, whatever PYTHON is.
 $(VENV)/.deb: .ci/need $(VENV)/.python

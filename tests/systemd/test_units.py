@@ -168,3 +168,15 @@ def test_the_guard_serves_the_user_that_the_daemon_runs_as() -> None:
     users = (DIRECTORY / "sysusers.conf").read_text(encoding="utf-8")
     for unit in HOST_UNITS:
         assert re.search(rf"^u {value(unit, 'User')} ", users, flags=re.MULTILINE)
+
+
+def test_the_users_can_be_made() -> None:
+    """The tool refuses a colon in a description, for one, and with it the whole file."""
+    done = subprocess.run(
+        ["systemd-sysusers", "--dry-run", DIRECTORY / "sysusers.conf"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr.count("not a valid")) == (0, 0), done.stderr
