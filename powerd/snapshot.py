@@ -233,7 +233,7 @@ class Snapshot:
     @property
     def shed(self) -> Mapping[str, Shed]:
         """Return how much less could be drawn, by host and rack. Nothing, where no limit is written."""
-        sheds = {"host": self.decision.shed, "rack": self.decision.rack_shed}
+        sheds = {"host": self.decision.sheds.host, "rack": self.decision.sheds.rack}
         if self.mode == "enforce":
             return sheds
         return {scope: replace(shed, now_mw=0, limit_mw=0) for scope, shed in sheds.items()}

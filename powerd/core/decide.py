@@ -27,7 +27,7 @@ from powerd.core.leases.place import Place
 from powerd.core.leases.standing import Standing
 from powerd.core.metering import meter
 from powerd.core.metering.draw import RackDraw
-from powerd.core.metering.shed import Shed
+from powerd.core.metering.shed import Sheds
 from powerd.core.metering.weighing import could_shed, weigh
 from powerd.core.model import EventReason, GpuReading, Notice, Now, Plan, Step
 from powerd.core.notices import about_budget, about_gpus, about_messages, about_peers, about_phase
@@ -57,7 +57,7 @@ class Decision(NamedTuple):
         events: the grid events that have a say in the rack cap.
         schedule: all that are held.
         draw: what the whole rack draws.
-        shed, rack_shed: how much less this host, and the whole rack, could be made to draw.
+        sheds: how much less this host, and the whole rack, could be made to draw.
         meter: what the rack's meters say.
         signals: prices and emissions, the newest of each kind and zone.
         wake_boot_s: when the next decision falls due without any news; None = not before a period is over.
@@ -85,8 +85,7 @@ class Decision(NamedTuple):
     events: tuple[EventStatus, ...]
     schedule: Schedule
     draw: RackDraw
-    shed: Shed
-    rack_shed: Shed
+    sheds: Sheds
     meter: meter.Meter
     signals: Signals
     verdicts: tuple[Verdict, ...] = ()
@@ -122,7 +121,6 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
         *about_events(agenda, view.events, state.schedule, config.events, config.rack.hard_limit_mw),
         *about_budget_unit(view.statement, config.rack.hard_limit_mw),
     )
-    shed, rack_shed = could_shed(inputs, share, state, now, config)
     decision = Decision(
         phase=state.failsafe.phase,
         rack_cap_mw=view.cap_mw,
@@ -146,8 +144,7 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
         events=view.events,
         schedule=state.schedule,
         draw=draw,
-        shed=shed,
-        rack_shed=rack_shed,
+        sheds=could_shed(inputs, share, state, now, config),
         meter=state.meter,
         signals=state.signals,
         verdicts=verdicts,

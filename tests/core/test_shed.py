@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from powerd.core.gpus.gpu_range import Range
 from powerd.core.leases.host_state import HostState
 from powerd.core.leases.leases import LeaseRules
 from powerd.core.leases.place import Place
-from powerd.core.metering.shed import HostPower, ShedRules, host_shed, powers_heard, rack_shed, sheds
+from powerd.core.metering.shed import HostPower, ShedRules, Sheds, host_shed, powers_heard, rack_shed
 from powerd.core.topology import Host, Rack
 from tests.core.make import W, gpu
 from tests.core.make_leases import says
@@ -87,13 +88,13 @@ def test_a_rack_of_several_hosts_waits_for_leases_and_a_single_host_for_none() -
 def test_a_host_speaks_for_itself_and_its_peers_by_their_last_word() -> None:
     place = Place(RACK, "h1", "r", True, True, None, 9000 * W, 0.0, 9000 * W, 1000 * W, 4000 * W)
     gpus = (gpu(0, limit=700, draw=650), gpu(1, limit=700, draw=250))
-    states = [_state("h1", heard_boot_s=99.0), _state("h2", heard_boot_s=99.0)]
-    host, rack = sheds(gpus, floors(0, 1), 600 * W, place, states, RULES, LEASES, 100.0)
-    assert (host.now_mw, host.limit_mw) == (500 * W, 1000 * W)
+    states = {name: _state(name, heard_boot_s=99.0) for name in ("h1", "h2")}
+    ranges = {gpu(index).uuid: Range(200 * W, 700 * W, "ceiling", "gpu") for index in range(3)}
+    sheds = Sheds(gpus, ranges, 600 * W, place, states, RULES, LEASES, 100.0)
+    assert (sheds.host.now_mw, sheds.host.limit_mw) == (500 * W, 1000 * W)
     # 650 + 250 + 600 W of overhead above a floor of 1000 W, and 1500 W of the other.
-    assert (rack.now_mw, rack.limit_mw) == (500 * W + 1500 * W, 1000 * W + 2000 * W)
-    unknown = (*gpus, gpu(2, draw=None))
-    assert sheds(unknown, floors(0, 1, 2), 600 * W, place, states, RULES, LEASES, 100.0)[1].now_mw is None
+    assert (sheds.rack.now_mw, sheds.rack.limit_mw) == (500 * W + 1500 * W, 1000 * W + 2000 * W)
+    assert sheds._replace(readings=(*gpus, gpu(2, draw=None))).rack.now_mw is None
 
 
 @given(

@@ -11,14 +11,19 @@ from powerd.signals.report import HostReport
 from powerd.snapshot import Snapshot
 from powerd.web import views
 from tests.signals.payloads import VALIDATORS
-from tests.web.host import decided, readings
+from tests.web.host import decided, peer, readings
 
 HOST, RACK = Shed(600_000, 1_000_000, 5.0), Shed(None, 9_000_000, 10.0)
 
 
 @pytest.fixture
 def shown(snapshot: Snapshot) -> Snapshot:
-    return replace(snapshot, decision=snapshot.decision._replace(shed=HOST, rack_shed=RACK))
+    """Return a host whose peers tell what they may draw, 2.2 kW above their floors, and not what they do."""
+    sheds, names = snapshot.decision.sheds, ("r17-n1", "r17-n2", "r17-n4")
+    heard = {name: peer(name, -0.5, worst_case_mw=4_800_000) for name in names}
+    shown = replace(snapshot, decision=snapshot.decision._replace(sheds=sheds._replace(peers=heard)))
+    assert shown.shed == {"host": HOST, "rack": RACK}
+    return shown
 
 
 def samples(metrics: Metrics, name: str) -> list[str]:
@@ -29,9 +34,9 @@ def samples(metrics: Metrics, name: str) -> list[str]:
 def test_the_gpus_of_the_host_shed_what_they_draw_above_their_floors() -> None:
     """Five of eight GPUs can be limited; they draw 300 to 340 W, may draw 400 W, and 200 W is the least."""
     gpus = readings()
-    assert decided().shed == Shed(5 * 100_000 + 100_000, 5 * 200_000, 5.0)
+    assert decided().sheds.host == Shed(5 * 100_000 + 100_000, 5 * 200_000, 5.0)
     assert len(gpus) == 8
-    assert decided().rack_shed.limit_mw is None  # nobody else was heard
+    assert decided().sheds.rack.limit_mw is None  # nobody else was heard
 
 
 def test_it_is_the_same_in_status_metrics_telemetry_and_summary(shown: Snapshot, metrics: Metrics) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
+from powerd.core.gpus.gpu_range import Range
 from powerd.core.gpus.targets import may_draw_mw
 from powerd.core.leases.host_state import HostState
 from powerd.core.leases.leases import LeaseRules
@@ -68,30 +69,40 @@ Power: TypeAlias = HostPower | HostState
 UNHEARD = HostPower(None, None)
 
 
-def sheds(
-    readings: Sequence[GpuReading],
-    floors_mw: Mapping[str, MilliWatts],
-    overhead_mw: MilliWatts,
-    place: Place,
-    peers: Iterable[HostState],
-    rules: ShedRules,
-    leases: LeaseRules,
-    boot_s: float,
-) -> tuple[Shed, Shed]:
-    """Return what this host, and what its whole rack could shed.
+class Sheds(NamedTuple):
+    """What this host, and what its whole rack could shed, worked out when somebody asks for it.
 
-    Args:
+    Attributes:
         readings, overhead_mw: of this host.
-        floors_mw: of its GPUs that can be limited now, by UUID.
+        ranges: of its GPUs that can be limited now, by UUID.
         peers: what the others said last.
     """
-    own = HostPower(
-        _sum([*(reading.draw_mw for reading in readings), overhead_mw]),
-        _sum([*map(may_draw_mw, readings), overhead_mw]),
-    )
-    powers = powers_heard(peers, leases.silent_s, boot_s)
-    powers[place.host] = own
-    return host_shed(readings, floors_mw, rules), rack_shed(place.rack, powers, rules, leases)
+
+    readings: Sequence[GpuReading]
+    ranges: Mapping[str, Range]
+    overhead_mw: MilliWatts
+    place: Place
+    peers: Mapping[str, HostState]
+    rules: ShedRules
+    leases: LeaseRules
+    boot_s: float
+
+    @property
+    def host(self) -> Shed:
+        """Return what this host could shed."""
+        floors_mw = {uuid: span.floor_mw for uuid, span in self.ranges.items()}
+        return host_shed(self.readings, floors_mw, self.rules)
+
+    @property
+    def rack(self) -> Shed:
+        """Return what its rack could shed."""
+        own = HostPower(
+            _sum([*(reading.draw_mw for reading in self.readings), self.overhead_mw]),
+            _sum([*map(may_draw_mw, self.readings), self.overhead_mw]),
+        )
+        powers = powers_heard(self.peers.values(), self.leases.silent_s, self.boot_s)
+        powers[self.place.host] = own
+        return rack_shed(self.place.rack, powers, self.rules, self.leases)
 
 
 def host_shed(readings: Iterable[GpuReading], floors_mw: Mapping[str, MilliWatts], rules: ShedRules) -> Shed:

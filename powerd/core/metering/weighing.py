@@ -3,7 +3,7 @@
 from powerd.core.gpus import overhead
 from powerd.core.metering import meter
 from powerd.core.metering.draw import RackDraw, rack_draw, remember
-from powerd.core.metering.shed import Shed, sheds
+from powerd.core.metering.shed import Sheds
 from powerd.core.model import Now
 from powerd.core.rack.host_share import HostShare
 from powerd.core.state import Config, Inputs, State
@@ -28,15 +28,14 @@ def weigh(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[RackD
     return draw, state._replace(meter=trimmed, draws=remember(state.draws, draw.mw, now.boot_s))
 
 
-def could_shed(inputs: Inputs, share: HostShare, state: State, now: Now, config: Config) -> tuple[Shed, Shed]:
-    """Return what this host, and what its whole rack could shed at once."""
-    floors_mw = {uuid: span.floor_mw for uuid, span in share.sharing.ranges.items()}
-    return sheds(
+def could_shed(inputs: Inputs, share: HostShare, state: State, now: Now, config: Config) -> Sheds:
+    """Return what tells, when asked, what this host and its whole rack could shed at once."""
+    return Sheds(
         inputs.readings,
-        floors_mw,
+        share.sharing.ranges,
         share.overhead_mw,
         share.place,
-        state.leases.peers.values(),
+        state.leases.peers,
         config.shed,
         config.leases,
         now.boot_s,
