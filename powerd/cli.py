@@ -1,4 +1,4 @@
-"""`powerd`: run | guard | bridge | demo | simulate | check-config.
+"""`powerd`: run | guard | bridge | demo | simulate | check-config | config.
 
 Each command imports what it needs when it is called: the guard must stay small, and help must be quick.
 """
@@ -34,6 +34,9 @@ bridges = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Connect the site's broker to a grid's own signals."
 )
 app.add_typer(bridges, name="bridge")
+
+configs = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at the configuration.")
+app.add_typer(configs, name="config")
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="Main file; conf.d/*.toml beside it is read too.")]
 
@@ -203,6 +206,33 @@ def check_config(
     typer.echo(json.dumps(check.as_dict(report), indent=2) if as_json else check.render(report))
     if not report.ok:
         raise typer.Exit(EXIT_CONFIGURATION)
+
+
+@configs.command(epilog="Example: powerd config show --origin --changed")
+def show(
+    config: ConfigFile = DEFAULT_CONFIG,
+    *,
+    origin: Annotated[bool, typer.Option("--origin", help="Say where each value stands.")] = False,
+    changed: Annotated[bool, typer.Option("--changed", help="Only what is not as by default.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with origins.")] = False,
+) -> None:
+    """Print the configuration in force, defaults and drop-ins included, as TOML that loads as the same.
+
+    Variables of this shell count; those of the daemon's unit, and flags that it was started with, do not.
+    """
+    from powerd.settings import effective  # noqa: PLC0415
+    from powerd.settings.loading import load  # noqa: PLC0415
+
+    loaded = load(config, environment=os.environ)
+    if as_json:
+        typer.echo(json.dumps(effective.as_dict(loaded, changed=changed), indent=2))
+    else:
+        typer.echo(effective.as_toml(loaded, origins=origin, changed=changed), nl=False)
+
+
+@configs.callback()
+def _configs() -> None:
+    """Make `config` a group, though it has one command."""
 
 
 @app.command(
