@@ -94,9 +94,12 @@ class HostGpus:
 
     async def sample(self) -> None:
         """Read all GPUs."""
+        asked_boot_s = self._clock.now().boot_s
         report, self.error = await self._answer(self._connect_and_read(), self._read_within_s)
         if report is not None:
             self.report = report
+            # The guard knows what came of them, also for a GPU that could not be read any more.
+            self._written = {uuid: each for uuid, each in self._written.items() if each[0] > asked_boot_s}
             self.readings = self._put_together(report)
 
     async def _connect_and_read(self) -> GuardReport:

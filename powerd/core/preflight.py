@@ -42,6 +42,6 @@ def objections(
 
 def _least_mw(reading: GpuReading, config: Config) -> MilliWatts:
     span = gpu_range(reading, config.policies.of(reading.uuid), Observed())
-    if span is None or reading.capability is not Capability.SETTABLE:
+    if span is None or reading.capability not in (Capability.SETTABLE, Capability.LOST):
         return may_draw_mw(reading) or 0
     return span.floor_mw

@@ -8,7 +8,7 @@ from powerd.desk.order import Done, RefusedOrderError, Who
 from powerd.snapshot import Detached, Snapshot
 
 # How long an order waits for the driver to come or go before it says how far that is.
-_WITHIN_S = 10.0
+WITHIN_S = 10.0
 
 
 async def detach(hands: Hands, reason: str, who: Who, *, force: bool) -> Done:
@@ -30,7 +30,7 @@ async def detach(hands: Hands, reason: str, who: Who, *, force: bool) -> Done:
         )
     async with hands.leases_given_back():
         await hands.changes.make(let_go)
-    snapshot = await hands.wait_until(lambda: hands.gpus.attachment == "detached", _WITHIN_S)
+    snapshot = await hands.wait_until(lambda: hands.gpus.attachment == "detached", WITHIN_S)
     if hands.gpus.attachment != "detached":
         hung = [f"GPU {r.index}" for r in snapshot.readings if r.state is GpuState.HUNG]
         why = f"{', '.join(hung)} hangs in a call" if hung else "a call has not returned"
@@ -48,7 +48,7 @@ async def attach(hands: Hands) -> Done:
         hands.orders.change(detached=None)
 
     await hands.changes.make(take_back)
-    await hands.wait_until(lambda: hands.gpus.attachment == "attached", _WITHIN_S)
+    await hands.wait_until(lambda: hands.gpus.attachment == "attached", WITHIN_S)
     if hands.gpus.attachment != "attached":
         return Done(f"the driver is not back yet: {hands.gpus.guard_status.error}; it is tried again")
     return Done("the driver is attached; limits are put back before anything else")

@@ -1,6 +1,6 @@
 """Why `enforce` must not start on this host."""
 
-from powerd.core.model import Capability, GpuReading
+from powerd.core.model import Capability, GpuReading, GpuState
 from powerd.core.preflight import objections
 from powerd.core.topology import GpuPolicy
 from tests.core.make import W, config, gpu, uuid
@@ -44,3 +44,9 @@ def test_configured_floors_and_gpus_that_cannot_be_limited_count() -> None:
 def test_a_gpu_that_cannot_be_written_counts_what_it_may_draw_not_its_minimum() -> None:
     [line] = against([*FOUR[:3], gpu(3, capability=Capability.READABLE, limit=500)])
     assert "are 1300 W" in line
+
+
+def test_a_gpu_that_does_not_answer_is_no_reason_to_leave_the_others_without_control() -> None:
+    """Its driver may be exchanged just now; what it could be limited to is known."""
+    lost = gpu(3, state=GpuState.LOST, capability=Capability.LOST, worst_case=700)
+    assert against([*FOUR[:3], lost]) == []

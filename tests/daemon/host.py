@@ -7,6 +7,7 @@ log, and the limits and the write log of the fake GPUs.
 import http.client
 import json
 import re
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -123,6 +124,23 @@ class Host:
         connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=5)
         try:
             connection.request("GET", path)
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.read().decode())
+        finally:
+            connection.close()
+
+    def order(self, order: str, **body: Any) -> Answer:
+        """POST an order on the daemon's socket; a reason is added where none is given.
+
+        Raises:
+            OSError: it does not answer.
+        """
+        connection = http.client.HTTPConnection("localhost", timeout=30)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        try:
+            connection.sock.connect(str(self.directory / "powerd.sock"))
+            text = json.dumps({"reason": "a game day", **body})
+            connection.request("POST", f"/v1/{order}", text, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             return Answer(answer.status, answer.read().decode())
         finally:

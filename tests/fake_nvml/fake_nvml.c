@@ -17,6 +17,7 @@ static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct host *host; /* never unmapped: a hung call may still be using it */
 static char host_path[4096];
 static int references;
+static int device = -1; /* open as /dev/nvidiactl is: from the first nvmlInit to the last nvmlShutdown */
 static int64_t opened_generation;
 static uint64_t opens; /* part of every handle, so that one from before a shutdown is recognised */
 
@@ -38,8 +39,10 @@ EXPORT int nvmlInitWithFlags(unsigned int flags)
     if (result == SUCCESS && !host->loaded)
         result = DRIVER_NOT_LOADED;
     if (result == SUCCESS) {
-        if (references++ == 0)
+        if (references++ == 0) {
             opens++;
+            device = open(path, O_RDONLY | O_CLOEXEC);
+        }
         opened_generation = host->generation;
     }
     pthread_mutex_unlock(&process_lock);
@@ -50,8 +53,8 @@ EXPORT int nvmlShutdown(void)
 {
     pthread_mutex_lock(&process_lock);
     int result = references ? SUCCESS : UNINITIALIZED;
-    if (references)
-        references--;
+    if (references && --references == 0)
+        close(device);
     pthread_mutex_unlock(&process_lock);
     return result;
 }
