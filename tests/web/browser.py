@@ -1,11 +1,10 @@
 """A real browser at a real endpoint: what people see, and what their browser says of it."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import BrowserContext, Page, ViewportSize, async_playwright, expect
 
 from powerd.core.model import Now
 from powerd.history import History
@@ -17,6 +16,8 @@ from tests.web import host
 CHROMIUM = "/usr/bin/chromium"
 # A browser on a busy machine may take its time; what is waited for comes in a second or two.
 WITHIN_MS = 20_000
+DESK: ViewportSize = {"width": 1300, "height": 1000}
+PHONE: ViewportSize = {"width": 360, "height": 740}
 
 
 @dataclass
@@ -59,29 +60,25 @@ class Screen:
 
 
 @asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
-    """Start the browser that is installed."""
+async def chromium() -> AsyncIterator[BrowserContext]:
+    """Start the browser that is installed, two hours east of the host's clock."""
     async with async_playwright() as playwright:
         # The sandbox needs rights that containers do not give; the pages are our own.
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         try:
-            yield browser
+            yield await browser.new_context(timezone_id="Europe/Helsinki")
         finally:
             await browser.close()
 
 
 @asynccontextmanager
 async def screen(
-    browser: Browser,
-    snapshot: Snapshot,
-    options: Mapping[str, Any] | None = None,
-    before: Iterable[Snapshot] = (),
+    browser: BrowserContext, snapshot: Snapshot, size: ViewportSize = DESK, before: Iterable[Snapshot] = ()
 ) -> AsyncIterator[Screen]:
     """Serve a snapshot, open the page, and wait until it shows it.
 
     Args:
         before: iterations of the seconds before, the last one second before.
-        options: of the browser's context: `viewport`, `color_scheme`, `timezone_id`.
     """
     clock, shown, history = Clock(), [snapshot], History()
     past = list(before)
@@ -89,11 +86,11 @@ async def screen(
         history.take(replace(each, now=host.moment(float(position - len(past)))), (), is_sampled=True)
     metrics = Metrics(snapshot.rack, snapshot.host, clock)
     server = WebServer(lambda: shown[0], clock, metrics, listen="127.0.0.1:0", history=history)
-    context = await browser.new_context(**{"timezone_id": "Europe/Helsinki", **(options or {})})
+    page = await browser.new_page()
     try:
         async with server:
             assert server.port is not None
-            page = await context.new_page()
+            await page.set_viewport_size(size)
             made = Screen(page, shown, clock, history, server, server.port)
             page.on("console", lambda said: made.complaints.append(said.text))
             page.on("pageerror", lambda error: made.complaints.append(str(error)))
@@ -102,4 +99,4 @@ async def screen(
             await made.says("#host", snapshot.host)
             yield made
     finally:
-        await context.close()
+        await page.close()

@@ -30,6 +30,7 @@ function drawPlot(plot, points) {
   pen.rect(EDGE.left, 0, space.width - EDGE.left - EDGE.right, space.height - EDGE.bottom);
   pen.clip();
   drawBands(pen, space, points);
+  drawBeginning(pen, space, points);
   drawDraw(pen, space, points, plot.draw);
   drawBudget(pen, space, points, plot.budget);
   if (plot === PLOTS[0]) drawHappenings(pen, space);
@@ -138,6 +139,15 @@ function drawBand(pen, space, startS, endS, name, colour) {
   pen.fillStyle = colour;
   pen.textAlign = "left";
   if (width > pen.measureText(name).width + 8) pen.fillText(name, left + 4, 8);
+}
+
+// The history is as old as the daemon: what is empty is not 0 W.
+function drawBeginning(pen, space, points) {
+  const left = points.length ? space.x(points[0].timeS) : space.right;
+  if (left < EDGE.left + 130) return;
+  pen.fillStyle = chart.colours.soft;
+  pen.textAlign = "center";
+  pen.fillText("nothing is known of before", (EDGE.left + left) / 2, space.y(space.tick / 2));
 }
 
 function drawDraw(pen, space, points, key) {

@@ -109,7 +109,7 @@ function leadOf(explanation) {
   const has = limit === null ? `GPU ${index} has no limit of ours` : `GPU ${index} has ${gpuWatts(limit)}`;
   const effect = limit === null || enforced === limit ? "" : `${gpuWatts(enforced)} are in effect`;
   const facts = [joined([has, effect, want === null ? "" : `it wants ${gpuWatts(want)}`])];
-  if (step === null) facts.push("No rule holds it back: if it is slow, look elsewhere");
+  if (step === null) facts.push(limit < want ? "The rest is too little to be written" : "No rule holds it back: if it is slow, look elsewhere");
   else facts.push(`What holds it is the ${ruleName(step)} (${joined([step.source, step.note, untilOf(step)])})`, `To get watts back: ${wayBack(step)}`);
   return `${facts.join(". ")}.`;
 }

@@ -44,7 +44,8 @@ function detachedLine(detached, nowS) {
 }
 
 function drillLine(drill, nowS) {
-  return orderLine("DRILL", `Budgets are not heard, for practice: ${drill.dropped} so far.`, whoAndUntil(drill, nowS), 'powerctl drill lost-controller --duration 0 --reason "..."');
+  const text = `Budgets are not heard, for practice: ${drill.dropped} so far. Ctrl-C in its powerctl ends it at once.`;
+  return orderLine("DRILL", text, whoAndUntil(drill, nowS), "");
 }
 
 function overrideLine(override, nowS) {

@@ -59,7 +59,7 @@ function tick() {
   const periodS = heard.status === null ? 1 : heard.status.period_s;
   if (silenceS() < 1 + 2 * periodS) return;
   ask();
-  heard.isLost = silenceS() > 3 + 3 * periodS;
+  heard.isLost = silenceS() > 2 + 3 * periodS;
   if (heard.status !== null) paint();
   else if (heard.isLost) showNothing();
 }

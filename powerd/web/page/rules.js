@@ -29,12 +29,12 @@ const RULES = {
   not_controllable: { name: "cannot be limited", kind: BINDS, back: "powerctl doctor tells what the driver allows; to reset the GPU: powerctl detach" },
   override: { name: "override by an operator", kind: BINDS, back: "it ends by itself, or by powerctl override" },
   fair_share: { name: "fair share" },
-  spare: { name: "share and spare watts" },
+  spare: { name: "share and spare" },
   ceiling: { name: "ceiling of the GPU", kind: BINDS, back: "raise it in the configuration of this host" },
   other_writer: { name: "lowered by somebody else on this host", kind: BINDS, back: "find who else writes limits: powerctl doctor" },
   out_of_band: { name: "lowered from outside of this host", kind: BINDS, back: "lift the cap in the BMC or the chassis" },
   floor: { name: "floor of the GPU" },
-  dead_band: { name: "left as it was: too small a change" },
+  dead_band: { name: "left as it was" },
 };
 const DEMANDS = { idle: "idle", busy: "busy", capped: "wants more", waking: "starting work", held: "held by heat or hardware", unknown: "" };
 const ALWAYS_TOLD = ["override", "not_controllable"];
