@@ -24,7 +24,7 @@ from powerd.signals.outbox import Outgoing
 from powerd.signals.topics import Topics
 
 _WITHIN_S = 10.0
-_BACK_WITHIN_S = 3.0
+_BACK_WITHIN_S = 2.0
 # Renewals are due by then: the time of a holiday.
 _SOON_DAYS = 14.0
 _DAY_S = 86400.0

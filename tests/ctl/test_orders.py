@@ -50,6 +50,15 @@ def test_a_gpu_gets_the_watts_it_is_given_and_explain_names_who_gave_them(host: 
     host.wait_for(lambda: not host.status()["orders"]["overrides"], what="the end of the override")
 
 
+def test_doctor_finds_nothing_wrong_with_a_host_that_is_well(host: Rig) -> None:
+    answer = host.powerctl("doctor", "--config", str(host.config), "--json")
+    checks = {check["name"]: check for check in json.loads(answer.out)["checks"]}
+    assert [check for check in checks.values() if check["verdict"] == "failed"] == []
+    assert answer.code == 0
+    for name in ("daemon.guard", "gpu.3", "config.drift", "broker.read", "broker.round_trip"):
+        assert (name, checks[name]["verdict"]) == (name, "ok")
+
+
 def test_what_cannot_be_done_is_refused_in_one_line(host: Rig) -> None:
     too_much = order(host, "override", "--gpu", "1", "--watts", "4000", "--ttl", "30m", *WHY)
     assert (too_much.code, too_much.out, too_much.err.count("\n")) == (1, "", 1)
