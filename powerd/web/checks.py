@@ -1,5 +1,7 @@
 """What every request passes through: who may ask, how, and what an error looks like."""
 
+import asyncio
+import contextlib
 import ipaddress
 from collections.abc import Collection
 from http import HTTPStatus
@@ -11,6 +13,8 @@ from yarl import URL
 
 from powerd.web.models import ErrorDocument
 
+_SMALL_BODY_BYTES = 4096
+_SMALL_BODY_WITHIN_S = 1.0
 _READS = ("GET", "HEAD")
 _HEADERS = {
     "Server": "powerd",
@@ -27,6 +31,7 @@ async def one_line_errors(request: web.Request, handler: Handler) -> web.StreamR
     try:
         return await handler(request)
     except web.HTTPException as error:
+        await _take_small_body(request)
         answer = _error(error.text or error.reason, error.status)
         for name in ("Allow", "Retry-After"):
             if name in error.headers:
@@ -60,8 +65,9 @@ def read_only(orders: Collection[str], where: str) -> Middleware:
 
 @web.middleware
 async def no_body_to_read(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse bodies where nothing is asked for that needs one."""
-    if request.method in _READS and request.can_read_body:
+    """Refuse bodies where something is only read."""
+    exists = request.match_info.http_exception is None
+    if exists and request.method in _READS and request.can_read_body:
         raise web.HTTPRequestEntityTooLarge(0, text="a request here has no body")
     return await handler(request)
 
@@ -90,6 +96,14 @@ def host_check(names: Collection[str]) -> Middleware:
 async def secure_headers(_request: web.Request, response: web.StreamResponse) -> None:
     """Add what every answer carries."""
     response.headers.update(_HEADERS)
+
+
+async def _take_small_body(request: web.Request) -> None:
+    """Read a body that nobody wanted: else the connection would break before its sender reads the answer."""
+    if request.body_exists and (request.content_length or _SMALL_BODY_BYTES + 1) <= _SMALL_BODY_BYTES:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SMALL_BODY_WITHIN_S):
+                await request.read()
 
 
 def _is_ours(header: str, allowed: Collection[str]) -> bool:

@@ -28,6 +28,7 @@ REPORT = Operation(
     "What came of a grid event: the proof of response",
     {OK: Answer("The report", EventReportView)},
     parameters={"id": "source/event_id, or event_id alone where only one source has it"},
+    errors={HTTPStatus.NOT_FOUND.value: "No event, or more than one, goes by that name; or no report yet"},
 )
 _RULES = ReportRules()
 # Readers of a disk that hangs are few: each of them is a thread until it answers.

@@ -18,18 +18,27 @@ from powerd.signals.rfc3339 import utc
 from powerd.web.history_models import Column, GpuHistoryView, HappeningView, HistoryView
 from powerd.web.openapi import Answer, Operation
 
+_DEFAULT = "15m"
+_AGO = "([0-9]{1,9})([smhd]?)"
+_UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
 HISTORY = Operation(
     "/v1/history",
     "What was given, drawn and asked for, and what happened, of late",
     {HTTPStatus.OK.value: Answer("Columns of at most 900 points, and happenings", HistoryView)},
     optional={
-        "since": 'Where it begins: so many seconds ago ("3600"), "15m", "2h" or "1d", or an RFC 3339 time; '
-        "15m if it is not given, and no earlier than a day ago"
+        "since": {
+            "description": 'Where it begins: so many seconds ago ("3600"), "15m", "2h" or "1d", or an '
+            "RFC 3339 time; no earlier than a day ago",
+            "default": _DEFAULT,
+            "anyOf": [
+                {"type": "string", "pattern": f"^{_AGO}$"},
+                {"type": "string", "format": "date-time"},
+            ],
+        }
     },
+    errors={HTTPStatus.BAD_REQUEST.value: "Neither a time nor a duration"},
 )
-_DEFAULT_S = 900.0
-_AGO = re.compile(r"([0-9]{1,9})([smhd]?)")
-_UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,7 @@ class HistoryInterface:
         """Answer `/v1/history`."""
         now = self.clock.now()
         try:
-            ago_s = seconds_ago(request.query.get("since", ""), now)
+            ago_s = seconds_ago(request.query.get("since", _DEFAULT), now)
         except ValueError as error:
             raise web.HTTPBadRequest(text=f"since: {error}") from None
         document = view(self.history.since(now.boot_s - ago_s, now), now)
@@ -55,14 +64,12 @@ class HistoryInterface:
 
 
 def seconds_ago(since: str, now: Now) -> float:
-    """Return how long ago something is that a person gave as a duration or a time; empty: 15 minutes.
+    """Return how long ago something is that a person gave as a duration or a time.
 
     Raises:
         ValueError: it is neither.
     """
-    if not since:
-        return _DEFAULT_S
-    if found := _AGO.fullmatch(since):
+    if found := re.fullmatch(_AGO, since):
         return float(found[1]) * _UNIT_S[found[2]]
     try:
         # A plus sign that was not escaped has become a space on its way.

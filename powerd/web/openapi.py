@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 from powerd import __version__
 from powerd.web.models import ErrorDocument
 
+_JSON = ("application/json",)
 _REF = "#/components/schemas/{model}"
 
 
@@ -20,7 +21,7 @@ class Answer:
 
     description: str
     model: type[BaseModel] | None = None
-    media_types: tuple[str, ...] = ("application/json",)
+    media_types: tuple[str, ...] = _JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class Operation:
     Attributes:
         body: documents that may be posted, one of them.
         errors: by status code, what brings that error about.
-        query, optional: name and description of each query parameter that is required, or may be left out.
+        query: name and description of each query parameter that is required.
+        optional: the schema of each one that may be left out, with its description.
         answers: by status code; every path can also answer with an error.
         parameters: name and description of each part of the path in braces; may hold slashes.
     """
@@ -40,7 +42,7 @@ class Operation:
     answers: Mapping[int, Answer]
     query: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
-    optional: Mapping[str, str] = field(default_factory=dict)
+    optional: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     body: tuple[type[BaseModel], ...] = ()
     errors: Mapping[int, str] = field(default_factory=dict)
 
@@ -93,9 +95,9 @@ def _operation(operation: Operation) -> dict[str, Any]:
         **(_body(operation.body) if operation.body else {}),
         "summary": operation.summary,
         "parameters": [
-            *_parameters("path", operation.parameters),
-            *_parameters("query", operation.query),
-            *_parameters("query", operation.optional, required=False),
+            *(_parameter("path", name, text) for name, text in operation.parameters.items()),
+            *(_parameter("query", name, text) for name, text in operation.query.items()),
+            *({"name": name, "in": "query", "schema": schema} for name, schema in operation.optional.items()),
         ],
         "responses": {
             **answers,
@@ -116,16 +118,16 @@ def _body(models: tuple[type[BaseModel], ...]) -> dict[str, Any]:
     }
 
 
-def _parameters(place: str, parameters: Mapping[str, str], *, required: bool = True) -> list[dict[str, Any]]:
-    return [
-        {"name": name, "in": place, "required": required, "description": text, "schema": {"type": "string"}}
-        for name, text in parameters.items()
-    ]
+def _parameter(place: str, name: str, text: str) -> dict[str, Any]:
+    return {"name": name, "in": place, "required": True, "description": text, "schema": {"type": "string"}}
 
 
 def _answer(answer: Answer) -> dict[str, Any]:
     model = answer.model
-    schema = {"type": "string"} if model is None else {"$ref": _REF.format(model=model.__name__)}
+    if model is not None:
+        schema = {"$ref": _REF.format(model=model.__name__)}
+    else:
+        schema = {"type": "object" if answer.media_types == _JSON else "string"}
     return {
         "description": answer.description,
         "content": {media_type: {"schema": schema} for media_type in answer.media_types},

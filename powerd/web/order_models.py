@@ -22,8 +22,8 @@ Reason: TypeAlias = Annotated[
 GpuName: TypeAlias = Annotated[
     str,
     Field(
-        min_length=1,
         max_length=128,
+        pattern=r"^[0-9A-Za-z.:_-]+$",
         description="Index or UUID of the GPU, or the beginning of its UUID where only one GPU has it",
     ),
 ]

@@ -49,6 +49,7 @@ EXPLAIN = Operation(
     "Why one GPU has its limit",
     {OK: Answer("The steps that made the limit", Explanation)},
     query={"gpu": "Index or UUID of the GPU, or the beginning of its UUID where only one GPU has it"},
+    errors={NOT_FOUND: "No GPU, or more than one, goes by that name"},
 )
 STREAM = Operation(
     "/v1/stream",

@@ -7,9 +7,18 @@ import jsonschema
 import pytest
 
 from powerd.snapshot import Snapshot
-from powerd.web import openapi, routes, views
+from powerd.web import history_routes, openapi, order_routes, routes, views
 
-OPERATIONS = (routes.PAGE, routes.HEALTH, routes.READINESS, routes.STATUS, routes.EXPLAIN, routes.OPENAPI)
+READS = (
+    routes.PAGE,
+    routes.HEALTH,
+    routes.READINESS,
+    routes.STATUS,
+    routes.EXPLAIN,
+    history_routes.HISTORY,
+    routes.OPENAPI,
+)
+OPERATIONS = (*READS, *order_routes.ORDERS)
 
 
 @pytest.fixture
@@ -27,20 +36,45 @@ def references(node: object) -> set[str]:
     return set()
 
 
-def test_it_is_openapi_3_1_with_one_get_for_each_path(document: dict[str, Any]) -> None:
+def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return every operation by its path."""
+    return {path: operation for path, methods in document["paths"].items() for operation in methods.values()}
+
+
+def test_it_is_openapi_3_1_with_one_operation_for_each_path(document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1.")
-    assert set(document["paths"]) == {operation.path for operation in OPERATIONS}
-    assert all(list(path) == ["get"] for path in document["paths"].values())
-    names = [path["get"]["operationId"] for path in document["paths"].values()]
+    methods = {path: list(found) for path, found in document["paths"].items()}
+    assert methods == {each.path: ["get"] for each in READS} | {
+        each.path: ["post"] for each in order_routes.ORDERS
+    }
+    names = [operation["operationId"] for operation in operations(document).values()]
     assert len(set(names)) == len(names)
 
 
 def test_every_answer_and_error_is_described(document: dict[str, Any]) -> None:
-    for path in document["paths"].values():
-        responses = path["get"]["responses"]
+    for operation in operations(document).values():
+        responses = operation["responses"]
         assert "200" in responses
         assert "default" in responses
         assert all(response["description"] and response["content"] for response in responses.values())
+
+
+def test_every_order_says_what_it_takes_what_refuses_it_and_where_it_is_taken(
+    document: dict[str, Any],
+) -> None:
+    for order in order_routes.ORDERS:
+        operation = operations(document)[order.path]
+        assert operation["x-unix-socket-only"] is True
+        assert operation["requestBody"]["required"] is True
+        assert list(operation["requestBody"]["content"]) == ["application/json"]
+        assert {"400", "409", "413", "415", "503"} <= operation["responses"].keys()
+
+
+def test_what_may_be_left_out_is_not_required(document: dict[str, Any]) -> None:
+    (since,) = operations(document)["/v1/history"]["parameters"]
+    (gpu,) = operations(document)["/v1/explain"]["parameters"]
+    assert (since["name"], since.get("required", False)) == ("since", False)
+    assert (gpu["name"], gpu["required"]) == ("gpu", True)
 
 
 def test_every_reference_leads_to_a_valid_schema(document: dict[str, Any]) -> None:
