@@ -35,7 +35,7 @@ class Recorder:
         self._on_notice = on_notice
         self._on_dropped = on_dropped
         self._recording = Recording()
-        self._has_begun = False
+        self._begun_in = ""  # the mode
         self._dropped = 0
         self._set_aside = ""
         self._told_boot_s = -TELL_EVERY_S
@@ -45,8 +45,8 @@ class Recorder:
         snapshot = report.snapshot
         gap_s = STALE_PERIODS * snapshot.period_s
         self._recording, entries = record(self._recording, self._look(snapshot), gap_s)
-        if entries and not self._has_begun:
-            self._has_begun = True
+        if entries and self._begun_in != snapshot.mode:
+            self._begun_in = snapshot.mode
             entries = (_began(snapshot), *entries)
         if entries:
             self._ledger.put(entries)
@@ -54,7 +54,7 @@ class Recorder:
 
     def close(self) -> bool:
         """Write what is left; say whether that worked. Takes a second at the most."""
-        if self._recording.tracked or self._has_begun:
+        if self._recording.tracked or self._begun_in:
             self._recording, entries = flush(self._recording)
             self._ledger.put(entries)
         return self._ledger.close()

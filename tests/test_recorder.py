@@ -34,6 +34,7 @@ class Daemon:
     path: Path
     options: LedgerOptions = field(default_factory=LedgerOptions)
     at_s: float = 0.0
+    mode: str = "enforce"
     notices: list[Notice] = field(default_factory=list)
     dropped: int = 0
 
@@ -50,7 +51,7 @@ class Daemon:
         for _ in range(times):
             now = Now(host.BOOT_S + self.at_s, WALL_S + self.at_s)
             decision = self._shown.decision._replace(events=events, schedule=Schedule(held or {}))
-            self.recorder(_report(replace(self._shown, now=now, decision=decision)))
+            self.recorder(_report(replace(self._shown, now=now, decision=decision, mode=self.mode)))
             self.at_s += 1.0
 
     def kinds(self) -> list[str]:
@@ -67,6 +68,15 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     made = Daemon(tmp_path / FILE_NAME, LedgerOptions(retry_s=0.02, busy_s=0.02, max_waiting=20))
     yield made
     made.recorder.close()
+
+
+def test_a_mode_that_an_operator_has_changed_is_in_the_record(daemon: Daemon) -> None:
+    """So that no report claims obedience for a time in which nothing was written."""
+    daemon.iterate(OBEYED, times=3)
+    daemon.mode = "dry-run"
+    daemon.iterate(OBEYED, times=30)
+    daemon.recorder.close()
+    assert daemon.kinds().count("began") == 2
 
 
 def wait(condition: Callable[[], object], within_s: float = 20.0) -> None:

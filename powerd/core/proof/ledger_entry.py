@@ -44,7 +44,9 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """A daemon began to record: what happened between the entry before and this one is not known.
+    """A daemon began to record, or its mode has changed.
+
+    What happened between the entry before and this one is not known, or was done in the mode before.
 
     Attributes:
         mode: only in "enforce" anything is done about events.
