@@ -22,7 +22,12 @@ from powerd.ctl.options import seconds
 if TYPE_CHECKING:  # imported when needed: the other commands shall not wait for it
     from powerd.signals.endpoint import BusOptions
 
-app = typer.Typer(name="publish", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    name="publish",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog="Example: powerctl publish budget --help",
+)
 
 
 @app.callback()

@@ -21,7 +21,9 @@ Csv = Annotated[bool, typer.Option("--csv", help="Print the intervals as CSV ins
 
 
 app = new_app()
-reports = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+reports = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, epilog="Example: powerctl report event facility-a/curtail-7"
+)
 app.add_typer(reports, name="report")
 
 

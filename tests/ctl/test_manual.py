@@ -32,6 +32,12 @@ def test_a_page_has_every_option_that_help_has_and_an_example(name: str) -> None
     assert f".SH EXAMPLES\n.nf\n{name}" in page
 
 
+@pytest.mark.parametrize("page", [page for page in MADE if page.command.startswith("powerctl")])
+def test_every_command_has_an_example_of_itself(page: manual.Page) -> None:
+    _, _, example = page.text.replace("\\-", "-").partition(".SH EXAMPLES\n")
+    assert page.command in example.partition(".SH")[0]
+
+
 def test_no_line_is_taken_for_a_request_by_accident_or_is_longer_than_a_source_line() -> None:
     requests = {".TH", ".SH", ".TP", ".B", ".BR", ".PP", ".nf", ".fi"}
     for text in PAGES.values():

@@ -50,6 +50,12 @@ def test_a_gpu_gets_the_watts_it_is_given_and_explain_names_who_gave_them(host: 
     host.wait_for(lambda: not host.status()["orders"]["overrides"], what="the end of the override")
 
 
+def test_history_has_the_budget_that_came(host: Rig) -> None:
+    text = host.powerctl("history", "--since", "1h").out
+    assert "facility-a gives 2,000 W for the rack" in text
+    assert "rack may " in text
+
+
 def test_doctor_finds_nothing_wrong_with_a_host_that_is_well(host: Rig) -> None:
     answer = host.powerctl("doctor", "--config", str(host.config), "--json")
     checks = {check["name"]: check for check in json.loads(answer.out)["checks"]}
