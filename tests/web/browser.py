@@ -1,10 +1,11 @@
 """A real browser at a real endpoint: what people see, and what their browser says of it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-from playwright.async_api import BrowserContext, Page, ViewportSize, async_playwright, expect
+from playwright.async_api import Page, ViewportSize, async_playwright
 
 from powerd.core.model import Now
 from powerd.history import History
@@ -16,6 +17,7 @@ from tests.web import host
 CHROMIUM = "/usr/bin/chromium"
 # A browser on a busy machine may take its time; what is waited for comes in a second or two.
 WITHIN_MS = 20_000
+_LOOK_EVERY_MS = 30
 DESK: ViewportSize = {"width": 1300, "height": 1000}
 PHONE: ViewportSize = {"width": 360, "height": 740}
 
@@ -51,8 +53,18 @@ class Screen:
         self.server.publish(self.shown[0])
 
     async def says(self, selector: str, text: str) -> None:
-        """Wait until an element has this text in it; all white space counts as one blank."""
-        await expect(self.page.locator(selector)).to_contain_text(text, timeout=WITHIN_MS)
+        """Wait until an element has this text in it; all white space counts as one blank.
+
+        Raises:
+            AssertionError: it does not; tells what it says instead.
+        """
+        said = ""
+        try:
+            async with asyncio.timeout(WITHIN_MS / 1000):
+                while text not in (said := await self.text(selector)):
+                    await self.page.wait_for_timeout(_LOOK_EVERY_MS)
+        except TimeoutError:
+            raise AssertionError(f"{selector} says {said!r}, without {text!r}") from None
 
     async def text(self, selector: str) -> str:
         found = await self.page.locator(selector).text_content(timeout=WITHIN_MS)
@@ -60,20 +72,20 @@ class Screen:
 
 
 @asynccontextmanager
-async def chromium() -> AsyncIterator[BrowserContext]:
-    """Start the browser that is installed, two hours east of the host's clock."""
+async def chromium() -> AsyncIterator[Page]:
+    """Start the browser that is installed, two hours east of the host's clock; return its one tab."""
     async with async_playwright() as playwright:
         # The sandbox needs rights that containers do not give; the pages are our own.
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         try:
-            yield await browser.new_context(timezone_id="Europe/Helsinki")
+            yield await browser.new_page(timezone_id="Europe/Helsinki")
         finally:
             await browser.close()
 
 
 @asynccontextmanager
 async def screen(
-    browser: BrowserContext, snapshot: Snapshot, size: ViewportSize = DESK, before: Iterable[Snapshot] = ()
+    tab: Page, snapshot: Snapshot, size: ViewportSize = DESK, before: Iterable[Snapshot] = ()
 ) -> AsyncIterator[Screen]:
     """Serve a snapshot, open the page, and wait until it shows it.
 
@@ -86,17 +98,22 @@ async def screen(
         history.take(replace(each, now=host.moment(float(position - len(past)))), (), is_sampled=True)
     metrics = Metrics(snapshot.rack, snapshot.host, clock)
     server = WebServer(lambda: shown[0], clock, metrics, listen="127.0.0.1:0", history=history)
-    page = await browser.new_page()
-    try:
-        async with server:
-            assert server.port is not None
-            await page.set_viewport_size(size)
-            made = Screen(page, shown, clock, history, server, server.port)
-            page.on("console", lambda said: made.complaints.append(said.text))
-            page.on("pageerror", lambda error: made.complaints.append(str(error)))
-            page.on("request", lambda request: made.requests.append(request.url))
-            await page.goto(f"http://127.0.0.1:{server.port}/")
-            await made.says("#host", snapshot.host)
-            yield made
-    finally:
-        await page.close()
+    async with server:
+        assert server.port is not None
+        opened = Screen(tab, shown, clock, history, server, server.port)
+        listeners = {
+            "console": lambda said: opened.complaints.append(said.text),
+            "pageerror": lambda error: opened.complaints.append(str(error)),
+            "request": lambda request: opened.requests.append(request.url),
+        }
+        for event, listener in listeners.items():
+            tab.on(event, listener)  # type: ignore[call-overload] # each of them is one of the page's
+        await tab.set_viewport_size(size)
+        await tab.goto(f"http://127.0.0.1:{server.port}/")
+        await opened.says("#host", snapshot.host)
+        try:
+            yield opened
+        finally:
+            for event, listener in listeners.items():
+                tab.remove_listener(event, listener)
+            await tab.goto("about:blank")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import BrowserContext, expect
+from playwright.async_api import Page, expect
 
 from powerd.core.model import GpuState, Step
 from powerd.core.orders.override import Override
@@ -20,15 +20,15 @@ HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>" + "W" * 80
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[BrowserContext]:
+async def tab() -> AsyncIterator[Page]:
     async with chromium() as started:
         yield started
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def normal(browser: BrowserContext) -> AsyncIterator[Screen]:
+async def normal(tab: Page) -> AsyncIterator[Screen]:
     """Open the page of a host in a fresh lease; nothing may have gone wrong when it closes."""
-    async with screen(browser, host.snapshot(host.decided())) as opened:
+    async with screen(tab, host.snapshot(host.decided())) as opened:
         yield opened
         assert opened.complaints == []
         assert {url.split("/")[2] for url in opened.requests if not url.startswith("data:")} == {
@@ -132,10 +132,10 @@ async def test_a_mode_that_writes_nothing_is_said_in_the_header(normal: Screen, 
     await expect(normal.page).to_have_title(f"r17-n3 ({mode})", timeout=WITHIN_MS)
 
 
-async def test_numbers_that_are_old_are_not_shown_as_if_they_were_live(browser: BrowserContext) -> None:
+async def test_numbers_that_are_old_are_not_shown_as_if_they_were_live(tab: Page) -> None:
     """The server goes: words and tab say since when, and numbers are struck. It comes back: they are not."""
     quick = replace(host.snapshot(host.decided()), period_s=0.1)
-    async with screen(browser, quick) as opened:
+    async with screen(tab, quick) as opened:
         await opened.says("#word", "WITHIN BUDGET")
         await opened.server.stop()
         await opened.says("#word", "NO CONNECTION")
@@ -149,9 +149,9 @@ async def test_numbers_that_are_old_are_not_shown_as_if_they_were_live(browser: 
         await expect(opened.page.locator("body")).not_to_have_class("old", timeout=WITHIN_MS)
 
 
-async def test_a_stalled_loop_is_said_though_the_server_answers(browser: BrowserContext) -> None:
+async def test_a_stalled_loop_is_said_though_the_server_answers(tab: Page) -> None:
     quick = replace(host.snapshot(host.decided()), period_s=0.1)
-    async with screen(browser, quick) as opened:
+    async with screen(tab, quick) as opened:
         opened.clock.after_s = 10.0
         await opened.says("#word", "STALLED")
         await opened.says("#sentence", "has not finished an iteration since 19:00.")
@@ -186,10 +186,10 @@ async def test_leases_say_from_whom_to_whom_and_until_when(normal: Screen) -> No
     await normal.says("#hosts", "never heard")
 
 
-async def test_a_grid_event_says_what_it_asks_and_how_long_it_lasts(browser: BrowserContext) -> None:
+async def test_a_grid_event_says_what_it_asks_and_how_long_it_lasts(tab: Page) -> None:
     curtailed = host.curtailed()
     obeyed = replace(curtailed, decision=curtailed.decision._replace(compliant=True))
-    async with screen(browser, obeyed) as opened:
+    async with screen(tab, obeyed) as opened:
         await opened.says("#word", "CURTAILED")
         await opened.says("#sentence", "20.00 kW; peak-7 of vtn1 asks for 22.50 kW until 19:30.")
         await opened.says("#events", "peak-7")
@@ -225,10 +225,10 @@ async def test_standing_orders_say_who_why_until_and_how_to_end_them(normal: Scr
     await normal.says("#word", "DETACHED")
 
 
-async def test_the_chart_reads_itself_out(browser: BrowserContext) -> None:
+async def test_the_chart_reads_itself_out(tab: Page) -> None:
     """By the keys, where nobody points: what was given and drawn at a moment of the history."""
     before = host.snapshot(host.decided())
-    async with screen(browser, in_failsafe(before), before=[before] * 30) as opened:
+    async with screen(tab, in_failsafe(before), before=[before] * 30) as opened:
         await opened.says("#sentence", "No controller heard since 19:00")
         plot = opened.page.locator("#rack-plot")
         await plot.focus()
@@ -264,8 +264,8 @@ async def test_what_did_not_change_is_not_written_again(normal: Screen) -> None:
     assert set(await normal.page.evaluate("[...window.touched]")) <= {"version", "clock", "levels"}
 
 
-async def test_a_phone_needs_no_sideways_scrolling(browser: BrowserContext) -> None:
-    async with screen(browser, host.lending(), PHONE) as opened:
+async def test_a_phone_needs_no_sideways_scrolling(tab: Page) -> None:
+    async with screen(tab, host.lending(), PHONE) as opened:
         await opened.says("#leases", "0.65 kW")
         await opened.page.locator("#gpu-list summary").nth(1).click()
         await opened.says("#gpu-list > li:nth-child(2) .steps", "budget of the controller")

@@ -1,8 +1,12 @@
 // One way: a status document comes in, by the stream or by asking, and the page shows it.
 const PAINT_EVERY_MS = 950;
 const LISTEN_AGAIN_MS = 5000;
-const ASK_EVERY_S = 60;
-const heard = { status: null, atMs: Date.now(), isLost: false, stream: null, paintedMs: 0, asking: false, news: "", askedS: 0, timer: null };
+const ASK_EVERY_MS = 60000;
+const NEWS_EVERY_MS = 1000;
+const heard = {
+  status: null, atMs: Date.now(), isLost: false, stream: null, isPolled: false,
+  paintedMs: 0, timer: null, news: "", askedMs: 0, asking: null,
+};
 
 const silenceS = () => (Date.now() - heard.atMs) / 1000;
 const hostNowS = () => unixSeconds(heard.status.at) + heard.status.age_s + silenceS();
@@ -12,22 +16,29 @@ function take(status) {
   Object.assign(heard, { status, atMs: Date.now(), isLost: false });
   extendStory(status);
   if (wasLost) loadStory();
-  askForNews(status);
-  // Ten iterations a second are for the GPUs; people read one.
-  const waitMs = wasLost ? 0 : PAINT_EVERY_MS - (Date.now() - heard.paintedMs);
+  const isNews = askForNews(status);
+  // Ten iterations a second are for the GPUs; people read one, and at once what changes how things stand.
+  const waitMs = wasLost || isNews ? 0 : PAINT_EVERY_MS - (Date.now() - heard.paintedMs);
   if (waitMs <= 0) paint();
   else heard.timer ??= setTimeout(paint, waitMs);
 }
 
 // Events and happenings are asked for when the status says that there are new ones, and once in a while.
 function askForNews(status) {
-  const news = joined([status.state, status.mode, status.budget.rack_watts, ...status.events.map((event) => event.id + event.phase)]);
-  const nowS = Date.now() / 1000;
-  const due = nowS - heard.askedS > ASK_EVERY_S || (news !== heard.news && nowS - heard.askedS > 1);
-  if (!due) return;
-  const since = heard.askedS ? nowS - heard.askedS + 10 : SPANS_S["1d"];
-  Object.assign(heard, { news, askedS: nowS });
-  Promise.all([askEvents(), loadHappenings(since)]).then(paint);
+  const { state, mode, budget, events, failsafe_cause: cause } = status;
+  const news = joined([state, mode, cause, budget.lease?.watts, ...events.map((event) => event.id + event.phase)]);
+  const isNews = news !== heard.news;
+  heard.news = news;
+  const agoMs = Date.now() - heard.askedMs;
+  if (isNews || agoMs > ASK_EVERY_MS) heard.asking ??= setTimeout(loadNews, NEWS_EVERY_MS - agoMs);
+  return isNews;
+}
+
+async function loadNews() {
+  const since = heard.askedMs ? (Date.now() - heard.askedMs) / 1000 + 10 : SPANS_S["1d"];
+  Object.assign(heard, { asking: null, askedMs: Date.now() });
+  await Promise.all([askEvents(), loadHappenings(since)]);
+  paint();
 }
 
 function paint() {
@@ -65,8 +76,8 @@ function tick() {
 }
 
 async function ask() {
-  if (heard.asking) return;
-  heard.asking = true;
+  if (heard.isPolled) return;
+  heard.isPolled = true;
   try {
     const answer = await fetch("/v1/status", { signal: AbortSignal.timeout(4000) });
     const body = await answer.json();
@@ -75,7 +86,7 @@ async function ask() {
   } catch {
     // Silence is told by tick().
   }
-  heard.asking = false;
+  heard.isPolled = false;
 }
 
 // It answers, and has nothing to show yet.
