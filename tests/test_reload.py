@@ -1,11 +1,18 @@
 """What a reload changes: every key is decided, the difference is told, and what waits for a restart waits."""
 
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from powerd.errors import ConfigError
+from powerd.notify import notify_reloading
 from powerd.settings.errors import known_keys
 from powerd.settings.layers import Key
 from powerd.settings.loading import Loaded, load
@@ -112,3 +119,66 @@ def test_what_goes_only_with_a_key_that_waits_is_refused_as_a_whole() -> None:
     before = loaded(host__mode="enforce", host__overhead_watts=900)
     with pytest.raises(ConfigError, match=r"host.overhead_watts is not set.*waits for a restart"):
         later(before, loaded(host__mode="monitor"))
+
+
+# The signal
+
+
+def hung_up(*, on_terminal: bool, terminal_is_gone: bool) -> str:
+    """Return what SIGHUP means to a process, with a terminal as its standard input or without."""
+    outer, inner = os.openpty()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-c", HANG_UP],
+            stdin=inner if on_terminal else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            os.close(inner)
+            inner = -1
+            if terminal_is_gone:
+                os.close(outer)
+                outer = -1
+            process.send_signal(signal.SIGHUP)
+            return process.communicate(timeout=20)[0].strip()
+    finally:
+        for each in (outer, inner):
+            if each >= 0:
+                os.close(each)
+
+
+HANG_UP = """
+import signal
+from powerd.reload import on_hang_up
+hang_up = on_hang_up(lambda: print("reload", flush=True), lambda: print("stop", flush=True))
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+print("ready", flush=True)
+signal.sigwait({signal.SIGHUP})
+hang_up()
+"""
+
+
+@pytest.mark.parametrize(
+    ("on_terminal", "is_gone", "meaning"),
+    [(False, False, "reload"), (True, False, "reload"), (True, True, "stop")],
+)
+def test_sighup_is_a_reload_but_for_a_process_whose_terminal_was_closed(
+    *, on_terminal: bool, is_gone: bool, meaning: str
+) -> None:
+    assert hung_up(on_terminal=on_terminal, terminal_is_gone=is_gone) == meaning
+
+
+def test_the_service_manager_is_told_when_a_reload_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """sd_notify(3): a reload counts from MONOTONIC_USEC on, or a READY=1 of before would end it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        before_us = time.monotonic_ns() // 1000
+        notify_reloading()
+        state = dict(line.split("=") for line in manager.recv(1024).decode().splitlines())
+    assert state["RELOADING"] == "1"
+    assert before_us <= int(state["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
