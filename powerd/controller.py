@@ -317,14 +317,15 @@ class Controller:
         failed = [_about_failure(o) for o in done.outcomes if o.result is Result.FAILED]
         unusable = []
         error = self._gpus.guard_status.error
-        if error and self._orders.view.detached is None:
+        if error and not (self._orders.view.detached and self._gpus.is_given_up):
             text = f"{error}; GPUs keep their limits, and fall back by themselves if the guard still runs"
             unusable = [Notice("guard_unusable", Severity.CRITICAL, text)]
         elif not error and self.config.has_peers and not self._gpus.keeps_plans:
             text = "the guard cannot write its plan into guard.state_dir: no leases with other hosts"
             unusable = [Notice("guard_cannot_remember", Severity.WARNING, text)]
         waiting, self._notices = self._notices, []
-        all_notices = [*done.decision.notices, *failed, *unusable, *over, *waiting]
+        faults = self._orders.without_its_own(done.decision.notices)
+        all_notices = [*faults, *failed, *unusable, *over, *waiting]
         lasting = (*self._lasting(), *self._orders.notices())
         due = self._problems.take(all_notices, now.boot_s, now.wall_s, lasting)
         self._log.notices(due)

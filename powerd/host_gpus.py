@@ -92,6 +92,11 @@ class HostGpus:
         """Return how the driver stands, as `GuardReport` says; empty while the guard cannot be used."""
         return self.report.attachment if self.report is not None else ""
 
+    @property
+    def is_given_up(self) -> bool:
+        """Return whether the guard keeps away from the driver on order, or is about to."""
+        return self.attachment in ("letting go", "detached")
+
     async def sample(self) -> None:
         """Read all GPUs."""
         asked_boot_s = self._clock.now().boot_s

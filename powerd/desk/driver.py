@@ -40,7 +40,7 @@ async def detach(hands: Hands, reason: str, who: Who, *, force: bool) -> Done:
 
 async def attach(hands: Hands) -> Done:
     """Have the guard attach the driver again."""
-    if hands.orders.view.detached is None and hands.gpus.attachment not in ("letting go", "detached"):
+    if hands.orders.view.detached is None and not hands.gpus.is_given_up:
         raise RefusedOrderError("the driver is not given up")
 
     async def take_back() -> None:

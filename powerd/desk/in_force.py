@@ -3,6 +3,7 @@
 Invariant: what holds for a time ends by itself, on the boot clock, whoever ordered it.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -74,6 +75,11 @@ class InForce:
             return heard
         self.change(drill=drill._replace(dropped=drill.dropped + len(heard.budgets)))
         return replace(heard, budgets=())
+
+    def without_its_own(self, notices: Iterable[Notice]) -> tuple[Notice, ...]:
+        """Leave out what would tell of an order as of a fault: a driver that was given up is not lost."""
+        given_up = self.view.detached is not None
+        return tuple(notice for notice in notices if not (given_up and notice.event == "gpu_lost"))
 
     def notices(self) -> tuple[Notice, ...]:
         """Return what people who look at this host should know all the time."""

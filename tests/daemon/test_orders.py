@@ -6,9 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.daemon.conftest import MakeRig
 from tests.daemon.host import GPU_MAX_WATTS, Answer, Host
 from tests.daemon.rack import BUDGET_WATTS, NAMES, Rack, entitlement_mw
 from tests.daemon.rig import FAILSAFE_WATTS, Rig, gpu_budget_mw
@@ -170,18 +167,6 @@ def test_dry_run_writes_nothing_and_enforce_goes_on(host: Rig) -> None:
     host.wait_for(lambda: host.obeyed(2000), what="the budget obeyed")
 
 
-def test_enforce_is_refused_with_what_stands_against_it(make_rig: MakeRig) -> None:
-    rig = make_rig(host={"mode": "dry-run"})
-    rig.gpus.gpus[0].persistence = 0
-    rig.broker.start()
-    rig.start_guard()
-    rig.daemon.start()
-    rig.wait_for(rig.status, what="the daemon")
-    assert "persistence mode is off on GPU 0" in refused(rig.order("mode", mode="enforce"))
-    assert rig.status()["mode"] == "dry-run"
-    assert rig.write_log() == []
-
-
 def test_release_puts_back_what_was_found_and_stops_writing(library: Path, tmp_path: Path) -> None:
     """Not what the driver's default is. The one order that raises, so no observer looks on."""
     with Rig(tmp_path, library) as rig:
@@ -216,34 +201,32 @@ def test_a_drill_loses_the_controller_and_finds_it_again(rig: Rig) -> None:
     assert orders(rig)["drill"] is None
 
 
-@pytest.mark.parametrize("order", ["attach", "drill"])
-def test_what_does_not_hold_cannot_be_ended(host: Rig, order: str) -> None:
-    body: dict[str, Any] = {"drill": "lost-controller", "duration_s": 0} if order == "drill" else {}
-    assert refused(host.order(order, **body))
+def says_worst_watts(rack: Rack, name: str) -> set[float]:
+    """Return what the others have heard of the most that a host may draw."""
+    others = [host.status()["peers"] for host in rack.hosts.values() if host.name != name]
+    return {peer["worst_case_watts"] for peers in others for peer in peers if peer["host"] == name}
 
 
-def test_a_host_that_borrows_gives_the_watts_back_before_its_driver_goes(
+def test_a_host_gives_back_what_it_borrows_and_tells_its_peers_the_truth(
     library: Path, tmp_path: Path
 ) -> None:
     with Rack(tmp_path, library) as rack:
         rack.calm()
-        first = NAMES[0]
-        host = rack.hosts[first]
-        rack.busy(first)
-        rack.wait_for(lambda: rack.worst_mw(first) > entitlement_mw(BUDGET_WATTS) + 100_000, what="a lease")
+        name = NAMES[0]
+        host, own_mw = rack.hosts[name], entitlement_mw(BUDGET_WATTS)
+        rack.busy(name)
+        rack.wait_for(lambda: rack.worst_mw(name) > own_mw + 100_000, what="watts of others")
+        # Should the driver come back, all its GPUs are at their defaults.
+        full_watts = host.status()["budget"]["overhead_watts"] + 4 * GPU_MAX_WATTS
         assert "lacks" in refused(host.order("detach"))
         done(host.order("detach", force=True))
+        assert (host.status()["leases"], host.status()["lending"]["taking_part"]) == ([], False)
+        rack.wait_for(lambda: not any(each.status()["leases"] for each in rack.hosts.values()))
+        rack.wait_for(lambda: says_worst_watts(rack, name) == {full_watts}, what="the worst case told")
+
+        done(host.order("attach"))
+        rack.wait_for(lambda: rack.worst_mw(name) > own_mw + 100_000, what="watts of others again")
+        done(host.order("release"))
+        assert host.limits_mw() == [GPU_MAX_WATTS * 1000] * 4
         assert host.status()["leases"] == []
-        assert host.status()["lending"]["taking_part"] is False
-        others = [rack.hosts[name] for name in NAMES[1:]]
-        rack.wait_for(lambda: not any(other.status()["leases"] for other in others), what="nothing lent")
-        # All its GPUs at their defaults, should the driver come back.
-        worst_watts = host.status()["budget"]["overhead_watts"] + 4 * GPU_MAX_WATTS
-        rack.wait_for(
-            lambda: all(
-                next(peer["worst_case_watts"] for peer in other.status()["peers"] if peer["host"] == first)
-                == worst_watts
-                for other in others
-            ),
-            what="the truth with its peers",
-        )
+        rack.wait_for(lambda: says_worst_watts(rack, name) == {full_watts}, what="the worst case told")
