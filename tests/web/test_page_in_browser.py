@@ -159,6 +159,13 @@ async def test_a_stalled_loop_is_said_though_the_server_answers(tab: Page) -> No
         assert opened.complaints == []
 
 
+async def test_a_limit_that_is_not_in_effect_is_told_apart(normal: Screen) -> None:
+    readings = (host.gpu(0, enforced_mw=500_000), *normal.shown[0].readings[1:])
+    normal.show(replace(normal.shown[0], readings=readings))
+    await normal.says("#gpu-list > li:nth-child(1) .why", "500 W in effect")
+    assert "in effect" not in await normal.text("#gpu-list > li:nth-child(2) .why")
+
+
 async def test_text_from_outside_stays_text(normal: Screen) -> None:
     bad = Problem("signal_rejected", "warning", HOSTILE, HOSTILE, host.WALL_S, host.WALL_S, 1)
     readings = (

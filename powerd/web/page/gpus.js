@@ -72,7 +72,13 @@ function fillGpu(row, gpu, scale) {
 
 function whyOf(gpu) {
   if (gpu.state !== "ok") return joined([gpu.state.toUpperCase(), gpu.detail], ": ");
-  return joined([DEMANDS[gpu.demand] ?? gpu.demand, ruleName({ rule: gpu.reason })]);
+  return joined([inEffect(gpu), DEMANDS[gpu.demand] ?? gpu.demand, ruleName({ rule: gpu.reason })]);
+}
+
+// What the GPU enforces, where that is not the limit it shall have: a write that failed, or a mode without writes.
+function inEffect(gpu) {
+  const differs = gpu.limit_watts !== null && gpu.enforced_watts !== null && Math.abs(gpu.enforced_watts - gpu.limit_watts) >= 1;
+  return differs ? `${gpuWatts(gpu.enforced_watts)} in effect` : "";
 }
 
 function barText(gpu, limit, fixed) {

@@ -14,10 +14,15 @@ function aboutLending(status, lending) {
   const heard = status.peers.filter((peer) => peer.live).length;
   const facts = [`${heard} of ${status.peers.length} other hosts heard`];
   facts.push(lending.obstacle ? `this one neither lends nor borrows: ${lending.obstacle}`
-    : `this one lends ${kilowatts(lending.lent_watts)}, borrows ${kilowatts(lending.borrowed_watts)}`);
+    : `this one ${dealings(lending)}`);
   if (lending.memory_lost_s !== null) facts.push(`at its floor for at least ${duration(lending.memory_lost_s)} more`);
   if (lending.given_up_watts > 0) facts.push(`gives up ${kilowatts(lending.given_up_watts)} for hosts that may follow a higher budget`);
   return `${joined(facts, "; ")}.`;
+}
+
+function dealings(lending) {
+  const dealt = [["lends", lending.lent_watts], ["borrows", lending.borrowed_watts]].filter(([, watts]) => watts > 0);
+  return dealt.length ? joined(dealt.map(([verb, watts]) => `${verb} ${kilowatts(watts)}`)) : "neither lends nor borrows now";
 }
 
 function ownRow(status) {
