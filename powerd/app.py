@@ -237,8 +237,12 @@ class Daemon:
         of_rack = rack(settings)
         config = core_config(settings, of_rack)
         heard = ears(settings, config, self._topics, self._clock, self._sinks, self._meters)
+        mode = settings.host.mode
+        is_other = mode != self._settings.host.mode  # else an operator's order for the time being holds on
         async with self._controller.iterating:
-            self._controller.replace_config(config, partial(listened_to, settings))
+            self._controller.replace_config(
+                config, partial(listened_to, settings), mode if is_other else None
+            )
             self._settings, self._rack, self._config = settings, of_rack, config
             filters = self._inbound.filters
             self._inbound.replace(*heard)

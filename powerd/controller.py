@@ -172,18 +172,29 @@ class Controller:
         """Hand over something that people should hear about; told with the next iteration."""
         self._notices = [*self._notices[-MAX_WAITING + 1 :], notice]
 
-    def replace_config(self, config: Config, listened_to: Callable[[Timeline], Timeline]) -> None:
+    def replace_config(
+        self, config: Config, listened_to: Callable[[Timeline], Timeline], mode: Mode | None = None
+    ) -> None:
         """Go by another configuration from the next iteration on, which begins at once.
 
         To be called while `iterating` is held by the caller.
 
         Args:
             listened_to: drops what senders have said that do not count any more.
+            mode: what is configured from now on, and holds; None leaves the mode as it is.
 
         Raises:
-            ConfigError: limits are written here, and by that configuration they must not be.
+            ConfigError: limits are written here, or shall be, and by that configuration they must not be.
         """
-        self.gate.judge(config)
+        if mode == "enforce":
+            self.gate.enforce_or_raise(config)
+        elif mode is not None:
+            self.gate.close(mode)
+        else:
+            self.gate.judge(config, self.config)
+        if mode is not None:
+            released = self._orders.view.released and mode != "enforce"
+            self._orders.change(configured_mode=mode, released=released)
         state = reconfigured(self._state, self.config, config, self._clock.now())
         self._state = state._replace(timeline=listened_to(state.timeline))
         if config.roster != self.config.roster:  # peers may be gone from it

@@ -1,6 +1,6 @@
 """Whether limits may be written: the mode, which an operator can change, and what `enforce` needs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from powerd.core.gpus.overhead import OverheadSample
@@ -52,18 +52,30 @@ class Gate:
             return None
         if self._is_unmeasured(config):
             return Notice("overhead_unknown", Severity.CRITICAL, _UNMEASURED)
-        self._refuse_if_objected(config)
+        _refuse(self._objections(config))
         self.may_write = True
         return None
 
-    def judge(self, config: Config) -> None:
+    def judge(self, config: Config, before: Config) -> None:
         """Check another configuration before it holds.
+
+        What stands in the way of both is no reason: the other one may be what lowers limits.
 
         Raises:
             ConfigError: limits are written here, and by that configuration they must not be.
         """
-        if self.may_write:
-            self._refuse_if_objected(config)
+        if not self.may_write:
+            return
+        known = self._objections(before)
+        _refuse(line for line in self._objections(config) if line not in known)
+
+    def enforce_or_raise(self, config: Config) -> None:
+        """Write from now on, as another configuration wants it.
+
+        Raises:
+            ConfigError: something objects.
+        """
+        _refuse(self.enforce(config))
 
     def enforce(self, config: Config) -> tuple[str, ...]:
         """Write from now on, unless something objects; return what does."""
@@ -78,11 +90,6 @@ class Gate:
         """Write nothing from now on."""
         self.mode, self.may_write = mode, False
 
-    def _refuse_if_objected(self, config: Config) -> None:
-        found = self._objections(config)
-        if found:
-            raise ConfigError("\n".join(f"enforce refused: {line}" for line in found))
-
     def _is_unmeasured(self, config: Config) -> bool:
         return self._overhead() is None and config.overhead_mw is None
 
@@ -91,3 +98,8 @@ class Gate:
         overhead_mw = max(config.overhead_mw or 0, measured.mw if measured else 0)
         needed = self._persistence_needed
         return objections(self._gpus.readings, config, overhead_mw, persistence_needed=needed)
+
+
+def _refuse(objections: Iterable[str]) -> None:
+    if lines := "\n".join(f"enforce refused: {line}" for line in objections):
+        raise ConfigError(lines)

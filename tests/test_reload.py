@@ -115,10 +115,11 @@ def test_a_table_of_a_restart_that_was_not_there_before_is_left_out() -> None:
 
 
 def test_what_goes_only_with_a_key_that_waits_is_refused_as_a_whole() -> None:
-    """The new file is for monitoring alone, where no overhead is needed; the host goes on enforcing."""
-    before = loaded(host__mode="enforce", host__overhead_watts=900)
-    with pytest.raises(ConfigError, match=r"host.overhead_watts is not set.*waits for a restart"):
-        later(before, loaded(host__mode="monitor"))
+    """Energy counters need a longer period than the one that the daemon runs by, and goes on with."""
+    before = loaded(control__period_s=0.1, control__hold_s=2)
+    after = loaded(host__accounting="measured", control__hold_s=3)
+    with pytest.raises(ConfigError, match=r"control.period_s 0.1 is too short for .*waits for a restart"):
+        later(before, after)
 
 
 # The signal

@@ -15,6 +15,7 @@ from powerd.settings.model import Settings
 
 # A key, or a table with all that is below it, and what a reload does with it.
 LIVE: Mapping[str, str] = {
+    "host.mode": "as by powerctl mode; unchanged, it leaves the mode that an operator has ordered",
     "host.overhead_watts": "more is taken off the GPUs at once; less is given to them along the ramp",
     "host.accounting": "with the next decision; limits above the budget go at once",
     "host.measured_excess_watts": "with the next decision",
@@ -65,7 +66,6 @@ RESTART: Mapping[str, str] = {
     "host.site": "names the topics",
     "host.rack": "names the topics",
     "host.name": "names the topics, and what was lent under that name",
-    "host.mode": "powerctl mode changes it meanwhile, and says what follows",
     "host.overhead_sensor": "what was measured belongs to the sensor",
     "host.state_dir": "what is remembered is in it",
     "host.allow_without_persistence_mode": "is asked before the first write",

@@ -10,6 +10,7 @@ import pytest
 
 from tests.daemon.observer import unearned_raises
 from tests.daemon.rig import FAILSAFE_WATTS, HOST, Rig
+from tests.powerctl import run
 
 USER = "r17-n1"
 LAST_OK = "powerd_config_last_reload_successful"
@@ -152,3 +153,24 @@ def test_a_password_that_was_changed_is_used_after_a_reload_and_no_cap_is_droppe
     assert secured.obeyed(3000)
     assert "hush-hush" not in secured.daemon.log
     secured.obey(2800)
+
+
+def test_another_mode_is_taken_up_and_an_unchanged_one_leaves_what_an_operator_has_ordered(host: Rig) -> None:
+    reloaded(host, host={"mode": "dry-run"})
+    assert host.status()["mode"] == "dry-run"
+    assert host.status()["orders"]["configured_mode"] == "dry-run"
+    host.wait_for(lambda: host.obeyed(FAILSAFE_WATTS), within_s=5, what="the guard's fallback")
+
+    # A floor that the GPUs cannot be limited to is no matter while nothing is written; with enforce it is.
+    low = {HOST: {"share": 1.0, "floor_watts": 1500}}
+    reloaded(host, host={"mode": "dry-run"}, rack={"hosts": low})
+    reload(host, host={"mode": "enforce"}, rack={"hosts": low})
+    host.wait_for(lambda: host.problem("config_not_reloaded"), within_s=5, what="the refusal")
+    assert host.status()["mode"] == "dry-run"
+    reloaded(host, host={"mode": "enforce"})
+    host.wait_for(lambda: host.obeyed(3000), within_s=5, what="the budget again")
+
+    order = ("--socket", str(host.directory / "powerd.sock"), "--reason", "a test")
+    assert run("mode", "dry-run", *order).code == 0
+    reloaded(host, rack={"failsafe_watts": 2300})
+    assert host.status()["mode"] == "dry-run"
