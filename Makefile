@@ -4,13 +4,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Linters of what is packaged are no part of powerd's own environment.
+LINTERS := build/linters
 ARGS ?=
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
 NOT_INSTALLED := echo "cannot install the Python packages of pyproject.toml: pip failed, see above" >&2; exit 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test demo bench lint format generated docs deb deb-test clean
+.PHONY: help setup test demo bench lint format generated docs deb deb-test lint-packaging clean
 
 help:                ## list the targets
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -51,7 +53,15 @@ deb: $(VENV)/.deb    ## the Debian package, in dist/, checked by lintian
 	lintian --fail-on error,warning --allow-root dist/powerd_*.changes
 
 deb-test: setup deb build/base.tar  ## install, upgrade and purge that package on a Debian of its own; as root
-	POWERD_TRIAL_BASE=build/base.tar $(BIN)/pytest -x --no-cov -o timeout=600 tests/packaging/on_debian.py
+	TRIAL_BASE=build/base.tar $(BIN)/pytest -x --no-cov -o timeout=600 tests/packaging/on_debian.py
+
+lint-packaging: $(VENV)/.demo $(LINTERS)/.done  ## role and manifests by their own linters; the role's configuration by powerd
+	$(LINTERS)/bin/yamllint --strict --config-file packaging/yamllint.yml packaging/ansible packaging/kubernetes
+	cd packaging/ansible && PATH="$(CURDIR)/$(LINTERS)/bin:$$PATH" ansible-lint --offline --profile production .
+	mkdir -p build/try
+	PATH="$(CURDIR)/$(BIN):$$PATH" TRY_DIRECTORY="$(CURDIR)/build/try" ANSIBLE_ROLES_PATH=packaging/ansible/roles \
+		$(LINTERS)/bin/ansible-playbook -i packaging/ansible/inventory.yml packaging/ansible/try.yml
+	$(LINTERS)/bin/kubernetes-validate --strict packaging/kubernetes/daemonset.yaml packaging/kubernetes/namespace.yaml
 
 clean:               ## remove what the targets above made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
@@ -84,6 +94,11 @@ $(VENV)/.system: .ci/need $(VENV)/.python
 
 $(VENV)/.docs: pyproject.toml $(VENV)/.python
 	@$(INSTALL) -e '.[docs]' || { $(NOT_INSTALLED); }
+	@touch $@
+
+$(LINTERS)/.done: $(VENV)/.python
+	$(PYTHON) -m venv $(LINTERS)
+	@$(LINTERS)/bin/python -m pip install -q --disable-pip-version-check ansible-lint kubernetes-validate yamllint
 	@touch $@
 
 # A minimal Debian, with what an administrator would have beside powerd.

@@ -35,7 +35,7 @@ NEWER = "0.1.1"
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    base = Path(os.environ["POWERD_TRIAL_BASE"])
+    base = Path(os.environ["TRIAL_BASE"])
     with Machine(base, tmp_path_factory.mktemp("trial") / "root", "r17-n3") as running:
         shutil.copy(package(), running.root / "var/tmp/powerd.deb")
         yield running
