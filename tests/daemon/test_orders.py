@@ -3,10 +3,14 @@
 import getpass
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.daemon.host import GPU_MAX_WATTS, Answer, Host
+from tests.daemon.observer import unearned_raises
 from tests.daemon.rack import BUDGET_WATTS, NAMES, Rack, entitlement_mw
 from tests.daemon.rig import FAILSAFE_WATTS, Rig, gpu_budget_mw
 from tests.daemon.waiting import boot_s
@@ -15,6 +19,22 @@ from tests.fake_nvml import BY_NVML
 GPU = 3
 # All GPUs at their maximum and the overhead fit below it.
 AMPLE_WATTS = 4200
+
+
+@pytest.fixture(scope="module")
+def started(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """Return a host for all tests of this file that leave it as it was; in the end the observer judges it."""
+    with Rig(tmp_path_factory.mktemp("orders"), library) as rig:
+        rig.start()
+        yield rig
+        assert list(unearned_raises(rig)) == []
+
+
+@pytest.fixture
+def host(started: Rig) -> Rig:
+    """Return a host that obeys a budget of 3000 W."""
+    started.obey(3000, lease_s=240)
+    return started
 
 
 def done(answer: Answer) -> dict[str, Any]:
@@ -33,6 +53,10 @@ def refused(answer: Answer) -> str:
 def orders(host: Host) -> dict[str, Any]:
     found: dict[str, Any] = host.status()["orders"]
     return found
+
+
+def uuid(host: Host, index: int) -> str:
+    return next(str(gpu["uuid"]) for gpu in host.status()["gpus"] if gpu["index"] == index)
 
 
 def open_by_guard(host: Host) -> set[str]:
@@ -70,10 +94,10 @@ def test_an_override_is_on_the_gpu_is_explained_and_never_beats_the_budget(host:
     [held] = orders(host)["overrides"]
     assert (held["index"], held["watts"], held["by"]) == (GPU, 390.0, getpass.getuser())
 
-    host.obey(1700, lease_s=60)  # 865 W for 8 GPUs of at least 100 W
+    host.obey(1700, lease_s=240)  # 865 W for 8 GPUs of at least 100 W
     assert 160_000 < host.limits_mw()[GPU] < 170_000
     assert "fair_share" in host.get(f"/v1/explain?gpu={GPU}").body
-    host.obey(3000, lease_s=60)
+    host.obey(3000, lease_s=240)
     host.wait_for(lambda: host.limits_mw()[GPU] == 390_000, what="the override again")
 
     assert "has no override" in done(override(host, None))["done"]
@@ -84,7 +108,7 @@ def test_an_override_outlives_a_restart_and_ends_by_itself(host: Rig) -> None:
     done(override(host, 390))
     host.wait_for(lambda: "a game day" in (host.directory / "state/orders.json").read_text())
     host.daemon.terminate()
-    end_soon(host, 6.0)
+    end_soon(host, 4.0)
     host.start_daemon()
     host.wait_for(lambda: host.limits_mw()[GPU] == 390_000, what="the override, remembered")
     host.wait_for(lambda: len(set(host.limits_mw())) == 1, within_s=8, what="its end")
@@ -92,31 +116,36 @@ def test_an_override_outlives_a_restart_and_ends_by_itself(host: Rig) -> None:
 
 
 def test_an_order_leaves_one_line_and_a_happening_also_when_it_is_refused(host: Rig) -> None:
-    done(override(host, 250))
-    assert "100 to 400 W" in refused(override(host, 401))
-    lines = [line for line in host.daemon.log.splitlines() if "order=" in line]
+    done(host.order("override", gpu="0", watts=250, ttl_s=60, reason="for the record"))
+    assert "100 to 400 W" in refused(
+        host.order("override", gpu="0", watts=401, ttl_s=60, reason="for the record")
+    )
+    lines = [line for line in host.daemon.log.splitlines() if 'reason="for the record"' in line]
+    subject = f"order=override subject={uuid(host, 0)} by={getpass.getuser()}"
+    assert [subject in line for line in lines] == [True, True]
     assert [f"pid={os.getpid()}" in line for line in lines] == [True, True]
     assert [" refused outcome=" in line for line in lines] == [False, True]
-    assert all('reason="a game day"' in line for line in lines)
     told = [
-        each for each in json.loads(host.get("/v1/history").body)["happenings"] if each["event"] == "order"
+        each
+        for each in json.loads(host.get("/v1/history").body)["happenings"]
+        if "for the record" in each["text"]
     ]
-    assert [each["by"] for each in told] == [getpass.getuser()] * 2
-    assert "refused" in told[1]["text"]
+    assert [(each["event"], each["by"]) for each in told] == [("order", getpass.getuser())] * 2
+    assert ["refused" in each["text"] for each in told] == [False, True]
+    done(override(host, None, gpu=0))
 
 
 def test_a_driver_is_exchanged_while_it_is_given_up(host: Rig) -> None:
     """The new one has other defaults: limits are right before anything else happens."""
-    before = host.limits_mw()
     assert "lacks" in refused(host.order("detach", reason="driver upgrade"))
     assert holds_driver(host)
-    host.obey(AMPLE_WATTS, lease_s=60)
+    host.obey(AMPLE_WATTS, lease_s=240)
     assert "3,200 W" in done(host.order("detach", reason="driver upgrade"))["done"]
     assert not holds_driver(host)
     assert not any(name.startswith("/dev/nvidia") for name in open_by_guard(host))
     assert orders(host)["detached"]["reason"] == "driver upgrade"
     assert "driver upgrade" in host.problem("driver_detached")
-    host.publish_budget(3000, lease_s=60)
+    host.publish_budget(3000, lease_s=240)
     host.gpus.unload_driver()
     for gpu in host.gpus.gpus:
         gpu.default_mw = 380_000
@@ -136,8 +165,9 @@ def test_a_driver_is_exchanged_while_it_is_given_up(host: Rig) -> None:
     host.wait_for(lambda: host.obeyed(3000), what="the budget of now")
     first = next(write for write in host.write_log()[begun:] if write.source == BY_NVML)
     assert first.enforced_mw < 380_000
-    assert before == host.limits_mw()
     assert orders(host)["detached"] is None
+    for gpu in host.gpus.gpus:
+        gpu.default_mw = 400_000
 
 
 def test_a_guard_that_has_forgotten_is_told_again(host: Rig) -> None:
@@ -159,7 +189,7 @@ def test_dry_run_writes_nothing_and_enforce_goes_on(host: Rig) -> None:
     assert host.status()["mode"] == "dry-run"
     host.wait_for(lambda: host.sum_mw() <= gpu_budget_mw(FAILSAFE_WATTS), what="the guard's fallback")
     writes = len(host.write_log())
-    host.publish_budget(2000, lease_s=60)
+    host.publish_budget(2000, lease_s=240)
     host.wait_for(lambda: host.status()["budget"]["rack_watts"] == 2000, what="the budget heard")
     host.wait_iterations(3)
     assert len(host.write_log()) == writes
