@@ -27,7 +27,7 @@ class Rule(NamedTuple):
     Attributes:
         says: of a CAP, what it is, to stand before "leaves this host"; of the others a sentence, none of what
             PASSES. `{watts}` is the value after the step, `{took}` what it took; `{source}`, `{note}` and
-            `{until}` are the step's.
+            `{until}` are the step's, and `{because}` is its note in quotes, if it has one.
         more: what gives the watts back; empty if it took none.
     """
 
@@ -45,7 +45,7 @@ RULES = {
     ),
     "budget": Rule(
         Kind.CAP,
-        "the rack's budget of {watts} from {source}{until}",
+        "the rack's budget of {watts} from {source}{because}{until}",
         "have {source} send a higher budget",
     ),
     "failsafe": Rule(
@@ -55,7 +55,7 @@ RULES = {
     ),
     "lower_only": Rule(
         Kind.CAP,
-        "a cap of {watts} from {source}, which may only lower{until}",
+        "a cap of {watts} from {source}{because}, which may only lower{until}",
         "have {source} take its cap back",
     ),
     "event": Rule(
@@ -262,7 +262,8 @@ def _stands(document: Document, status: Document, gpu: Document | None) -> Itera
         elif enforced < limit - 1:
             yield f"Only {power(enforced)} of them are enforced: something outside of powerd limits it."
     if gpu is not None and gpu["want_watts"] is not None and limit is not None:
-        yield f"It wants {power(gpu['want_watts'])} and draws {power(gpu['draw_watts'])}."
+        idle = ": it idles" if gpu["demand"] == "idle" else ""
+        yield f"It wants {power(gpu['want_watts'])} and draws {power(gpu['draw_watts'])}{idle}."
     detached = (status.get("orders") or {}).get("detached")
     if detached:
         yield f'{detached["by"]} has detached the driver ("{detached["reason"]}"): powerctl attach ends that.'
@@ -321,6 +322,7 @@ def _filled(text: str, step: Document, steps: Sequence[Document], document: Docu
         took=power(before - step["watts"]),
         source=step["source"],
         note=step["note"],
+        because=f' "{step["note"]}"' if step["note"] else "",
         until=until,
         gpu=document["index"],
     )

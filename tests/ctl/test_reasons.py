@@ -84,6 +84,17 @@ def test_a_short_gpu_is_told_the_budget_who_sent_it_until_when_and_what_it_leave
     assert instead.endswith("powerctl override --gpu 0 --watts 600 --ttl 30m --reason TEXT")
 
 
+def test_the_reason_that_a_sender_gave_is_passed_on() -> None:
+    decision = host.decided()
+    cut = Step("budget", 20_000_000, "facility-a", "transformer 2 is down", END_BOOT_S)
+    snapshot = host.snapshot(decision._replace(rack_steps=(decision.rack_steps[0], cut)))
+    said = why(snapshot, SHARED).text
+    assert (
+        'budget of 20 kW from facility-a "transformer 2 is down" (until 17:30:00 UTC, in 30 min) leaves'
+        in said
+    )
+
+
 def test_watts_that_are_lent_are_told_with_whom_and_until_when() -> None:
     said = why(host.lending(), SHARED)
     assert "650 W are lent to r17-n1 (until 17:00:13 UTC, in 14 s)." in said.text
