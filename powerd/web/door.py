@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 Admit: TypeAlias = Callable[[], asyncio.Protocol]
 
-_MOST = 1024
+_MOST = 1536
 # There are two doors, and the other half of the descriptors is for everything else.
 _PART_OF_DESCRIPTORS = 4
 
