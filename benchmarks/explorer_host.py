@@ -237,7 +237,7 @@ class HostModel:
         said = replace(said, lent_mw=0, over_mw=0, worst_case_mw=None, received_boot_s=0.0)
         kept = memory.keep(leases, RACK)
         file = File(kept.epoch, kept.promises, kept.is_lost, kept.wait_until_boot_s)
-        mind = _mind(replace(leases, said=said))
+        mind = _mind(leases._replace(said=said))
         return Move(f"says {said.key}", silent._replace(mind=mind, file=file, said=(*host.said, said)))
 
     def _place(self, wish_mw: int) -> Place:

@@ -7,7 +7,8 @@ iteration ends in a bounded time whatever the guard does; what was decided is re
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from powerd.arrivals import MAX_WAITING, Arrivals, Heard
 from powerd.clock import Clock
@@ -316,13 +317,15 @@ class Controller:
             decision = again._replace(verdicts=decision.verdicts, notices=_merged(decision, again))
         limits_mw = decision.gpu_budget_mw + decision.excess.granted_mw
         compliant = decision.infeasible_mw <= 0 and fits(self._gpus.readings, limits_mw)
-        return _Enforced(decision._replace(compliant=compliant), executed, outcomes, last_cut_boot_s)
+        if compliant != decision.compliant:
+            decision = decision._replace(compliant=compliant)
+        return _Enforced(decision, executed, outcomes, last_cut_boot_s)
 
     def _confirm(self, done: "_Enforced") -> tuple["_Enforced", HostState | None]:
         """Return what may be said now that the plan is done; what could not be done is not said."""
         now = self._clock.now()
         message, self._state = confirm(done.executed, self._gpus.readings, self._state, now, self.config)
-        return replace(done, decision=done.decision._replace(leases=self._state.leases)), message
+        return done._replace(decision=done.decision._replace(leases=self._state.leases)), message
 
     def _tell(self, done: "_Enforced", over: tuple[Notice, ...], now: Now) -> tuple[Notice, ...]:
         failed = [_about_failure(o) for o in done.outcomes if o.result is Result.FAILED]
@@ -371,8 +374,7 @@ class Controller:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Enforced:
+class _Enforced(NamedTuple):
     """A decision and what came of it.
 
     Attributes:

@@ -4,8 +4,6 @@ The third door of the core. Invariant: no limit rises by a change of the configu
 more is climbed to like any other raise; what it takes away, the next decision takes away at once.
 """
 
-from dataclasses import replace
-
 from powerd.core.gpus.overhead import overhead_step
 from powerd.core.leases import memory
 from powerd.core.leases.leases import Leases
@@ -50,7 +48,7 @@ def tended(state: State, config: Config, now: Now, *, knows_budget: bool) -> tup
     after = state._replace(leases=leases)
     if leases.formers == before.formers:
         return leases, after
-    return replace(leases, formers=before.formers), _without_raise(after, config, (state, config), now)
+    return leases._replace(formers=before.formers), _without_raise(after, config, (state, config), now)
 
 
 def _without_raise(state: State, config: Config, before: tuple[State, Config], now: Now) -> State:

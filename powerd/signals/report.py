@@ -57,6 +57,7 @@ class HostReport:
             message: what peers are told; names the payload.
         """
         decision = snapshot.decision
+        limits_mw = {target.uuid: target.limit_mw for target in decision.targets}
         return encode(
             self._head(snapshot.now.wall_s, *message.key)
             | {
@@ -67,22 +68,24 @@ class HostReport:
                 "reason": _reason(snapshot),
                 "budget": _budget(message.budget, decision.statement, snapshot.now),
             }
-            | _power(snapshot)
+            | _power(snapshot, message.entitlement_mw, message.worst_case_mw, message.want_mw)
             | _dealings(message)
             | {
                 "compliant": decision.compliant,
                 "in_flight": any(gpu.pending_mw is not None for gpu in snapshot.readings),
                 "clock": {"synced": snapshot.now.wall_synced},
-                "gpus": [_gpu_state(gpu, _limit_of(snapshot, gpu.uuid)) for gpu in snapshot.readings],
+                "gpus": [_gpu_state(gpu, limits_mw.get(gpu.uuid)) for gpu in snapshot.readings],
                 "version": __version__,
             }
         )
 
     def telemetry(self, snapshot: Snapshot) -> bytes:
         """Give the numbers of the state, and each GPU's draw."""
+        decision = snapshot.decision
+        worst_case_mw = total_mw(map(may_draw_mw, snapshot.readings), decision.overhead_mw)
         return encode(
             self._envelope("telemetry", snapshot.now.wall_s)
-            | _power(snapshot)
+            | _power(snapshot, decision.entitlement_mw, worst_case_mw, decision.standing.want_mw)
             | {"shed": shed_fields(snapshot.shed["host"])}
             | {"gpus": [_gpu_numbers(gpu) for gpu in snapshot.readings]}
         )
@@ -159,27 +162,30 @@ def _budget(budget: HeardBudget | None, statement: Statement | None, now: Now) -
     return fields
 
 
-def _power(snapshot: Snapshot) -> JsonObject:
-    """Return the host's totals at its meter: GPUs and everything else in it."""
+def _power(
+    snapshot: Snapshot, share_mw: MilliWatts, worst_case_mw: MilliWatts | None, demand_mw: MilliWatts
+) -> JsonObject:
+    """Return the host's totals at its meter: GPUs and everything else in it.
+
+    Args:
+        share_mw, worst_case_mw, demand_mw: as peers are told, or as they are now.
+    """
     decision, gpus = snapshot.decision, snapshot.readings
     overhead_mw = decision.overhead_mw
     return {
-        "share_watts": watts_or_null(decision.entitlement_mw),
+        "share_watts": watts_or_null(share_mw),
         "cap_watts": watts_or_null(decision.cap_mw),
-        "worst_case_watts": watts_or_null(total_mw(map(may_draw_mw, gpus), overhead_mw)),
+        "worst_case_watts": watts_or_null(worst_case_mw),
         "floor_watts": watts_or_null(total_mw(map(_least_mw, gpus), overhead_mw)),
-        "demand_watts": watts_or_null(decision.standing.want_mw),
+        "demand_watts": watts_or_null(demand_mw),
         "measured_watts": watts_or_null(_measured_mw(snapshot)),
         "infeasible_watts": watts_or_null(decision.infeasible_mw),
     }
 
 
 def _dealings(message: HostState) -> JsonObject:
-    """Return what peers deal by; the last word on what is among the totals too."""
+    """Return what peers deal by, besides the totals."""
     return {
-        "share_watts": watts_or_null(message.entitlement_mw),
-        "worst_case_watts": watts_or_null(message.worst_case_mw),
-        "demand_watts": watts_or_null(message.want_mw),
         "rack_cap_watts": watts_or_null(message.rack_cap_mw),
         "spare_watts": watts_or_null(message.spare_mw),
         "lent_watts": watts_or_null(message.lent_mw),
@@ -208,10 +214,6 @@ def _least_mw(gpu: GpuReading) -> MilliWatts | None:
     if gpu.capability is Capability.SETTABLE and gpu.constraints is not None:
         return gpu.constraints.min_mw
     return gpu.worst_case_mw
-
-
-def _limit_of(snapshot: Snapshot, uuid: str) -> MilliWatts | None:
-    return next((target.limit_mw for target in snapshot.decision.targets if target.uuid == uuid), None)
 
 
 def _gpu_state(gpu: GpuReading, limit_mw: MilliWatts | None) -> JsonObject:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from powerd.core.units import MW_PER_W, MilliWatts
 from powerd.signals.strict_json import JsonObject
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
 
 def encode(fields: JsonObject) -> bytes:
     """Return compact JSON in UTF-8.
@@ -13,7 +15,7 @@ def encode(fields: JsonObject) -> bytes:
     Raises:
         ValueError: a number is not finite.
     """
-    return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(fields).encode()
 
 
 def watts_or_null(mw: MilliWatts | None) -> float | None:

@@ -32,7 +32,7 @@ def waits_from_host_boot(patch: Patch) -> None:
     real = memory.recall
 
     def recall(known: Any, rack: Rack, rules: LeaseRules, *rest: Any, **named: Any) -> Leases:
-        return replace(real(known, rack, rules, *rest, **named), wait_until_boot_s=rules.forget_s)
+        return real(known, rack, rules, *rest, **named)._replace(wait_until_boot_s=rules.forget_s)
 
     patch.setattr(memory, "recall", recall)
 
@@ -57,7 +57,7 @@ def uses_an_epoch_again(patch: Patch) -> None:
     real = memory.recall
 
     def recall(known: Any, *rest: Any, **named: Any) -> Leases:
-        return replace(real(known, *rest, **named), epoch=known.epoch)
+        return real(known, *rest, **named)._replace(epoch=known.epoch)
 
     patch.setattr(memory, "recall", recall)
 
@@ -82,7 +82,7 @@ def follows_older_messages(patch: Patch) -> None:
     def hear(known: Leases, states: tuple[HostState, ...], host: str) -> Leases:
         for state in states:
             peers = {name: peer for name, peer in known.peers.items() if name != state.host}
-            known = real(replace(known, peers=peers), [state], host)
+            known = real(known._replace(peers=peers), [state], host)
         return known
 
     patch.setattr(leases, "hear", hear)
@@ -121,7 +121,7 @@ def count_ends_at_its_end(patch: Patch) -> None:
     """[R8] The last instant of a lease is not counted any more."""
 
     def expire(known: Leases, boot_s: float) -> Leases:
-        return replace(known, promises=tuple(p for p in known.promises if p.end_boot_s > boot_s))
+        return known._replace(promises=tuple(p for p in known.promises if p.end_boot_s > boot_s))
 
     patch.setattr(memory, "expire", expire)
 

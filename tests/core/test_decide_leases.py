@@ -304,7 +304,7 @@ def test_a_lower_budget_that_a_peer_has_heard_is_obeyed(state: HostState, cap: i
 def test_while_the_roster_changes_the_chain_says_why_there_is_less() -> None:
     bench = host()
     old = replace(RACK, hosts=(RACK.hosts[0]._replace(share=0.5), *RACK.hosts[1:]))
-    bench.state = bench.state._replace(leases=replace(bench.state.leases, formers=(old,)))
+    bench.state = bench.state._replace(leases=bench.state.leases._replace(formers=(old,)))
     step = bench.tick(at(100.2)).host_steps[0]
     assert (step.mw, "roster" in step.note) == (1600 * W, True)
     agree = (peer("h2", boot_s=100.3), peer("h3", boot_s=100.3))

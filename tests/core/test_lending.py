@@ -94,7 +94,7 @@ def test_a_lease_that_was_made_smaller_is_not_raised_again_at_once() -> None:
     """Hosts that change places would pass the same watts to and fro."""
     before = says("h1", 9, lends=(lend("h2", 100),))
     known = leases(says(want=4000), promises=(promise("h2", 100, 9),), said=before)
-    known = replace(known, cut_boot_s={"h2": NOW_S})
+    known = known._replace(cut_boot_s={"h2": NOW_S})
     dwell_s = DWELL_PERIODS * RULES.publish_s
     assert chosen(known, boot_s=NOW_S + dwell_s - 0.001) == {"h2": 100}
     assert chosen(known, boot_s=NOW_S + dwell_s) == {"h2": 1000}
@@ -102,14 +102,14 @@ def test_a_lease_that_was_made_smaller_is_not_raised_again_at_once() -> None:
 
 def test_after_a_recall_a_lease_waits_too_and_another_borrower_does_not() -> None:
     known = leases(says("h2", want=3500), says("h3", want=3500), said=says("h1", 9))
-    known = replace(known, cut_boot_s={"h2": NOW_S - 0.5})
+    known = known._replace(cut_boot_s={"h2": NOW_S - 0.5})
     assert chosen(known) == {"h3": 500}
 
 
 def test_a_cut_waits_for_nothing() -> None:
     before = says("h1", 9, lends=(lend("h2", 900),))
     known = leases(says(want=3100), promises=(promise("h2", 900, 9),), said=before)
-    known = replace(known, cut_boot_s={"h2": NOW_S})
+    known = known._replace(cut_boot_s={"h2": NOW_S})
     assert chosen(known) == {"h2": 100}
 
 
@@ -140,7 +140,7 @@ def racks(draw: st.DrawFn) -> Leases:
         if draw(st.booleans()):
             cuts[name] = draw(times)
     known = leases(*peers, promises=tuple(promises), said=says("h1", 1, lends=tuple(said)))
-    return replace(known, cut_boot_s=cuts)
+    return known._replace(cut_boot_s=cuts)
 
 
 @given(racks(), st.integers(0, 3000))

@@ -104,7 +104,7 @@ def test_without_a_budget_lost_memory_is_waited_for_longer() -> None:
 
 @pytest.mark.parametrize("heard", [ROSTER, "another"])
 def test_without_memory_a_peer_with_another_roster_is_taken_to_be_right(heard: str) -> None:
-    known = replace(started(None), peers={"h2": says("h2", roster=heard)})
+    known = started(None)._replace(peers={"h2": says("h2", roster=heard)})
     assert tended(known, 1e6).is_lost == (heard != ROSTER)
 
 
@@ -147,11 +147,12 @@ def test_between_two_rosters_the_lesser_entitlement_holds() -> None:
 def test_the_new_roster_counts_alone_once_all_hosts_have_it_and_nothing_is_lent() -> None:
     digest = roster_digest(LARGER, RULES)
     known = started(MEMORY, of=LARGER, boot_s=110.0)
-    known = replace(known, peers={"h2": says("h2", roster=digest), "h3": says("h3", roster=ROSTER)})
+    peers = {"h2": says("h2", roster=digest), "h3": says("h3", roster=ROSTER)}
+    known = known._replace(peers=peers)
     assert worth(tended(known, 116.0, of=LARGER, roster=digest), LARGER) == 3000
-    del known.peers["h3"]
+    del peers["h3"]
     assert worth(tended(known, 116.0, of=LARGER, roster=digest), LARGER) == 3000, "one was never heard"
-    known.peers["h3"] = says("h3", roster=digest)
+    peers["h3"] = says("h3", roster=digest)
     assert worth(tended(known, 115.0, of=LARGER, roster=digest), LARGER) == 3000, "a lease counts"
     assert worth(tended(known, 116.0, of=LARGER, roster=digest), LARGER) == 4500
 

@@ -95,10 +95,10 @@ def test_a_name_used_twice_is_critical_only_after_a_new_epoch_did_not_settle_it(
     """A clock that was set back looks the same for one round trip."""
     other = replace(PEER, host="h1", key=Key(9, 1))
     assert told(other) == []
-    [notice] = told(other, leases=replace(OWN, renewed_boot_s=NOW_S - 5))
+    [notice] = told(other, leases=OWN._replace(renewed_boot_s=NOW_S - 5))
     assert (notice.event, notice.severity, notice.subject) == ("name_in_use", Severity.CRITICAL, "h1")
     assert 'second powerd with host.name "h1"' in notice.text
-    assert told(other, leases=replace(OWN, renewed_boot_s=NOW_S - 3600)) == []
+    assert told(other, leases=OWN._replace(renewed_boot_s=NOW_S - 3600)) == []
 
 
 def test_lost_memory_tells_the_floor_and_how_long_it_holds() -> None:
@@ -132,7 +132,7 @@ def test_a_silent_host_is_told_with_the_watts_that_it_still_holds() -> None:
         Promise("h2", watts * W, Key(7, seq), PEER.key, NOW_S + 8 + seq)
         for seq, watts in [(1, 300), (2, 120)]
     )
-    [notice] = told(quiet, leases=replace(OWN, promises=promises))
+    [notice] = told(quiet, leases=OWN._replace(promises=promises))
     assert notice.text == "h2 has not been heard for 5 s: 300 W lent to it count for 9 s more"
 
 
@@ -169,7 +169,7 @@ def test_watts_given_up_until_a_host_answers_a_cut_are_not_worth_a_word() -> Non
     ],
 )
 def test_a_lease_that_is_over_when_it_comes_tells_where_to_look(answers: Key, is_late: bool) -> None:
-    leases = replace(OWN, sent_boot_s={1: NOW_S - 4.6, 3: NOW_S - 1.0})
+    leases = OWN._replace(sent_boot_s={1: NOW_S - 4.6, 3: NOW_S - 1.0})
     notices = told(replace(PEER, lends=(Lend("h1", 300 * W, answers),)), leases=leases)
     assert [notice.event for notice in notices] == ["lease_expired_on_arrival"] * is_late
     assert all("h2 arrive expired" in notice.text and "longer than 4 s" in notice.text for notice in notices)

@@ -25,7 +25,7 @@ H1 = replace(
 
 def summary(*heard: HostState, snapshot: Snapshot = SNAPSHOT) -> dict[str, Any]:
     decision = snapshot.decision
-    leases = replace(decision.leases, peers={state.host: state for state in heard})
+    leases = decision.leases._replace(peers={state.host: state for state in heard})
     told = report().summary(replace(snapshot, decision=decision._replace(leases=leases)))
     fields: dict[str, Any] = json.loads(told)
     VALIDATORS["summary"].validate(fields)
@@ -96,7 +96,7 @@ def test_a_host_that_was_never_heard_makes_the_sums_unknown_not_smaller() -> Non
 
 def test_before_the_speaker_has_said_anything_of_itself_it_is_not_known_either() -> None:
     decision = SNAPSHOT.decision
-    mute = decision._replace(leases=replace(decision.leases, said=None))
+    mute = decision._replace(leases=decision.leases._replace(said=None))
     host = summary(H1, snapshot=replace(SNAPSHOT, decision=mute))["hosts"][2]
     assert host == {"host": "h3", "live": True} | dict.fromkeys(host.keys() - {"host", "live"})
 

@@ -104,7 +104,7 @@ def test_a_host_that_writes_no_limits_says_why_it_takes_no_part(snapshot: Snapsh
 
 
 def test_a_name_that_is_used_twice_is_an_obstacle(snapshot: Snapshot) -> None:
-    leases = replace(snapshot.decision.leases, foreign_epoch=host.OWN_EPOCH + 1)
+    leases = snapshot.decision.leases._replace(foreign_epoch=host.OWN_EPOCH + 1)
     lending = shown(replace(snapshot, decision=snapshot.decision._replace(leases=leases))).lending
     assert lending is not None
     assert lending.obstacle == "another daemon may speak under this host's name"

@@ -86,41 +86,39 @@ def follow(
     """
     sampled_boot_s = max((reading.sampled_boot_s for reading in readings), default=-math.inf)
     if sampled_boot_s > last.sampled_boot_s:
-        if last.sampled_boot_s > -math.inf:
-            last = _accounted(last, sampled_boot_s, sharing, readings, demands, quiet, rules)
-        last = last._replace(sampled_boot_s=sampled_boot_s, budget_mw=None, parts=NO_PARTS, before=last.parts)
-    lowest_mw = budget_mw if last.budget_mw is None else min(budget_mw, last.budget_mw)
-    stuck_mw = max(0, sharing.floors_mw - budget_mw) if rules.mode is Accounting.MEASURED else 0
+        last = _accounted(last, sampled_boot_s, sharing, readings, demands, quiet, rules)
+    is_measured, is_blind = rules.mode is Accounting.MEASURED, not readings
+    stuck_mw = max(0, sharing.floors_mw - budget_mw) if is_measured else 0
     counted = {**parts, _STUCK: min(stuck_mw, rules.most_mw)} if stuck_mw else parts
-    last = last._replace(budget_mw=lowest_mw, parts=_largest(last.parts, counted))
-    return _with_worst(last, sum(parts.values()), stuck_mw, rules, boot_s, is_blind=not readings)
+    granted_mw = sum(parts.values())
+    reach_mw = max(granted_mw, stuck_mw)
+    ended = _ended(last, reach_mw, rules, boot_s, is_blind=is_blind)
+    return last._replace(
+        granted_mw=granted_mw,
+        reach_mw=reach_mw,
+        worst_mw=max((reach_mw, last.seen_mw if is_measured else 0, *(each.mw for each in ended))),
+        budget_mw=budget_mw if last.budget_mw is None else min(budget_mw, last.budget_mw),
+        parts=_largest(last.parts, counted),
+        ended=ended,
+        is_blind=is_blind,
+    )
 
 
-def _with_worst(
-    last: Excess,
-    granted_mw: MilliWatts,
-    stuck_mw: MilliWatts,
-    rules: AccountingRules,
-    boot_s: float,
-    *,
-    is_blind: bool,
-) -> Excess:
+def _ended(
+    last: Excess, reach_mw: MilliWatts, rules: AccountingRules, boot_s: float, *, is_blind: bool
+) -> tuple[Ended, ...]:
     """Let the worst case rise at once, and fall when boards have had time to follow.
 
     A guard that does not answer may still hold the last plan, until that ends.
     """
-    reach_mw, ended = max(granted_mw, stuck_mw), last.ended
+    ended = last.ended
     if reach_mw < last.reach_mw:
         ended = (*ended, Ended(last.reach_mw, boot_s + rules.cut_s))
     if is_blind and not last.is_blind:
         ended = (*ended, Ended(last.worst_mw, boot_s + rules.hold_s + rules.cut_s))
     if ended:
         ended = tuple(each for each in ended if boot_s < each.until_boot_s and each.mw > reach_mw)
-    seen_mw = last.seen_mw if rules.mode is Accounting.MEASURED else 0
-    worst_mw = max((reach_mw, seen_mw, *(each.mw for each in ended)))
-    return last._replace(
-        granted_mw=granted_mw, reach_mw=reach_mw, worst_mw=worst_mw, ended=ended, is_blind=is_blind
-    )
+    return ended
 
 
 def _accounted(
@@ -132,22 +130,46 @@ def _accounted(
     quiet: QuietGpus,
     rules: AccountingRules,
 ) -> Excess:
-    """Add what was drawn above the budget since the last sample."""
-    elapsed_s = sampled_boot_s - last.sampled_boot_s
-    mean_mw = sum(_mean_mw(reading, demands[reading.uuid]) for reading in readings)
-    seen_mw = max(0, mean_mw - (last.budget_mw or 0))
-    woken_mj = 0.0
+    """Add what was drawn above the budget since the last sample, and begin with the next."""
+    seen_mw, drawn_mj = last.seen_mw, last.drawn_mj
+    if last.sampled_boot_s > -math.inf:
+        elapsed_s = sampled_boot_s - last.sampled_boot_s
+        mean_mw = sum(_mean_mw(reading, demands[reading.uuid]) for reading in readings)
+        seen_mw = max(0, mean_mw - (last.budget_mw or 0))
+        woken_mj = _woken_mj(last, elapsed_s, sharing, readings, demands, quiet, rules)
+        drawn_mj += math.ceil(max(seen_mw * elapsed_s, woken_mj))
+    return last._replace(
+        seen_mw=seen_mw,
+        drawn_mj=drawn_mj,
+        sampled_boot_s=sampled_boot_s,
+        budget_mw=None,
+        parts=NO_PARTS,
+        before=last.parts,
+    )
+
+
+def _woken_mj(
+    last: Excess,
+    elapsed_s: float,
+    sharing: Sharing,
+    readings: Sequence[GpuReading],
+    demands: Mapping[str, GpuDemand],
+    quiet: QuietGpus,
+    rules: AccountingRules,
+) -> float:
+    """Return what GPUs may have drawn at the most of what they were charged less, since the last sample."""
     parts = _largest(last.before, last.parts)
-    if parts:
-        read = {reading.uuid for reading in readings if reading.sampled_boot_s > last.sampled_boot_s}
-        for uuid, part_mw in parts.items():
-            time_s = elapsed_s if uuid in last.parts else min(elapsed_s, rules.settle_s)
-            share = 1.0
-            if uuid in read and uuid in quiet and uuid in sharing.ranges:
-                share = _awake_share(demands[uuid].mean_mw, quiet[uuid].lowest_mw, sharing.ranges[uuid])
-            woken_mj += part_mw * time_s * share
-    drawn_mj = math.ceil(max(seen_mw * elapsed_s, woken_mj))
-    return last._replace(seen_mw=seen_mw, drawn_mj=last.drawn_mj + drawn_mj)
+    if not parts:
+        return 0.0
+    woken_mj = 0.0
+    read = {reading.uuid for reading in readings if reading.sampled_boot_s > last.sampled_boot_s}
+    for uuid, part_mw in parts.items():
+        time_s = elapsed_s if uuid in last.parts else min(elapsed_s, rules.settle_s)
+        share = 1.0
+        if uuid in read and uuid in quiet and uuid in sharing.ranges:
+            share = _awake_share(demands[uuid].mean_mw, quiet[uuid].lowest_mw, sharing.ranges[uuid])
+        woken_mj += part_mw * time_s * share
+    return woken_mj
 
 
 def _mean_mw(reading: GpuReading, known: GpuDemand) -> MilliWatts:

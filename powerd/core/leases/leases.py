@@ -9,8 +9,9 @@ whatever the network did, and no two clocks are compared. Invariant: nothing in 
 of news; a message that was lost, late, repeated or replayed costs watts, never safety.
 """
 
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from powerd.core.leases.host_state import HostState, Key, Lend
@@ -96,8 +97,7 @@ class Borrowed(NamedTuple):
     end_boot_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Leases:
+class Leases(NamedTuple):
     """What a host remembers of its dealings.
 
     Attributes:
@@ -121,11 +121,11 @@ class Leases:
     started_boot_s: float = 0.0
     renewed_boot_s: float = 0.0
     promises: tuple[Promise, ...] = ()
-    peers: dict[str, HostState] = field(default_factory=dict)
-    sent_boot_s: dict[int, float] = field(default_factory=dict)
+    peers: Mapping[str, HostState] = MappingProxyType({})
+    sent_boot_s: Mapping[int, float] = MappingProxyType({})
     said: HostState | None = None
     said_aspects: Hashable = None
-    cut_boot_s: dict[str, float] = field(default_factory=dict)
+    cut_boot_s: Mapping[str, float] = MappingProxyType({})
     is_lost: bool = False
     wait_until_boot_s: float = 0.0
     foreign_epoch: int = 0
@@ -159,7 +159,7 @@ def hear(leases: Leases, states: Iterable[HostState], host: str) -> Leases:
     )
     # An own epoch that this run does not know: the clock was set back, or the name is used twice.
     foreign_epoch = own_epoch if own_epoch > leases.epoch else 0
-    return replace(leases, peers=peers, promises=promises, foreign_epoch=foreign_epoch)
+    return leases._replace(peers=peers, promises=promises, foreign_epoch=foreign_epoch)
 
 
 def own_epoch_in(state: HostState, host: str) -> int:
@@ -181,7 +181,7 @@ def is_superseded(promise: Promise, state: HostState, host: str) -> bool:
 def expire(leases: Leases, boot_s: float) -> Leases:
     """Drop the promises that no borrower can use any more."""
     kept = tuple(promise for promise in leases.promises if promise.end_boot_s >= boot_s)
-    return leases if len(kept) == len(leases.promises) else replace(leases, promises=kept)
+    return leases if len(kept) == len(leases.promises) else leases._replace(promises=kept)
 
 
 def counted_mw(leases: Leases) -> dict[str, MilliWatts]:

@@ -6,7 +6,7 @@ changed.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 
 from powerd.core.leases.host_state import HostState
@@ -54,14 +54,13 @@ def recall(
     leases = Leases(epoch=epoch, started_boot_s=now.boot_s)
     if has_peers(rack, rules):
         rosters = (memory.rack, *memory.formers) if memory else ()
-        leases = replace(leases, formers=tuple(roster for roster in rosters if roster != rack))
+        leases = leases._replace(formers=tuple(roster for roster in rosters if roster != rack))
     elif memory is None or not of_this_boot:
         return leases
     if memory is None or not of_this_boot:
-        return replace(leases, is_lost=True, wait_until_boot_s=now.boot_s + rules.forget_s)
+        return leases._replace(is_lost=True, wait_until_boot_s=now.boot_s + rules.forget_s)
     # Also where leases were switched off meanwhile: borrowers cannot know of that.
-    return replace(
-        leases,
+    return leases._replace(
         promises=memory.promises,
         is_lost=memory.is_lost,
         wait_until_boot_s=memory.wait_until_boot_s,
@@ -77,9 +76,9 @@ def tend(leases: Leases, rack: Rack, boot_s: float, *, roster: str, knows_budget
     leases = expire(leases, boot_s)
     if leases.is_lost and boot_s > leases.wait_until_boot_s and knows_budget:
         # A peer that goes by another roster may be right: then this host's share may be too large.
-        leases = replace(leases, is_lost=any(peer.roster != roster for peer in leases.peers.values()))
+        leases = leases._replace(is_lost=any(peer.roster != roster for peer in leases.peers.values()))
     if leases.formers and not leases.promises and _all_agree(rack, leases.peers, roster):
-        leases = replace(leases, formers=())
+        leases = leases._replace(formers=())
     return leases
 
 

@@ -6,7 +6,7 @@ recalls leases and repeats the last acknowledgement.
 """
 
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from powerd.core.leases.host_state import Hold, HostState, Key, Lend
 from powerd.core.leases.leases import (
@@ -114,8 +114,8 @@ def _renewed(leases: Leases, rules: LeaseRules, boot_s: float) -> Leases:
     if leases.renewed_boot_s and boot_s < leases.renewed_boot_s + rules.forget_s:
         return leases
     epoch = leases.foreign_epoch + 1
-    return replace(
-        leases, epoch=epoch, seq=0, renewed_boot_s=boot_s, sent_boot_s={}, foreign_epoch=0, said=None
+    return leases._replace(
+        epoch=epoch, seq=0, renewed_boot_s=boot_s, sent_boot_s={}, foreign_epoch=0, said=None
     )
 
 
@@ -133,8 +133,7 @@ def _with_said(
     cut = {name: boot_s for name, mw in before.items() if now_mw.get(name, 0) < mw}
     if leases.said and state.rack_cap_mw < leases.said.rack_cap_mw:
         cut = {}  # recalled for a lower budget: nobody wants less, so it is lent again once others follow
-    return replace(
-        leases,
+    return leases._replace(
         seq=state.key.seq,
         promises=leases.promises + promised,
         sent_boot_s={**sent, state.key.seq: boot_s},
