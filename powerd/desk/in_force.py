@@ -88,7 +88,7 @@ class InForce:
             text = f"the driver is given up: {view.detached.by}: {view.detached.reason}; powerctl attach"
             told.append(Notice("driver_detached", Severity.WARNING, text))
         if view.drill is not None:
-            text = f"budgets are not heard: {view.drill.by}: {view.drill.reason}; powerctl drill ends it"
+            text = f"budgets are not heard for practice: {view.drill.by}: {view.drill.reason}"
             told.append(Notice("drill", Severity.WARNING, text))
         if view.released:
             text = "limits were put back as they had been found; powerctl mode enforce"
