@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 import typer
 
+from powerd.ctl import options
 from powerd.ctl.client import DEFAULT_URL, Daemon, Document, RequestFailedError
 from powerd.ctl.options import Json, Socket, Url, new_app, print_json
 
@@ -22,7 +23,12 @@ def history(
         str, typer.Option(help="15m, 2h, 1d, or a time like 2026-11-21T17:00:00Z.", metavar="WHEN")
     ] = "1h",
     gpu: Annotated[
-        str, typer.Option(help="Of one GPU: index or UUID, or the beginning of a UUID.", metavar="GPU")
+        str,
+        typer.Option(
+            help="Of one GPU: index or UUID, or the beginning of a UUID.",
+            metavar="GPU",
+            autocompletion=options.gpus,
+        ),
     ] = "",
     *,
     url: Url = DEFAULT_URL,

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import typer
 
-from powerd.ctl import checks, reasons
+from powerd.ctl import checks, options, reasons
 from powerd.ctl.checks import ExitCode
 from powerd.ctl.client import DEFAULT_URL, Daemon
 from powerd.ctl.options import Json, Socket, Url, new_app, print_json
@@ -33,7 +33,12 @@ def status(*, url: Url = DEFAULT_URL, socket_path: Socket = None, as_json: Json 
 
 @app.command(epilog="Example: powerctl explain 0")
 def explain(
-    gpu: Annotated[str, typer.Argument(help="Index or UUID, or the beginning of a UUID.", metavar="GPU")],
+    gpu: Annotated[
+        str,
+        typer.Argument(
+            help="Index or UUID, or the beginning of a UUID.", metavar="GPU", autocompletion=options.gpus
+        ),
+    ],
     *,
     url: Url = DEFAULT_URL,
     socket_path: Socket = None,

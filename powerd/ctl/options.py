@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from powerd.ctl.client import Document
+from powerd.ctl.client import DEFAULT_URL, Daemon, Document
+from powerd.errors import PowerdError
 
 DEFAULT_SOCKET = Path("/run/powerd/powerd.sock")
 
@@ -17,6 +18,8 @@ Socket = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
+# A person waits for a completion with a finger on the key.
+_COMPLETED_WITHIN_S = 0.5
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
@@ -41,3 +44,15 @@ def seconds(option: str, text: str) -> float:
     if match is None:
         raise typer.BadParameter(f'{option} "{text}" is not a duration like 60s or 5m')
     return float(match[1]) * _UNITS_S[match[2]]
+
+
+def gpus(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Return the GPUs that a shell may offer, index and name, as the daemon knows them; none without it."""
+    given = context.params
+    daemon = Daemon(given.get("url") or DEFAULT_URL, given.get("socket_path"))
+    try:
+        status = daemon.get("/v1/status", within_s=_COMPLETED_WITHIN_S)
+    except PowerdError:
+        return []
+    names = {str(gpu["index"]): f"{gpu['name']} {gpu['uuid']}" for gpu in status["gpus"]}
+    return [(index, name) for index, name in names.items() if index.startswith(incomplete)]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from powerd.ctl import options
 from powerd.ctl.client import Daemon, Document
 from powerd.ctl.options import DEFAULT_SOCKET, Json, new_app, print_json, seconds
 from powerd.errors import ConfigError
@@ -40,7 +41,12 @@ Example:
   powerctl override --gpu 3 --end --reason "benchmark is done\""""
 )
 def override(
-    gpu: Annotated[str, typer.Option(help="Index or UUID, or the beginning of a UUID.", metavar="GPU")],
+    gpu: Annotated[
+        str,
+        typer.Option(
+            help="Index or UUID, or the beginning of a UUID.", metavar="GPU", autocompletion=options.gpus
+        ),
+    ],
     reason: Reason,
     watts: Annotated[float | None, typer.Option(help="What it shall have.", metavar="W", min=0)] = None,
     ttl: Annotated[str, typer.Option(help="How long, 60s to 24h.", metavar="DURATION")] = "",

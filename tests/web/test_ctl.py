@@ -170,6 +170,17 @@ async def test_an_unknown_gpu_is_one_line_and_exits_1(endpoint: "Endpoint") -> N
     assert answer.err.startswith("powerctl: 'no&gpu=0' is not a GPU of this host; known: 0 GPU-00aa-0")
 
 
+async def test_a_shell_offers_the_gpus_that_the_daemon_knows(
+    endpoint: "Endpoint", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_POWERCTL_COMPLETE", "complete_bash")
+    for url, offered in ((endpoint.url, [str(index) for index in range(8)]), ("http://127.0.0.1:1", [])):
+        monkeypatch.setenv("COMP_WORDS", f"powerctl explain --url {url} ")
+        monkeypatch.setenv("COMP_CWORD", "4")
+        answer = await powerctl()
+        assert (answer.code, answer.out.split(), answer.err) == (0, offered, "")
+
+
 async def test_verify_is_silent_about_nothing_and_exits_0(endpoint: "Endpoint", healthy: Snapshot) -> None:
     endpoint.show(healthy)
     answer = await powerctl("verify", "--url", endpoint.url)
