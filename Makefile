@@ -12,7 +12,7 @@ NOT_INSTALLED := echo "cannot install the Python packages of pyproject.toml: pip
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test demo bench lint format generated docs deb deb-test lint-packaging clean
+.PHONY: help setup test demo bench lint format generated docs dist deb deb-test lint-packaging clean
 
 help:                ## list the targets
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -47,6 +47,12 @@ generated: $(VENV)/.test  ## write what is made from code: pages of docs/, the d
 
 docs: $(VENV)/.docs  ## the documents as a site, in build/docs/; a broken link fails
 	$(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going --fresh-env docs build/docs
+
+dist: $(VENV)/.test  ## wheel and source distribution, in dist/, with a look at what is in them
+	@$(INSTALL) build
+	rm -f dist/powerd-*
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/pytest -q --no-cov tests/packaging/on_dist.py
 
 deb: $(VENV)/.deb    ## the Debian package, in dist/, checked by lintian
 	@packaging/debian/build dist
