@@ -26,6 +26,9 @@ from powerd.settings.reload import Change, changes, in_force, shown
 
 log = structlog.get_logger()
 
+# The log has all of them; a notice is one line.
+MAX_TOLD = 5
+
 
 class Reloader:
     """Reads the configuration again when it is asked to.
@@ -92,7 +95,8 @@ class Reloader:
         lines = problems.splitlines()
         for line in lines:
             log.error("config_problem", text=line)
-        text = f"the old configuration stays in force: {'; '.join(lines)}"
+        more = f"; and {len(lines) - MAX_TOLD} more" if len(lines) > MAX_TOLD else ""
+        text = f"the old configuration stays in force: {'; '.join(lines[:MAX_TOLD])}{more}"
         self._refused = (Notice("config_not_reloaded", Severity.WARNING, text),)
         self._metrics.configuration_read(usable=False)
 
@@ -133,7 +137,9 @@ def _waiting(later: list[Change]) -> tuple[Notice, ...]:
     if not later:
         return ()
     units = {"powerd-guard" if _is_the_guards(each.key) else "powerd" for each in later}
-    text = f"{'; '.join(each.text for each in later)}: restart {' and '.join(sorted(units | {'powerd'}))}"
+    told = "; ".join(each.text for each in later[:MAX_TOLD])
+    more = f"; and {len(later) - MAX_TOLD} more" if len(later) > MAX_TOLD else ""
+    text = f"{told}{more}: restart {' and '.join(sorted(units | {'powerd'}))}"
     return (Notice("config_needs_restart", Severity.WARNING, text),)
 
 

@@ -183,3 +183,12 @@ def test_the_service_manager_is_told_when_a_reload_begins(
         state = dict(line.split("=") for line in manager.recv(1024).decode().splitlines())
     assert state["RELOADING"] == "1"
     assert before_us <= int(state["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
+
+
+# The document
+
+
+def test_the_document_has_every_key_with_what_is_said_of_it() -> None:
+    lines = (FILE.parent.parent / "docs" / "reload.md").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if line.startswith("| `")]
+    assert rows == [f"| `{key}` | {text} |" for key, text in (*LIVE.items(), *RESTART.items())]
