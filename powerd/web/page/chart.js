@@ -3,7 +3,7 @@ const PLOTS = [
   { canvas: "rack-plot", keys: "rack-keys", budget: "rackBudget", draw: "rackDraw", names: ["Rack budget", "Rack draws"] },
   { canvas: "host-plot", keys: "host-keys", budget: "gpusBudget", draw: "gpusDraw", names: ["This host's GPUs may draw", "they draw"] },
 ];
-const EDGE = { left: 46, right: 10, top: 16, bottom: 20 };
+const EDGE = { left: 52, right: 10, top: 16, bottom: 20 };
 const TICKS_S = [10, 30, 60, 120, 180, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600];
 const HELD_PHASES = ["failsafe", "init"];
 const chart = { cursorS: null, nowS: 0, colours: null };
@@ -82,7 +82,7 @@ function drawScales(pen, space) {
   const shift = new Date(1000 * chart.nowS).getTimezoneOffset() * 60;
   for (let timeS = Math.ceil((space.fromS - shift) / every) * every + shift; timeS <= chart.nowS; timeS += every) {
     if (space.x(timeS) < EDGE.left + 14 || space.x(timeS) > space.right - 14) continue;
-    pen.fillText(minuteOfDay.format(new Date(1000 * timeS)), space.x(timeS), space.bottom + 11);
+    pen.fillText((every < 60 ? secondOfDay : minuteOfDay).format(new Date(1000 * timeS)), space.x(timeS), space.bottom + 11);
     line(pen, Math.round(space.x(timeS)) + 0.5, space.bottom, Math.round(space.x(timeS)) + 0.5, space.bottom + 4);
   }
 }

@@ -59,6 +59,8 @@ function fillGpu(row, gpu, scale) {
   setText(within("wants"), gpuWatts(gpu.want_watts));
   setText(within("why"), whyOf(gpu));
   setAttribute(within("bar"), "aria-label", barText(gpu, limit, fixed));
+  const details = row.firstElementChild;
+  if (details.open && details.told !== undefined && details.told !== gpu.limit_watts) explain(details, gpu.uuid);
   const bar = within("bar");
   setPlace(bar, "--floor", gpu.min_watts, scale);
   setPlace(bar, "--ceiling", gpu.max_watts, scale);
@@ -91,13 +93,15 @@ function barText(gpu, limit, fixed) {
   ]);
 }
 
-// Asked again while it is open, so that it never tells of another limit than the bar above it.
+// Asked again while it is open, and at once when the bar above it shows another limit.
 async function explain(details, uuid) {
   if (!details.open || !details.isConnected) return;
+  clearTimeout(details.again);
   const lead = details.querySelector(".lead");
   try {
     const answer = await fetch(`/v1/explain?gpu=${encodeURIComponent(uuid)}`);
     const body = await answer.json();
+    details.told = body.limit_watts;
     setText(lead, answer.ok ? leadOf(body) : body.error);
     showSteps(details.querySelector(".steps"), answer.ok ? body.steps : []);
   } catch {
