@@ -96,15 +96,26 @@ def _area(check: Check) -> str:
 
 
 def _print(checks: list[Check]) -> None:
-    from rich.text import Text  # noqa: PLC0415 -- not needed for JSON
+    """Print a line for each check, wrapped below itself on a terminal, whole off one."""
+    from rich.table import Table  # noqa: PLC0415 -- not needed for JSON
+    from rich.text import Text  # noqa: PLC0415
 
     from powerd.ctl import view  # noqa: PLC0415
 
     console = view.console()
     for check in checks:
         mark, style = _MARKS[check.verdict]
-        console.print(Text.assemble((f"{mark:<12}", style), f"{check.name:<28} {check.text}"), soft_wrap=True)
+        lines = [
+            (Text(f"{mark:<11}", style=style), Text(f"{check.name:<27}"), Text(check.text, overflow="fold"))
+        ]
         if check.fix and check.verdict is not Verdict.OK:
-            console.print(Text(f"{'':<12}fix: {check.fix}"), soft_wrap=True)
+            lines.append((Text(f"{'':<11}"), Text(f"{'':<27}"), Text(f"fix: {check.fix}")))
+        for line in lines:
+            if not console.is_terminal:
+                console.print(Text(" ").join(line), soft_wrap=True)
+                continue
+            table = Table.grid(padding=(0, 1))
+            table.add_row(*line)
+            console.print(table)
     counts = [f"{sum(check.verdict is each for check in checks)} {each}" for each in Verdict]
     console.print(Text(", ".join(counts), style="bold"))

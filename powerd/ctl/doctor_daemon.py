@@ -119,7 +119,7 @@ def _peers(status: Document) -> Iterator[Check]:
         fix = "make [rack] the same on every host: powerd check-config prints its digest"
         yield failed("rack.roster", f"another [rack] table on {', '.join(differ)}: no watts are lent", fix)
     else:
-        yield ok("rack.roster", f"{len(peers) - len(silent)} live hosts have the same [rack] table")
+        yield ok("rack.roster", f"of {len(peers)} other hosts none has another [rack] table")
     if silent:
         fix = "powerctl doctor there; a host that is silent keeps its watts"
         yield warning("rack.peers", f"not heard: {', '.join(silent)}", fix)

@@ -62,9 +62,7 @@ def memory(cgroups: Path) -> Iterator[Check]:
             used = int((group / "memory.current").read_text(encoding="ascii"))
             limit = (group / "memory.max").read_text(encoding="ascii").strip()
         except (OSError, ValueError):
-            yield not_checked(
-                name, f"{group} cannot be read: the unit does not run, or there are no cgroups v2"
-            )
+            yield not_checked(name, f"{group} is not there: the unit does not run, or not under cgroups v2")
             continue
         if limit == "max":
             yield ok(name, f"{used / 2**20:.0f} MiB, without a limit")

@@ -27,7 +27,8 @@ def status(*, url: Url = DEFAULT_URL, socket_path: Socket = None, as_json: Json 
     else:
         from powerd.ctl import view  # noqa: PLC0415
 
-        view.console().print(view.status_screen(document, code, reasons))
+        console = view.console()
+        console.print(view.status_screen(document, code, reasons, console.width))
     raise typer.Exit(code)
 
 

@@ -13,6 +13,8 @@ from powerd.ctl.view_orders import standing
 
 _BAR_CELLS = 20
 _OFF_TERMINAL_COLUMNS = 120
+# What the table of GPUs needs with all its columns.
+_WIDE_COLUMNS = 115
 STYLES = {
     ExitCode.OK: "bold green",
     ExitCode.DEGRADED: "bold yellow",
@@ -28,14 +30,14 @@ def console() -> Console:
     return Console(highlight=False, no_color=True, width=_OFF_TERMINAL_COLUMNS)
 
 
-def status_screen(status: Document, code: ExitCode, reasons: Sequence[str]) -> RenderableType:
-    """Return one screen: state, budget chain, GPUs, what is wrong."""
+def status_screen(status: Document, code: ExitCode, reasons: Sequence[str], columns: int) -> RenderableType:
+    """Return one screen of so many columns: state, budget chain, GPUs, what is wrong."""
     return Group(
         _headline(status, code),
         "",
         _facts(status),
         "",
-        _gpus(status["gpus"]),
+        _gpus(status["gpus"], is_wide=columns >= _WIDE_COLUMNS),
         *(Text(f"! {reason}", style="yellow") for reason in reasons),
     )
 
@@ -163,21 +165,25 @@ def _amiss(peer: Document) -> str:
     return "" if peer["taking_part"] else "takes no part"
 
 
-def _gpus(gpus: Sequence[Document]) -> Table:
-    table = _table("GPU", "name", "draw", "limit", "enforced", "range", "", "state", "why")
+def _gpus(gpus: Sequence[Document], *, is_wide: bool) -> Table:
+    """Return the table of GPUs; a narrow one is without names and bars."""
+    names = ("GPU", "name", "draw", "limit", "enforced", "range", "", "state", "why")
+    shown = [name for name in names if is_wide or name not in ("name", "")]
+    table = _table(*shown)
     scale = max([gpu["max_watts"] or 0 for gpu in gpus], default=0)
     for gpu in gpus:
-        table.add_row(
-            str(gpu["index"]),
-            gpu["name"].removeprefix("NVIDIA "),
-            watts(gpu["draw_watts"]),
-            watts(gpu["limit_watts"]),
-            watts(gpu["enforced_watts"]),
-            f"{watts(gpu['min_watts'])} to {watts(gpu['max_watts'])}",
-            _bar(gpu["draw_watts"], gpu["limit_watts"], scale),
-            Text(gpu["state"], style="" if gpu["state"] == "ok" else "bold red"),
-            gpu["reason"].replace("_", " "),
-        )
+        cells = {
+            "GPU": str(gpu["index"]),
+            "name": gpu["name"].removeprefix("NVIDIA "),
+            "draw": watts(gpu["draw_watts"]),
+            "limit": watts(gpu["limit_watts"]),
+            "enforced": watts(gpu["enforced_watts"]),
+            "range": f"{watts(gpu['min_watts'])} to {watts(gpu['max_watts'])}",
+            "": _bar(gpu["draw_watts"], gpu["limit_watts"], scale),
+            "state": Text(gpu["state"], style="" if gpu["state"] == "ok" else "bold red"),
+            "why": gpu["reason"].replace("_", " "),
+        }
+        table.add_row(*(cells[name] for name in shown))
     return table
 
 

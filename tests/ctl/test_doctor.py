@@ -254,4 +254,4 @@ def test_without_anything_it_says_so_in_lines(tmp_path: Path) -> None:
     answer = run("doctor", *where)
     assert (answer.code, answer.err) == (1, "")
     assert answer.out.startswith("FAILED      daemon.answers ")
-    assert "            fix: systemctl start powerd; journalctl -u powerd -n 50\n" in answer.out
+    assert " fix: systemctl start powerd; journalctl -u powerd -n 50\n" in answer.out

@@ -89,6 +89,15 @@ async def test_in_a_terminal_it_follows_the_daemon_until_q_and_leaves_the_termin
     assert terminal.raw.count("\x1b[2J") <= 1
 
 
+async def test_status_fits_80_by_24_too_and_cuts_no_number(endpoint: "Endpoint") -> None:
+    with Terminal([POWERCTL, "status", "--url", endpoint.url]) as terminal:
+        await asyncio.to_thread(terminal.ended)
+    lines = terminal.text.splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 80
+    assert "…" not in terminal.text
+    assert any(line.split()[:4] == ["0", "300", "W", "400"] for line in lines)
+
+
 async def test_off_a_terminal_every_status_is_one_line_of_json(endpoint: "Endpoint") -> None:
     answer = await powerctl("top", "--url", endpoint.url, "--count", "1")
     assert (answer.code, answer.err) == (0, "")
