@@ -207,6 +207,16 @@ async def test_a_grid_event_says_what_it_asks_and_how_long_it_lasts(tab: Page) -
         assert opened.complaints == []
 
 
+async def test_an_event_to_come_says_when_it_starts(tab: Page) -> None:
+    (held,) = host.curtailed().decision.schedule.held.values()
+    later = (held.event.intervals[0]._replace(start_s=host.WALL_S + 7200.0, end_s=None),)
+    decision = host.decided(events=(replace(held.event, intervals=later, targets=()),))
+    async with screen(tab, host.snapshot(decision)) as opened:
+        await opened.says("#word", "WITHIN BUDGET")
+        await opened.says("#events", "PENDING")
+        await opened.says("#events", "from 21:00 until it is cancelled, starts in 2 h 0 min, every rack")
+
+
 async def test_standing_orders_say_who_why_until_and_how_to_end_them(normal: Screen) -> None:
     override = Override("GPU-33aa-3", 312_000, host.BOOT_S + 600.0, "job 7 is late", "ada")
     orders = OrdersView(
