@@ -21,11 +21,11 @@ ROOT = Path(__file__).parent.parent.parent
 HOST_UNITS = ("powerd-guard.service", "powerd.service")
 GPUS, MAX_W, FAILSAFE_W, BUDGET_W, OVERHEAD_W = 8, 400, 2000, 3000, 200
 FIVE_LINES = {
-    'rack = ""': 'rack = "r17"',
+    'rack = "?"': 'rack = "r17"',
     "hard_limit_watts = 0": "hard_limit_watts = 3600",
     "failsafe_watts = 0": f"failsafe_watts = {FAILSAFE_W}",
     "#r17-n3 = { share = 1.0, floor_watts = 2600 }": "r17-n3 = { share = 1.0, floor_watts = 1000 }",
-    'url = ""': 'url = "mqtt://127.0.0.1:1883"',
+    'url = "?"': 'url = "mqtt://127.0.0.1:1883"',
 }
 CONFIG = "etc/powerd/powerd.toml"
 # So that a raise is not what takes the time.
@@ -118,7 +118,7 @@ def test_what_is_missing_is_told_line_by_line(machine: Machine) -> None:
     done = machine.try_run("powerd", "check-config", f"/{CONFIG}")
     assert done.returncode == 2
     said = re.findall(r"powerd\.toml:\d+: (\S+):", done.stdout)
-    assert said == ["host.rack", "rack.hard_limit_watts", "rack.failsafe_watts", "rack.hosts"]
+    assert said == ["host.rack", "rack.hard_limit_watts", "rack.failsafe_watts", "rack.hosts", "mqtt.url"]
 
 
 def test_five_lines_make_a_dry_run_that_writes_nothing(machine: Machine, gpus: FakeNvml) -> None:
