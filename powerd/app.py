@@ -43,7 +43,7 @@ from powerd.notify import notify
 from powerd.orders import Desk
 from powerd.overhead_sensor import OverheadSampler, overhead_sensor
 from powerd.recorder import Recorder
-from powerd.reload import Reloader, on_hang_up
+from powerd.reload import Reloader, on_hang_up, prepared
 from powerd.reporter import BusReporter, Reporter, remembered
 from powerd.runtime_file import Keeper
 from powerd.settings.bus import bus_options, digest
@@ -115,8 +115,8 @@ class Daemon:
         self._clock = SystemClock(assume_synced=settings.host.trust_wall_clock)
         self._rack = rack(settings)
         self._config = core_config(settings, self._rack)
-        host, mqtt = settings.host, settings.mqtt
-        self._certificates = Certificates({"ca": mqtt.ca_file, "client": mqtt.cert_file})
+        host = settings.host
+        self._certificates = Certificates(_certificate_files(settings))
         named = named_senders(settings)
         self._metrics = Metrics(host.rack, host.name, self._clock, named, self._certificates.ends)
         self._topics = Topics(settings.mqtt.prefix, host.site, host.rack, host.name)
@@ -150,9 +150,9 @@ class Daemon:
         self._sampler = self._make_sampler()
         self._traces = Traces()
         self._sinks = self._make_sinks()
-        known = (self._topics, self._clock, self._sinks)
-        self._meters = meter_ear(settings, self._config, *known)
-        self._inbound = Inbound(*ears(settings, self._config, *known, self._meters))
+        self._listening = (self._topics, self._clock, self._sinks)
+        self._meters = meter_ear(settings, self._config, *self._listening)
+        self._inbound = Inbound(*ears(settings, self._config, *self._listening, self._meters))
         self._connected_by = b""
         self._bus = self._make_bus() if settings.mqtt.url else None
         ledger_path = Path(host.state_dir) / LEDGER_FILE
@@ -231,31 +231,28 @@ class Daemon:
         Raises:
             ConfigError: something that they name cannot be used, or `enforce` must not go on with them.
         """
-        mqtt = settings.mqtt
-        options = bus_options(mqtt, settings.client_id)
-        connected_by = digest(options) if mqtt.url else b""
-        of_rack = rack(settings)
-        config = core_config(settings, of_rack)
-        heard = ears(settings, config, self._topics, self._clock, self._sinks, self._meters)
-        mode = settings.host.mode
-        is_other = mode != self._settings.host.mode  # else an operator's order for the time being holds on
+        # What reads files takes a while: a cut must not wait for it.
+        new = await asyncio.to_thread(prepared, settings, self._listening, self._meters)
         async with self._controller.iterating:
-            self._controller.replace_config(
-                config, partial(listened_to, settings), mode if is_other else None
-            )
-            self._settings, self._rack, self._config = settings, of_rack, config
+            mode = settings.host.mode
+            is_other = (
+                mode != self._settings.host.mode
+            )  # else an operator's order for the time being holds on
+            listens_to = partial(listened_to, settings)
+            self._controller.replace_config(new.config, listens_to, mode if is_other else None)
+            self._settings, self._rack, self._config = settings, new.config.rack, new.config
             filters = self._inbound.filters
-            self._inbound.replace(*heard)
+            self._inbound.replace(*new.ears)
             if self._meters is not None:
-                self._meters.judge_by(of_rack.hard_limit_mw)
+                self._meters.judge_by(new.config.rack.hard_limit_mw)
             if self._to_grid is not None:
-                self._to_grid.go_by(config)
-        is_new = (connected_by, self._inbound.filters) != (self._connected_by, filters)
+                self._to_grid.go_by(new.config)
+        is_new = (new.connected_by, self._inbound.filters) != (self._connected_by, filters)
         if self._bus is not None and is_new:
-            self._bus.renew(options, self._inbound.filters)
-        self._connected_by = connected_by
+            self._bus.renew(new.options, self._inbound.filters)
+        self._connected_by = new.connected_by
         self._metrics.name(named_senders(settings))
-        self._certificates.watch({"ca": mqtt.ca_file, "client": mqtt.cert_file})
+        self._certificates.watch(_certificate_files(settings))
         configure_log(settings.log.format, settings.log.level)
 
     def _make_bus(self) -> Bus:
@@ -373,6 +370,10 @@ class Daemon:
         if error is not None:
             text = f"{error}: a restart will not know the budget in force, and nothing is lent meanwhile"
             self._notice(Notice("runtime_file_not_written", Severity.WARNING, text))
+
+
+def _certificate_files(settings: Settings) -> dict[str, str]:
+    return {"ca": settings.mqtt.ca_file, "client": settings.mqtt.cert_file}
 
 
 def _loaded(path: Path, load: Callable[[], Record]) -> tuple[Record | None, str]:

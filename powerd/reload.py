@@ -10,19 +10,27 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import structlog
 
 from powerd.clock import Clock
 from powerd.core.model import Notice, Severity
+from powerd.core.state import Config
+from powerd.ears import Sinks, ears
 from powerd.errors import ConfigError
 from powerd.happenings import Happening
+from powerd.meters.listener import MeterListener
 from powerd.metrics import Metrics
 from powerd.notify import notify, notify_reloading
+from powerd.settings.bus import bus_options, digest
 from powerd.settings.loading import Loaded, Source, prove
 from powerd.settings.model import Settings
 from powerd.settings.reload import Change, changes, in_force, shown
+from powerd.settings.rules import core_config, rack
+from powerd.signals.endpoint import BusOptions
+from powerd.signals.listener import Ear
+from powerd.signals.topics import Topics
 
 log = structlog.get_logger()
 
@@ -118,6 +126,33 @@ class Reloader:
         text = f"changed: {_keys(now)}" + (f"; waits for a restart: {_keys(later)}" if later else "")
         log.info("config_reloaded", text=text)
         self._happened(Happening(self._clock.now().boot_s, "config_reloaded", Severity.INFO, text))
+
+
+class Prepared(NamedTuple):
+    """What other settings come to, with every file read.
+
+    Attributes:
+        connected_by: a digest of all that a connection is made with; empty without a broker.
+    """
+
+    config: Config
+    ears: list[Ear]
+    options: BusOptions
+    connected_by: bytes
+
+
+def prepared(
+    settings: Settings, listening: tuple[Topics, Clock, Sinks], meters: MeterListener | None
+) -> Prepared:
+    """Make everything that settings need before they are put in force, and change nothing.
+
+    Raises:
+        ConfigError: something that they name cannot be used.
+    """
+    options = bus_options(settings.mqtt, settings.client_id)
+    config = core_config(settings, rack(settings))
+    heard = ears(settings, config, *listening, meters)
+    return Prepared(config, heard, options, digest(options) if settings.mqtt.url else b"")
 
 
 def on_hang_up(reload: Callable[[], None], stop: Callable[[], None]) -> Callable[[], None]:

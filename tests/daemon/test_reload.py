@@ -17,6 +17,26 @@ LAST_OK = "powerd_config_last_reload_successful"
 LAST_S = "powerd_config_last_reload_timestamp_seconds"
 
 
+@pytest.fixture(scope="module")
+def shared(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """Return one rig for all tests but those that need a broker of their own."""
+    with Rig(tmp_path_factory.mktemp("r"), library) as rig:
+        yield rig
+
+
+@pytest.fixture
+def host(shared: Rig) -> Iterator[Rig]:
+    """Return the rig as it was configured at first; it obeys a budget of 3000 W for a minute."""
+    if not shared.daemon.running:
+        shared.configure({})
+        shared.start_daemon() if shared.guard.running else shared.start()
+    elif reloads(shared):
+        reloaded(shared)
+    shared.obey(3000, lease_s=60)
+    yield shared
+    assert list(unearned_raises(shared)) == []
+
+
 def reload(rig: Rig, **tables: dict[str, Any]) -> None:
     """Write the configuration, and send SIGHUP."""
     rig.configure(tables)
@@ -174,3 +194,18 @@ def test_another_mode_is_taken_up_and_an_unchanged_one_leaves_what_an_operator_h
     assert run("mode", "dry-run", *order).code == 0
     reloaded(host, rack={"failsafe_watts": 2300})
     assert host.status()["mode"] == "dry-run"
+    assert run("mode", "enforce", *order).code == 0
+
+
+def test_a_sender_that_is_not_listened_to_any_more_has_said_nothing(host: Rig) -> None:
+    reload(host, signals={"native": {"sources": ["somebody-else"]}})
+    host.wait_for(lambda: host.obeyed(FAILSAFE_WATTS), within_s=3, what="the failsafe at once")
+    assert host.status()["state"] == "failsafe"
+    host.publish_budget(2800)
+    host.wait_for(lambda: host.problem("signal_rejected"), within_s=3, what="the refusal of what it says")
+    assert host.obeyed(FAILSAFE_WATTS)
+    reloaded(host, gpu={"overrides": {host.gpus.gpus[3].uuid.decode(): {"ceiling_watts": 150}}})
+    host.obey(2800)
+    assert host.limits_mw()[3] <= 150_000
+    reloaded(host)
+    host.wait_for(lambda: host.limits_mw()[3] > 150_000, within_s=3, what="its share again")
