@@ -51,6 +51,8 @@ def _obstacle(snapshot: Snapshot) -> str:
     remembered = snapshot.decision.leases
     if snapshot.mode != "enforce":
         return f"mode is {snapshot.mode}: no limit is written"
+    if snapshot.orders.detached is not None:
+        return "the driver is given up"
     if remembered.foreign_epoch:
         return "another daemon may speak under this host's name"
     if remembered.is_lost:

@@ -165,6 +165,7 @@ def test_a_driver_is_exchanged_while_it_is_given_up(host: Rig) -> None:
     host.wait_for(lambda: host.obeyed(3000), what="the budget of now")
     first = next(write for write in host.write_log()[begun:] if write.source == BY_NVML)
     assert first.enforced_mw < 380_000
+    assert "other_writer" not in host.daemon.log_of_run
     assert orders(host)["detached"] is None
     for gpu in host.gpus.gpus:
         gpu.default_mw = 400_000
@@ -250,7 +251,8 @@ def test_a_host_gives_back_what_it_borrows_and_tells_its_peers_the_truth(
         full_watts = host.status()["budget"]["overhead_watts"] + 4 * GPU_MAX_WATTS
         assert "lacks" in refused(host.order("detach"))
         done(host.order("detach", force=True))
-        assert (host.status()["leases"], host.status()["lending"]["taking_part"]) == ([], False)
+        assert host.status()["leases"] == []
+        assert host.status()["lending"]["obstacle"] == "the driver is given up"
         rack.wait_for(lambda: not any(each.status()["leases"] for each in rack.hosts.values()))
         rack.wait_for(lambda: says_worst_watts(rack, name) == {full_watts}, what="the worst case told")
 
