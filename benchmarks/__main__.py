@@ -42,7 +42,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the kills (default 1)")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"hostile days of racks (default {SEEDS})")
     parser.add_argument("--event-seeds", type=int, default=EVENT_SEEDS, help="the same with grid events")
-    parser.add_argument("--turns", type=int, default=3, help="of the HTTP benchmark's crowds (default 3)")
+    parser.add_argument("--turns", type=int, default=12, help="of the HTTP benchmark's crowds (default 12)")
     parser.add_argument("--hours", type=float, default=0.5, help="of the study's runs (default 0.5)")
     parser.add_argument("--full", action="store_true", help="all racks and sizes of the study, for a day")
     parser.add_argument(
