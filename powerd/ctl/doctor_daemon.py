@@ -27,7 +27,11 @@ def daemon(status: Document) -> Iterator[Check]:
     else:
         yield ok("daemon.loop", f"powerd {status['version']} decides every {status['period_s']:g} s")
     guard = status["guard"]
-    if guard["usable"]:
+    if (status.get("orders") or {}).get("detached"):
+        yield warning(
+            "daemon.guard", guard["error"] or "the driver is let go", "powerctl attach --reason TEXT"
+        )
+    elif guard["usable"]:
         yield ok("daemon.guard", "the guard answers and takes plans")
     else:
         yield failed(

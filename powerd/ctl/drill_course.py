@@ -54,9 +54,9 @@ class Course:
         if self.over_s is not None and self.back_s is None and status["state"] in CONTROLLED:
             self.back_s = after_s
             lease = status["budget"]["lease"]
-            who = f" by {lease['source']}" if lease else ""
+            who = f"{lease['source']} is heard" if lease else "a controller is heard"
             watts = power(status["budget"]["rack_watts"])
-            yield Entry(after_s, "control_back", f"control is back{who}: the rack has {watts}")
+            yield Entry(after_s, "control_back", f"control is back: {who}, the rack has {watts} now")
 
     def is_over(self, after_s: float) -> bool:
         """Say whether nothing more is to be waited for."""

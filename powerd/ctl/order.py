@@ -132,8 +132,7 @@ def give(socket_path: Path, path: str, body: Document, *, as_json: bool) -> None
     if as_json:
         print_json(document)
         return
-    until = f" (until {document['until']})" if document["until"] else ""
-    typer.echo(f"{document['done']}{until}")
+    typer.echo(document["done"])
 
 
 def confirm(question: str, *, yes: bool) -> None:

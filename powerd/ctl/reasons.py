@@ -184,6 +184,8 @@ def why(document: Document, status: Document) -> Why:
         )
         return Why("", " ".join(sentences), ())
     remedies = [_filled(_rule(binding).more, binding, steps, document)]
+    if binding["rule"] == "not_controllable" and (status.get("orders") or {}).get("detached"):
+        remedies = ["take the driver up again: powerctl attach --reason TEXT"]
     if _rule(binding).kind is Kind.CAP:
         sentences.append(_shortage(binding, steps, document, status))
         for step in (step for step in steps if _rule(step).kind in (Kind.TAKES, Kind.GIVES)):
@@ -219,6 +221,8 @@ def span(seconds: float) -> str:
 
 
 _KILO_FROM_WATTS = 2000.0
+# A GPU that draws less of its limit than this does not feel it.
+_FELT_SHARE = 0.85
 _MINUTES_FROM_S, _HOURS_FROM_S = 120.0, 7200.0
 # A GPU's own greatest limit: nothing that a rule has taken.
 _OWN_MAXIMUM = ("ceiling", "gpu")
@@ -253,8 +257,8 @@ def _stands(document: Document, status: Document, gpu: Document | None) -> Itera
     if limit is None:
         yield f"{name} has no limit from powerd."
     elif status["mode"] != "enforce":
-        yield f"powerd only looks on (mode {status['mode']}): it would give {name} {power(limit)}."
-        yield f"What limits it now is not powerd's: {power(enforced)} are enforced."
+        yield f"powerd writes no limits (mode {status['mode']}): it would give {name} {power(limit)}."
+        yield f"Now {power(enforced)} are enforced."
     else:
         yield f"{name} has {power(limit)}."
         if enforced is None or enforced > limit:
@@ -264,9 +268,8 @@ def _stands(document: Document, status: Document, gpu: Document | None) -> Itera
     if gpu is not None and gpu["want_watts"] is not None and limit is not None:
         idle = ": it idles" if gpu["demand"] == "idle" else ""
         yield f"It wants {power(gpu['want_watts'])} and draws {power(gpu['draw_watts'])}{idle}."
-    detached = (status.get("orders") or {}).get("detached")
-    if detached:
-        yield f'{detached["by"]} has detached the driver ("{detached["reason"]}"): powerctl attach ends that.'
+        if gpu["draw_watts"] is not None and gpu["draw_watts"] < _FELT_SHARE * limit:
+            yield "That is well below its limit, which does not slow it now."
 
 
 def _shortage(cap: Document, steps: Sequence[Document], document: Document, status: Document) -> str:

@@ -14,7 +14,7 @@ import typer
 from powerd.ctl import checks
 from powerd.ctl.client import DEFAULT_URL, Daemon, Document
 from powerd.ctl.options import Json, Socket, Url, new_app, print_json
-from powerd.errors import PowerdError
+from powerd.errors import DaemonUnreachableError, PowerdError
 
 app = new_app()
 
@@ -60,6 +60,7 @@ def _print(daemon: Daemon, interval_s: float, count: int) -> None:
         print_json(document, on_one_line=True)
         if printed == count:
             return
+    raise DaemonUnreachableError(f"{daemon.where} has closed the stream")
 
 
 def _paced(documents: Iterator[Document], interval_s: float) -> Iterator[Document]:
@@ -89,9 +90,16 @@ class _News:
                     self.number += 1
                 self.trouble = "the daemon has closed the stream"
             except PowerdError as error:
-                self.trouble = str(error)
+                self._poll(str(error))
             self.number += 1
             time.sleep(_CONNECT_AGAIN_S)
+
+    def _poll(self, trouble: str) -> None:
+        """Ask for the status instead: the stream is for a few listeners only."""
+        try:
+            self.latest, self.trouble = self._daemon.get("/v1/status"), ""
+        except PowerdError:
+            self.trouble = trouble
 
 
 def _watch(daemon: Daemon, interval_s: float, count: int) -> None:

@@ -75,7 +75,8 @@ def test_a_short_gpu_is_told_the_budget_who_sent_it_until_when_and_what_it_leave
     said = why(host.snapshot(host.decided()), SHARED)
     assert said.rule == "budget"
     assert said.text.startswith(
-        "GPU 0 has 400 W. It wants 600 W and draws 300 W. The rack's budget of 30 kW from facility-a "
+        "GPU 0 has 400 W. It wants 600 W and draws 300 W. That is well below its limit, which does not slow "
+        "it now. The rack's budget of 30 kW from facility-a "
         "(until 17:00:41 UTC, in 41 s) leaves this host 7.35 kW and its GPUs 5.55 kW, which want 3.32 kW "
         "together."
     )
@@ -186,9 +187,25 @@ def test_a_gpu_that_cannot_be_limited_is_told_why() -> None:
     assert said.text.startswith("GPU 6 has no limit from powerd. It cannot be limited now (hung)")
 
 
+def test_a_gpu_without_its_driver_is_told_to_get_it_back() -> None:
+    fixed = Step("not_controllable", 400_000, "powerd", "lost: detached by ann: upgrade")
+    detached = {"since": "2026-11-21T16:00:00Z", "by": "ann", "reason": "upgrade"}
+    said = why(host.snapshot(host.decided()), fixed, limit=None, orders={"detached": detached})
+    assert said.remedies == ("take the driver up again: powerctl attach --reason TEXT",)
+
+
+def test_a_gpu_at_its_limit_is_not_told_that_it_is_far_from_it() -> None:
+    snapshot = host.snapshot(host.decided())
+    first = replace(snapshot.readings[0], draw_mw=399_000)
+    said = why(replace(snapshot, readings=(first, *snapshot.readings[1:])), SHARED)
+    assert "It wants 600 W and draws 399 W. The rack's budget" in said.text
+
+
 def test_in_dry_run_nobody_is_told_that_powerd_took_watts() -> None:
     said = why(replace(host.snapshot(host.decided()), mode="dry-run"), SHARED)
-    assert said.text.startswith("powerd only looks on (mode dry-run): it would give GPU 0 400 W.")
+    assert said.text.startswith(
+        "powerd writes no limits (mode dry-run): it would give GPU 0 400 W. Now 400 W are enforced."
+    )
 
 
 def test_a_limit_that_is_not_in_effect_is_told() -> None:

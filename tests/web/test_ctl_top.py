@@ -1,6 +1,7 @@
 """`powerctl top`: what a person sees in a terminal, and what a program gets off one."""
 
 import asyncio
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from powerd.ctl import checks, view_top
 from powerd.snapshot import Snapshot
 from powerd.web import views
+from powerd.web.stream import MAX_LISTENERS
 from tests.powerctl import POWERCTL, powerctl
 from tests.terminal import Terminal
 from tests.web import host
@@ -102,6 +104,21 @@ async def test_off_a_terminal_every_status_is_one_line_of_json(endpoint: "Endpoi
     answer = await powerctl("top", "--url", endpoint.url, "--count", "1")
     assert (answer.code, answer.err) == (0, "")
     assert [json.loads(line)["host"] for line in answer.out.splitlines()] == ["r17-n3"]
+
+
+async def test_when_the_stream_has_listeners_enough_the_status_is_asked_for_instead(
+    endpoint: "Endpoint", snapshot: Snapshot
+) -> None:
+    async with contextlib.AsyncExitStack() as listening:
+        for _ in range(MAX_LISTENERS):
+            await listening.enter_async_context(endpoint.session.get(f"{endpoint.url}/v1/stream"))
+        with Terminal([POWERCTL, "top", "--url", endpoint.url, "--interval", "0.1"]) as terminal:
+            await asyncio.to_thread(terminal.wait_for, "rack  may  30,000 W")
+            lower = snapshot.decision._replace(rack_cap_mw=25_000_000)
+            endpoint.show(replace(snapshot, decision=lower))
+            await asyncio.to_thread(terminal.wait_for, "rack  may  25,000 W")
+            terminal.type("q")
+            assert await asyncio.to_thread(terminal.ended) == 0
 
 
 async def test_an_absent_daemon_is_one_line_and_exits_3(tmp_path: Path) -> None:
