@@ -315,6 +315,7 @@ def _override(binding: Document, document: Document, gpu: Document | None, statu
             "or take them from this host's other GPUs for a while: powerctl override "
             f"--gpu {document['index']} --watts {watts:.0f} --ttl 30m --reason TEXT"
         )
+        yield "or for good: a higher priority or weight in gpu.overrides"
 
 
 def _filled(text: str, step: Document, steps: Sequence[Document], document: Document) -> str:

@@ -80,7 +80,7 @@ def test_a_short_gpu_is_told_the_budget_who_sent_it_until_when_and_what_it_leave
         "(until 17:00:41 UTC, in 41 s) leaves this host 7.35 kW and its GPUs 5.55 kW, which want 3.32 kW "
         "together."
     )
-    higher, instead = said.remedies
+    higher, instead, _ = said.remedies
     assert higher == "have facility-a send a higher budget"
     assert instead.endswith("powerctl override --gpu 0 --watts 600 --ttl 30m --reason TEXT")
 
