@@ -64,7 +64,12 @@ class Allocation(NamedTuple):
 
 @dataclass(slots=True)
 class _Vessel:
-    """GPUs that share one limit: one, or all of a job. Amounts are for all of them together."""
+    """GPUs that share one limit: one, or all of a job. Amounts are for all of them together.
+
+    Attributes:
+        level: what it gets of what it wants; at first its floor.
+        spare: what it gets of what nobody wants.
+    """
 
     uuids: tuple[str, ...]
     low: int
@@ -74,21 +79,21 @@ class _Vessel:
     priority: int
     need: int
     natural: float
-    level: int = 0
+    level: int
     spare: int = 0
 
 
 def allocate(budget_mw: MilliWatts, requests: Sequence[Request]) -> dict[str, Allocation]:
     """Share a budget among GPUs. A budget below the sum of floors leaves everyone at the floor."""
-    vessels = sorted(_vessels(requests), key=attrgetter("priority", "uuids"))
-    left = budget_mw - sum(vessel.low for vessel in vessels)
-    for vessel in vessels:
-        vessel.level = vessel.low
-    for _, members in groupby(vessels, key=attrgetter("priority")):
-        if left > 0:
-            left -= _raise_to_want(list(members), left)
+    vessels = _vessels(requests)
+    left = budget_mw - sum([vessel.low for vessel in vessels])
     if left > 0:
-        _spread_spare(vessels, left)
+        vessels.sort(key=attrgetter("priority", "uuids"))
+        for _, members in groupby(vessels, key=attrgetter("priority")):
+            if left > 0:
+                left -= _raise_to_want(list(members), left)
+        if left > 0:
+            _spread_spare(vessels, left)
     allocations = {}
     for vessel in vessels:
         n = len(vessel.uuids)
@@ -115,7 +120,7 @@ def _single(request: Request) -> _Vessel:
     uuid, floor, ceiling, want, weight, priority, _, need, natural = request
     if natural:
         need = min(want, max(floor, need))
-    return _Vessel((uuid,), floor, want, ceiling, weight, priority, need, natural)
+    return _Vessel((uuid,), floor, want, ceiling, weight, priority, need, natural, floor)
 
 
 def _job(members: list[Request]) -> list[_Vessel]:
@@ -131,7 +136,7 @@ def _job(members: list[Request]) -> list[_Vessel]:
     need = min(want, max(floor, *(member.need_mw for member in members)))
     natural = sum(member.natural_mw for member in members)
     priority = min(member.priority for member in members)
-    return [_Vessel(uuids, n * floor, n * want, n * ceiling, weight, priority, n * need, natural)]
+    return [_Vessel(uuids, n * floor, n * want, n * ceiling, weight, priority, n * need, natural, n * floor)]
 
 
 def _raise_to_want(vessels: list[_Vessel], extra: int) -> int:
@@ -157,7 +162,7 @@ def _raise_to(goal: list[tuple[int, float]], vessels: list[_Vessel], extra: int)
     for vessel, (high, weight) in zip(vessels, goal, strict=True):
         n = len(vessel.uuids)
         rooms.append((vessel.level, max(vessel.level, high - high % n), weight, n))
-    before = sum(vessel.level for vessel in vessels)
+    before = sum([vessel.level for vessel in vessels])
     amounts = fill(before + extra, rooms)
     for vessel, amount in zip(vessels, amounts, strict=True):
         vessel.level = amount

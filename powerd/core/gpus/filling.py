@@ -19,7 +19,7 @@ def fill(total: int, vessels: Sequence[tuple[int, int, float, int]]) -> list[int
     Each gets clamp(weight * level, low, high), in multiples of its unit; low and high are multiples.
     The sum is min(max(total, sum of lows), sum of highs) as far as the units allow.
     """
-    if total >= sum(high for _, high, _, _ in vessels):
+    if total >= sum([high for _, high, _, _ in vessels]):
         return [high for _, high, _, _ in vessels]
     level = _level(total, vessels)
     amounts = []

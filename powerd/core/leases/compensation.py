@@ -42,9 +42,8 @@ def part_mw(
         since_boot_s: since when that cap has held.
     """
     usable_mw = rack.usable_mw(rack_cap_mw)
-    agreed = rack.entitlements_mw(usable_mw)
     is_new = boot_s < since_boot_s + ANSWER_S
-    deficit_mw = sum(agreed.values()) - usable_mw + over_mw
+    deficit_mw = over_mw
     lent = {host: lent_mw}
     for name, peer in peers.items():
         is_live = boot_s - peer.received_boot_s <= silent_s
@@ -52,11 +51,14 @@ def part_mw(
         deficit_mw += peer.over_mw
         if follows_mw != rack_cap_mw:
             if not knows_better(peer, budget):
-                deficit_mw += rack.entitlement_mw(name, rack.usable_mw(follows_mw)) - agreed[name]
+                deficit_mw += rack.entitlement_mw(name, rack.usable_mw(follows_mw))
+                deficit_mw -= rack.entitlement_mw(name, usable_mw)
         elif is_live:
             lent[name] = peer.lent_mw
-    if deficit_mw <= 0:
-        return 0
+    if deficit_mw <= 0 and usable_mw >= rack.floors_mw:
+        return 0  # shares never add up to more than that: mostly they need not be added up
+    agreed = rack.entitlements_mw(usable_mw)
+    deficit_mw += sum(agreed.values()) - usable_mw
     sharers = [each for each in rack.hosts if each.name in lent]
     rooms = [
         (0, max(0, agreed[each.name] - each.floor_mw - lent[each.name]), float(each.share_units), 1)

@@ -43,12 +43,12 @@ def concerns(before: HostState, after: HostState, host: str, *, lends: bool) -> 
     """
     if after.host == host:
         return before.key.epoch != after.key.epoch
-    return (
-        _is_of_another_mind(before, after)
-        or (lends and _leaves_others_short(before, after))
-        or _differs(before.lent_to(host), after.lent_to(host))
-        or _differs(before.held_from(host), after.held_from(host))
-    )
+    if _is_of_another_mind(before, after) or (lends and _leaves_others_short(before, after)):
+        return True
+    # Mostly a peer deals with a few others, or with none.
+    if (before.lends or after.lends) and _differs(before.lent_to(host), after.lent_to(host)):
+        return True
+    return bool(before.holds or after.holds) and _differs(before.held_from(host), after.held_from(host))
 
 
 def _is_of_another_mind(before: HostState, after: HostState) -> bool:
