@@ -316,7 +316,7 @@ class Keeper:
     def _put_back(self, gpu: Gpu) -> None:
         """Write the last limit again if the GPU has come back with a higher one; never a raise."""
         if gpu.written_mw is not None:
-            done = partial(_report_put_back, gpu.info.uuid, gpu.written_mw)
+            done = partial(_end_put_back, gpu, gpu.written_mw)
             self._fleet.submit(gpu.info.uuid, Job(Op.LOWER, done, gpu.written_mw))
 
 
@@ -324,7 +324,11 @@ def _ignore(_done: Done) -> None:
     """Do nothing: the GPU itself has learnt from the job."""
 
 
-def _report_put_back(uuid: str, target_mw: int, done: Done) -> None:
+def _end_put_back(gpu: Gpu, target_mw: int, done: Done) -> None:
+    uuid = gpu.info.uuid
+    requested_mw = done.limits.requested_mw if done.limits else None
+    if requested_mw is not None and requested_mw < target_mw and not done.wrote:
+        gpu.written_mw = None  # what was written went with the driver; nobody else has lowered it
     if done.error is not None:
         text = f"cannot put the limit of {uuid} back to {target_mw / 1000:g} W: {done.error}"
         journal.log(journal.WARNING, text)

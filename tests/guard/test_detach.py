@@ -211,3 +211,15 @@ def test_plans_are_taken_and_hold(rig: Rig) -> None:
     detach(rig)
     assert rig.plan(fallback={0: 150, 1: 150}, hold_s=5.0) == {}
     assert rig.report()["fallback_count"] == 0
+
+
+def test_a_new_driver_with_a_lower_limit_is_not_taken_for_another_writer(rig: Rig) -> None:
+    """What was written went with the old one. The daemon compares what is there with what was written."""
+    rig.plan(raises={1: 450})
+    detach(rig)
+    rig.driver.reload()
+    attach(rig)
+    reading = rig.reading(1)
+    assert (reading.requested_mw, reading.written_mw) == (DEFAULT_MW, None)
+    rig.plan(raises={1: 430})
+    assert rig.reading(1).written_mw == 430 * W
