@@ -10,7 +10,7 @@ from aiohttp import web
 from powerd.orders import Who
 
 # struct ucred of unix(7): pid, uid, gid.
-_CREDENTIALS = struct.Struct("3i")
+_CREDENTIALS = struct.Struct("iII")
 # A name service can hang; the order does not wait for a name.
 _NAME_WITHIN_S = 1.0
 

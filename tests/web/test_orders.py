@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from powerd.web.peer import Peers
 from tests.daemon.rig import Rig
 
 WHY = {"reason": "GPU 3 is slow"}
@@ -84,6 +85,12 @@ def test_the_log_says_who_ordered_what_and_why_by_the_kernels_word(rig: Rig) -> 
     line = next(line for line in rig.daemon.log.splitlines() if "for the record 17" in line)
     for expected in ("order", f"uid={os.getuid()}", f"pid={os.getpid()}", getpass.getuser()):
         assert expected in line
+
+
+async def test_a_user_whom_the_host_does_not_know_goes_by_the_number() -> None:
+    peers = Peers()
+    assert await peers._name(os.getuid()) == getpass.getuser()
+    assert await peers._name(4_000_000_001) == "uid 4000000001"
 
 
 def test_an_order_is_in_the_history_with_who_gave_it(rig: Rig) -> None:
