@@ -169,17 +169,40 @@ def test_a_message_goes_to_the_broker_and_back_and_no_topic_of_the_rack_is_touch
     assert "powerd-hel1-r17-r17-n3-doctor" in published[0]
 
 
-@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
-def test_an_access_list_that_lets_nothing_through_is_told_with_what_it_must_grant(
-    tmp_path: Path, protocol: str
-) -> None:
-    rules = tmp_path / "rules"
-    rules.write_text("topic read powerd/v1/hel1/#\n")
+def with_access(directory: Path, rights: list[str], protocol: str) -> dict[str, Check]:
+    """Return what is found where the broker keeps a state of this host, and grants these rights."""
+    rules = directory / "rules"
+    rules.write_text("".join(f"topic {right}\n" for right in rights))
     rules.chmod(0o700)
-    with Mosquitto(tmp_path / "broker", settings=[f"acl_file {rules}"]) as broker:
-        _, settings = settings_of(tmp_path, broker.url, protocol=protocol)
-        check = by_name(doctor_broker.broker(settings))["broker.round_trip"]
-    assert check.verdict is Verdict.FAILED
+    settings = [f"acl_file {rules}", "persistence false"]
+    with Mosquitto(directory / "broker", settings=settings) as broker:
+        broker.publish(f"{OWN}/state", b"{}", retain=True)
+        _, of_host = settings_of(directory, broker.url, protocol=protocol)
+        return by_name(doctor_broker.broker(of_host))
+
+
+# From docs/signals.md.
+DOCUMENTED = [
+    f"write {OWN}/#",
+    "read powerd/v1/hel1/rack/r17/budget",
+    "read powerd/v1/hel1/rack/r17/host/+/state",
+    "read powerd/v1/hel1/grid/event/+",
+]
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_the_access_list_of_the_documentation_is_enough(tmp_path: Path, protocol: str) -> None:
+    found = with_access(tmp_path, DOCUMENTED, protocol)
+    assert found["broker.read"].verdict is Verdict.OK
+    assert found["broker.round_trip"].verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(("protocol", "verdict"), [("5", Verdict.FAILED), ("3.1.1", Verdict.WARNING)])
+def test_an_access_list_that_lets_nothing_through_is_told_with_what_it_must_grant(
+    tmp_path: Path, protocol: str, verdict: Verdict
+) -> None:
+    check = with_access(tmp_path, ["read powerd/v1/hel1/rack/r17/budget"], protocol)["broker.round_trip"]
+    assert check.verdict is verdict
     assert f"{OWN}/#" in check.fix
 
 
