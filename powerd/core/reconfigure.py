@@ -1,7 +1,7 @@
 """reconfigured(state, before, config, now) -> state: what is remembered, under another configuration.
 
-The third door of the core. Invariant: no limit rises by a change of the configuration alone. What it grants
-more is climbed to like any other raise; what it takes away, the next decision takes away at once.
+The third door of the core. Invariant: no limit rises by a change of the configuration alone, but up to the
+host's floor. What it grants more is climbed to like any other raise; what it takes away goes at once.
 """
 
 from powerd.core.gpus.overhead import overhead_step

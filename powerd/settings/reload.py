@@ -26,7 +26,7 @@ LIVE: Mapping[str, str] = {
     "rack.default_watts": "a lower one is a cut at once, a higher one is climbed to",
     "rack.site_fraction": "for events that are under way too",
     "rack.feeds": "for events that are under way too",
-    "rack.hosts": "a smaller share is a cut at once, a larger one is given along the ramp; see Racks",
+    "rack.hosts": "less is a cut at once, a larger share is given along the ramp, a floor at once; see Racks",
     "rack.leases": "see Racks",
     "control.objective": "with the next decision",
     "control.hold_s": "from the next plan on",
