@@ -34,6 +34,7 @@ class Gpu:
         self.writes: deque[Job] = deque()
         self.reads: deque[Job] = deque()
         self._settable = info.capability == Capability.SETTABLE
+        self._constraints = _constraints(info)
         self._sample: Sample | None = None
         self._sampled_boot_s = 0.0
         self._energy_mj: int | None = None
@@ -60,7 +61,7 @@ class Gpu:
         if self.limits is not None and (self.hung or self.lost):
             # Nobody sees any more whether the out-of-band limiter below the requested limit still holds.
             known.append(self.limits.requested_mw)
-        return max((mw for mw in known if mw is not None), default=None)
+        return max([mw for mw in known if mw is not None], default=None)
 
     def adopt(self, info: GpuInfo) -> None:
         """Take over what a new attach says; permissions and capabilities are tried afresh."""
@@ -68,6 +69,7 @@ class Gpu:
         self.lost = False
         self.detail = ""
         self._settable = info.capability == Capability.SETTABLE
+        self._constraints = _constraints(info)
         self._energy_mj = None  # it counts from the loading of the driver
 
     def lose(self, detail: str, *, driver_gone: bool) -> None:
@@ -113,7 +115,7 @@ class Gpu:
             name=info.name,
             state=self._state(),
             capability=self._capability(),
-            constraints=_constraints(info),
+            constraints=self._constraints,
             draw_mw=sample.draw_mw if sample else None,
             energy_mj=sample.energy_mj if sample else None,
             requested_mw=limits.requested_mw if limits else None,

@@ -180,14 +180,14 @@ class Keeper:
 
     def due_boot_s(self) -> float | None:
         """Return when `tick` has something to do next."""
-        times = (
+        times = [
             self._fleet.next_deadline_boot_s(),
             self._attachment.due_boot_s(),
             self._deadman.due_boot_s(),
-            min((request.deadline_boot_s for request in self._reads), default=None),
-            min((deadline_boot_s for deadline_boot_s, _ in self._falls), default=None),
-        )
-        return min((time for time in times if time is not None), default=None)
+            *[request.deadline_boot_s for request in self._reads],
+            *[deadline_boot_s for deadline_boot_s, _ in self._falls],
+        ]
+        return min([time for time in times if time is not None], default=None)
 
     def tick(self, now_boot_s: float) -> None:
         """Do what has fallen due. To be called after every event and at `due_boot_s`."""

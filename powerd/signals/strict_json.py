@@ -24,8 +24,10 @@ _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
 # All bytes but those that decide about levels; none of these is part of a longer UTF-8 sequence.
 _NO_MARKS = bytes(set(range(256)) - set(b'[]{}"\\'))
-# An integer this short is finite as a double without looking.
+# Only an integer of more digits than these may be beyond a double, and takes long to read.
 _SHORT_NUMBER = 300
+_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
+_LONG_NUMBER = b"0" * (_SHORT_NUMBER + 1)
 
 
 def read_message(payload: bytes, source: str = "unknown", *, empty: str = "no statement") -> JsonObject:
@@ -63,7 +65,9 @@ def loads(payload: bytes) -> JsonObject:
     if _too_deep(payload, text):
         _refuse(Reason.TOO_DEEP, f"payload nests deeper than {MAX_DEPTH} levels")
     try:
-        parsed = _DECODER.decode(text)
+        # To look at every integer by itself costs as much as all the rest.
+        decoder = _WARY_DECODER if _LONG_NUMBER in payload.translate(_AS_ZEROS) else _DECODER
+        parsed = decoder.decode(text)
     except json.JSONDecodeError as error:
         _refuse(Reason.JSON, f"payload is not JSON: {error.msg} at character {error.pos}")
     if not isinstance(parsed, dict):
@@ -129,7 +133,8 @@ def _no_constant(text: str) -> NoReturn:
     _refuse(Reason.NOT_FINITE, f"{text} is not a JSON number")
 
 
-_DECODER = json.JSONDecoder(
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite_float, parse_constant=_no_constant)
+_WARY_DECODER = json.JSONDecoder(
     object_pairs_hook=_unique, parse_float=_finite_float, parse_int=_finite_int, parse_constant=_no_constant
 )
 

@@ -4,7 +4,7 @@ The plan is executed as the guard does it: every cut, then every raise. Nothing 
 that all policies share out the same watts.
 """
 
-from collections.abc import Iterable
+from itertools import repeat
 
 import numpy as np
 
@@ -103,7 +103,7 @@ class Powerd:
         now = Now(boot_s, WALL_AT_BOOT_S + boot_s)
         state = initial_state(now) if self._state is None else self._state
         inputs = Inputs(
-            tuple(self._readings(seen, boot_s)), outcomes=self._outcomes, operator_cap_mw=int(budget_w * 1000)
+            self._readings(seen, boot_s), outcomes=self._outcomes, operator_cap_mw=int(budget_w * 1000)
         )
         self.decision, self._state = decide(inputs, state, now, self.config)
         plan = self.decision.plan
@@ -117,47 +117,38 @@ class Powerd:
         self._written_mw[index] = write.mw
         return Outcome(write.uuid, write.mw, Result.APPLIED, write.mw, write.mw, write.mw)
 
-    def _readings(self, seen: Readings, boot_s: float) -> Iterable[GpuReading]:
-        columns = zip(
-            self._uuids,
-            np.rint(seen.draw_w * 1000).astype(np.int64).tolist(),
-            np.rint(seen.energy_j * 1000).astype(np.int64).tolist(),
-            np.rint(seen.limit_w * 1000).astype(np.int64).tolist(),
-            np.rint(seen.capped_s * 1e9).astype(np.int64).tolist(),
-            seen.reasons.tolist(),
-            seen.clock_mhz.tolist(),
-            self._written_mw,
-            strict=True,
+    def _readings(self, seen: Readings, boot_s: float) -> tuple[GpuReading, ...]:
+        """Return what the guard would tell, column by column: there are as many at every decision."""
+        draw_mw, energy_mj, limit_mw = (
+            np.rint(column * 1000).astype(np.int64).tolist()
+            for column in (seen.draw_w, seen.energy_j, seen.limit_w)
         )
-        for index, (
-            uuid,
-            draw_mw,
-            energy_mj,
-            limit_mw,
-            capped_ns,
-            reasons,
-            clock_mhz,
-            written_mw,
-        ) in enumerate(columns):
-            yield GpuReading(
-                uuid=uuid,
-                index=index,
-                name=self._name,
-                state=GpuState.OK,
-                capability=Capability.SETTABLE,
-                constraints=self._span,
-                draw_mw=draw_mw,
-                energy_mj=energy_mj,
-                requested_mw=limit_mw,
-                enforced_mw=limit_mw,
-                capped_ns=capped_ns,
-                event_reasons=reasons,
-                written_mw=written_mw,
-                worst_case_mw=limit_mw,
-                sampled_boot_s=boot_s,
-                sm_clock_mhz=clock_mhz,
-                max_sm_clock_mhz=self._max_clock_mhz,
+        capped_ns = np.rint(seen.capped_s * 1e9).astype(np.int64).tolist()
+        return tuple(
+            map(
+                GpuReading,
+                self._uuids,
+                range(len(self._uuids)),
+                repeat(self._name),
+                repeat(GpuState.OK),
+                repeat(Capability.SETTABLE),
+                repeat(self._span),
+                draw_mw,
+                energy_mj,
+                limit_mw,  # requested
+                limit_mw,  # enforced
+                capped_ns,
+                seen.reasons.tolist(),
+                repeat(None),  # persistence mode
+                self._written_mw,
+                repeat(None),  # pending
+                limit_mw,  # the worst case
+                repeat(boot_s),
+                repeat(""),
+                seen.clock_mhz.tolist(),
+                repeat(self._max_clock_mhz),
             )
+        )
 
 
 def uuid_of(index: int) -> str:

@@ -78,7 +78,7 @@ def rack_view(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[R
         events=events,
         wake_boot_s=_wake_boot_s(state, now),
     )
-    return view, state._replace(ramp=climb)
+    return view, state if climb is state.ramp else state._replace(ramp=climb)
 
 
 def _climb(

@@ -70,6 +70,8 @@ def follow(
         cap, climbing_from = max(cap or 0, free), None
     if controlled and not ramp.started:
         ramp = ramp._replace(started=True)
+    if target_mw == ramp.cap_mw and ramp.climbing_from_boot_s is None:
+        return ramp
     if target_mw <= cap:
         arrived = ramp.arrived_boot_s if target_mw == cap else None
         return ramp._replace(cap_mw=target_mw, climbing_from_boot_s=None, arrived_boot_s=arrived)
