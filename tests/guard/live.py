@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -98,7 +98,9 @@ class Peer:
         self._file = file
 
     def send(self, data: bytes) -> None:
-        self.connection.sendall(data)
+        # The guard may close the door before all is sent; what it said can still be received.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.connection.sendall(data)
 
     def receive(self) -> dict[str, Any]:
         """Return the next reply; empty at the end of the stream."""
