@@ -101,6 +101,9 @@ class Watcher(Protocol):
     def heard_budget(self, mw: int | None) -> None:
         """A budget has come in."""
 
+    def reloaded(self, config: Config) -> None:
+        """Another configuration is in force."""
+
 
 class WatchedController(Controller):
     """The real one, which also shows what it decided last.
@@ -152,6 +155,7 @@ class Daemon:
         self.process.loop.executor = self._in_thread
         self.pause_before_plan_s = 0.0
         self._tasks: list[asyncio.Task[None]] = []
+        self._reloads: list[asyncio.Task[None]] = []
         self._world = world
         self._clock = clock
         self._config = config
@@ -200,9 +204,24 @@ class Daemon:
         self.process.kill()
         self._guard.abandon()
 
+    def reload(self, config: Config) -> None:
+        """Have it go by another configuration, as soon as it is awake and between two iterations."""
+
+        def begin() -> None:
+            self._reloads.append(self.process.loop.create_task(self._reload(config)))
+
+        self.process.call(begin)
+
+    async def _reload(self, config: Config) -> None:
+        async with self.controller.iterating:
+            self.controller.replace_config(config, lambda timeline: timeline)
+            self._config = config
+            self._watcher.reloaded(config)
+
     def errors(self) -> list[str]:
         """Return what failed in it that should not have."""
         ended = [repr(task.exception()) for task in self._tasks if task.done()]
+        ended += [repr(task.exception()) for task in self._reloads if task.done() and task.exception()]
         return ended + [repr(error) for error in self.process.loop.errors]
 
     async def before_plan(self, plan: Plan) -> None:

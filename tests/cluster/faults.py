@@ -42,6 +42,7 @@ class Adversary:
         self._scenario = rack.scenario
         self._bound_s = rack.scenario.rules.guard_bound_s
         self._random = Random(f"faults {rack.scenario.seed}")
+        self._reloads = Random(f"reloads {rack.scenario.seed}")
         self._budget = 0
         self._has_changed_roster = False
         self._read_only: set[str] = set()
@@ -270,16 +271,21 @@ class Adversary:
             self._world.after(random.uniform(1.0, 30.0), self._roll_out, rack)
 
     def _roll_out(self, roster: Rack) -> None:
-        """Start the daemons of all hosts with another roster, one after the other."""
+        """Have all hosts go by another roster, one after the other: reloaded, or started again."""
         random = self._random
         within_s = random.choice((3.0, 30.0))
         for host in self._rack.hosts:
             self._world.after(random.uniform(0.0, within_s), self._configure, host, roster)
 
     def _configure(self, host: RackHost, roster: Rack) -> None:
+        config = replace(host.config, rack=roster)
+        if self._reloads.random() < 0.5:
+            self._count("another roster reloaded", host)
+            host.reload(config)
+            return
         host.kill_daemon()
         self._count("daemon restarted with another roster", host)
-        host.configure(replace(host.config, rack=roster))
+        host.configure(config)
         self._start_again(host)
 
     # Guards and GPUs

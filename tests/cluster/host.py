@@ -122,6 +122,18 @@ class RackHost:
         """Change the configuration: it counts from the next start of the daemon."""
         self.config = config
 
+    def reload(self, config: Config) -> None:
+        """Have the daemon go by another configuration while it runs; without one, from the next start on."""
+        if self.daemon is None:
+            self.configure(config)
+        else:
+            self.daemon.reload(config)
+
+    def reloaded(self, config: Config) -> None:
+        """Take in that another configuration is in force."""
+        self._note("configuration reloaded")
+        self.configure(config)
+
     def kill_daemon(self) -> None:
         """Kill the daemon; its limits and what the guard has armed stay."""
         if self.daemon is not None:
