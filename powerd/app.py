@@ -97,7 +97,9 @@ async def serve(settings: Settings, source: Source) -> bool:
         gc.freeze()
         log.info("started", host=settings.host.name, rack=settings.host.rack, mode=settings.host.mode)
         await daemon.run(stop, reload)
-        if not renewed.is_set():
+        if renewed.is_set():
+            daemon.leave_mode()
+        else:
             notify("STOPPING=1")
     log.info("stopped")
     return renewed.is_set()
@@ -225,6 +227,10 @@ class Daemon:
             traces=self._traces,
         )
 
+    def leave_mode(self) -> None:
+        """Leave the mode that an operator has ordered to the code that takes over."""
+        renewal.leave_mode(self._settings.host.mode, self._controller.gate.mode)
+
     async def _go_by(self, settings: Settings) -> None:
         """Put other settings in force, between two iterations and all at once.
 
@@ -323,7 +329,7 @@ class Daemon:
                 site=host.site,
                 rack=host.rack,
                 host=host.name,
-                mode=host.mode,
+                mode=renewal.mode_left(host.mode),
                 period_s=control.period_s,
                 persistence_needed=not host.allow_without_persistence_mode,
             ),

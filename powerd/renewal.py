@@ -7,11 +7,25 @@ its code changes. Should the new code not come up, the process ends, and the uni
 import os
 import signal
 import sys
-from typing import NoReturn
+from typing import NoReturn, TypeVar, cast
 
 from powerd.notify import notify
 
 SIGNAL = signal.SIGUSR2
+# Not POWERD_*: those are settings.
+_VARIABLE = "RENEWED_POWERD_MODE"
+_Mode = TypeVar("_Mode", bound=str)
+
+
+def leave_mode(configured: str, in_force: str) -> None:
+    """Leave an ordered mode to the code that takes over: an upgrade is no reason to write limits."""
+    os.environ[_VARIABLE] = f"{configured} {in_force}"
+
+
+def mode_left(configured: _Mode) -> _Mode:
+    """Return the mode to start in: as it was left, unless the configured one is another by now."""
+    before, _, in_force = os.environ.pop(_VARIABLE, "").partition(" ")
+    return cast(_Mode, in_force) if before == configured else configured
 
 
 def start_again() -> NoReturn:

@@ -1,6 +1,7 @@
 """An upgrade starts daemon and guard again in place: no limit changes, and no service manager sees a stop."""
 
 import re
+from pathlib import Path
 
 from powerd import renewal
 from tests.daemon.conftest import MakeRig
@@ -9,6 +10,10 @@ from tests.daemon.rig import Rig
 
 def started(rig: Rig) -> int:
     return len(re.findall(r"\bstarted\b", rig.daemon.log))
+
+
+def serves_again(rig: Rig) -> bool:
+    return started(rig) == 2 and rig.get("/v1/status").status == 200
 
 
 def renew(rig: Rig) -> None:
@@ -44,3 +49,27 @@ def test_new_code_that_does_not_come_up_leaves_the_fallback_to_the_end_of_the_pl
     host.wait_for(
         lambda: "the plan has ended and no newer one came" in host.guard.log, within_s=5, what="the fallback"
     )
+
+
+def test_gpus_that_an_operator_has_released_stay_released(library: Path, tmp_path: Path) -> None:
+    with Rig(tmp_path, library) as host:  # no observer judges it: a release is a raise that nobody has earned
+        host.start()
+        host.obey(3000, lease_s=60)
+        assert host.order("release").status == 200
+        writes, before_mw = len(host.write_log()), host.limits_mw()
+        renew(host)
+        host.wait_for(lambda: serves_again(host), within_s=10, what="the new code")
+        host.wait_iterations(3)
+        assert (len(host.write_log()), host.limits_mw()) == (writes, before_mw)
+        status = host.status()
+        assert (status["mode"], status["orders"]["configured_mode"]) == ("dry-run", "enforce")
+
+
+def test_a_mode_that_is_configured_anew_takes_the_place_of_the_ordered_one(host: Rig) -> None:
+    assert host.order("mode", mode="dry-run").status == 200
+    text = host.config.read_text(encoding="utf-8")
+    host.config.write_text(text.replace('mode = "enforce"', 'mode = "monitor"'), encoding="utf-8")
+    assert host.config.read_text(encoding="utf-8") != text
+    host.daemon.signal(renewal.SIGNAL)
+    host.wait_for(lambda: serves_again(host), within_s=10, what="the new code")
+    assert host.status()["mode"] == "monitor"
