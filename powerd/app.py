@@ -182,7 +182,7 @@ class Daemon:
             ConfigError: `enforce` must not start.
         """
         parts = [self._controller.run(), self._keeper.run(), self._events_file.run()]
-        parts += [self._reloader.run(reload), self._orders.run()]
+        parts += [self._reload(reload), self._orders.run()]
         parts += [part.run() for part in (self._bus, self._sampler) if part is not None]
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -230,6 +230,10 @@ class Daemon:
     def leave_mode(self) -> None:
         """Leave the mode that an operator has ordered to the code that takes over."""
         renewal.leave_mode(self._settings.host.mode, self._controller.gate.mode)
+
+    async def _reload(self, asked: asyncio.Event) -> None:
+        await self._controller.changes.next_iteration()  # until then it is not ready, and must not say so
+        await self._reloader.run(asked)
 
     async def _go_by(self, settings: Settings) -> None:
         """Put other settings in force, between two iterations and all at once.

@@ -209,3 +209,18 @@ def test_a_sender_that_is_not_listened_to_any_more_has_said_nothing(host: Rig) -
     assert host.limits_mw()[3] <= 150_000
     reloaded(host)
     host.wait_for(lambda: host.limits_mw()[3] > 150_000, within_s=3, what="its share again")
+
+
+def test_a_reload_that_is_asked_for_too_early_waits_until_the_start_is_over(shared: Rig) -> None:
+    """Ready means that limits were read back: a reload must not say so before."""
+    shared.daemon.close()
+    shared.guard.close()
+    shared.configure({})
+    shared.daemon.start()  # it finds no guard, and no GPUs
+    shared.wait_for(lambda: "started" in shared.daemon.log_of_run, what="the start")
+    shared.daemon.signal(signal.SIGHUP)
+    shared.start_guard()
+    shared.wait_for(shared.is_ready, what="readiness")
+    shared.wait_for(lambda: "config_reloaded" in shared.daemon.log_of_run, what="the reload")
+    order = [line.partition(" ")[0][3:] for line in shared.daemon.log_of_run.splitlines()]
+    assert order.index("first_decision") < order.index("config_reloaded")
