@@ -6,7 +6,7 @@ Every call may block: the guard calls a driver only from the worker thread of th
 
 import os
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 FORBID_WRITES_VARIABLE = "POWERD_FORBID_WRITES"
 
@@ -61,8 +61,7 @@ class GpuInfo:
     max_sm_clock_mhz: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """The two limits of a GPU, in milliwatts; None where it does not tell.
 
     Attributes:
@@ -74,8 +73,7 @@ class Limits:
     enforced_mw: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One reading of a GPU; None where it does not tell.
 
     Attributes:

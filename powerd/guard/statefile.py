@@ -12,7 +12,7 @@ from typing import Any
 from powerd.clock import boot_id
 from powerd.guard import journal
 
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
+_ENCODER = json.JSONEncoder(check_circular=False, separators=(",", ":"))
 
 
 class StateFile:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from powerd.core.units import MW_PER_W, MilliWatts
 from powerd.signals.strict_json import JsonObject
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
 
 
 def encode(fields: JsonObject) -> bytes:

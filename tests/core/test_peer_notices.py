@@ -69,7 +69,7 @@ def test_hosts_that_agree_are_not_worth_a_word() -> None:
 
 
 def test_a_host_without_peers_hears_nothing_of_them() -> None:
-    assert told(replace(PEER, roster="x"), place=replace(PLACE, has_peers=False)) == []
+    assert told(replace(PEER, roster="x"), place=PLACE._replace(has_peers=False)) == []
 
 
 def test_another_roster_is_told_with_the_host_both_digests_and_what_to_do() -> None:
@@ -151,7 +151,7 @@ def test_a_silent_host_that_follows_the_same_budget_costs_nothing() -> None:
     of = rack(hosts=tuple(Host(name, 1.0, 1000 * W) for name in ("h1", "h2", "h3")))
     higher = replace(PEER, rack_cap_mw=5000 * W, budget=budget(watts=5000), received_boot_s=NOW_S - 12)
     same = replace(PEER, host="h3", received_boot_s=NOW_S - 12)
-    notices = told(higher, same, place=replace(PLACE, rack=of))
+    notices = told(higher, same, place=PLACE._replace(rack=of))
     assert [notice.subject for notice in notices if notice.event == "compensation"] == ["h2"]
 
 

@@ -234,7 +234,7 @@ def test_a_lease_is_not_made_again_where_giving_up_leaves_too_little_for_it() ->
 @pytest.mark.parametrize(
     ("at", "lost"),
     [
-        (replace(place(cap=6000), budget=None), False),  # the failsafe is no news
+        (place(cap=6000)._replace(budget=None), False),  # the failsafe is no news
         (place(cap=6000, peers=False), False),
         (place(cap=6000), True),
     ],
@@ -266,7 +266,7 @@ def moments(draw: st.DrawFn) -> tuple[Place, Leases]:
         least=draw(st.just(1000) | watts),
         leasing=draw(st.booleans()),
     )
-    at = replace(at, budget=draw(st.none() | st.just(heard_budget(cap, seq=2))))
+    at = at._replace(budget=draw(st.none() | st.just(heard_budget(cap, seq=2))))
     peers, promises = [], []
     for name in HOSTS[1:]:
         promises += [promise(name, draw(watts) + 1, seq) for seq in range(draw(st.integers(0, 2)))]

@@ -33,6 +33,6 @@ def test_a_host_that_waits_at_its_floor_says_how_long() -> None:
 
 def test_a_host_alone_in_its_rack_lends_nothing() -> None:
     made = host.snapshot(host.decided())
-    place = replace(made.decision.place, has_peers=False)
+    place = made.decision.place._replace(has_peers=False)
     alone = seen(replace(made, decision=made.decision._replace(place=place)))
     assert (alone.lent_watts, alone.borrowed_watts, alone.waits_s) == (0, 0, None)

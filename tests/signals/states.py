@@ -103,7 +103,7 @@ DECISION: Final = _FIRST._replace(
         Step("guard_band", 29_400_000, "rack.guard_band_pct"),
     ),
     targets=(target("GPU-a"), target("GPU-b")),
-    place=replace(_FIRST.place, asked_mw=30_000_000),
+    place=_FIRST.place._replace(asked_mw=30_000_000),
     standing=_FIRST.standing._replace(want_mw=STATE.want_mw),
     leases=Leases(epoch=EPOCH, seq=5521, said=STATE),
 )

@@ -126,7 +126,7 @@ async def test_watts_between_hosts_are_said_with_who_how_much_and_how_long(
 
 
 async def test_a_rack_of_one_host_says_nothing_of_peers(endpoint: "Endpoint", healthy: Snapshot) -> None:
-    alone = healthy.decision._replace(place=replace(healthy.decision.place, has_peers=False))
+    alone = healthy.decision._replace(place=healthy.decision.place._replace(has_peers=False))
     endpoint.show(replace(healthy, decision=alone))
     assert "peers" not in (await powerctl("status", "--url", endpoint.url)).out
 

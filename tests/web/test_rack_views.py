@@ -111,7 +111,7 @@ def test_a_name_that_is_used_twice_is_an_obstacle(snapshot: Snapshot) -> None:
 
 
 def test_a_host_that_may_not_lend_for_another_reason_does_not_claim_to(snapshot: Snapshot) -> None:
-    place = replace(snapshot.decision.place, is_leasing=False)
+    place = snapshot.decision.place._replace(is_leasing=False)
     lending = shown(replace(snapshot, decision=snapshot.decision._replace(place=place))).lending
     assert lending is not None
     assert lending.obstacle
@@ -127,6 +127,6 @@ def test_watts_given_up_for_a_host_that_cannot_be_reached_are_shown() -> None:
 
 
 def test_where_hosts_do_not_lend_there_is_nothing_to_show(snapshot: Snapshot) -> None:
-    alone = replace(snapshot.decision.place, has_peers=False)
+    alone = snapshot.decision.place._replace(has_peers=False)
     status = shown(replace(snapshot, decision=snapshot.decision._replace(place=alone)))
     assert (status.lending, status.leases, status.peers) == (None, [], [])

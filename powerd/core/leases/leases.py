@@ -164,6 +164,8 @@ def hear(leases: Leases, states: Iterable[HostState], host: str) -> Leases:
 
 def own_epoch_in(state: HostState, host: str) -> int:
     """Return the epoch of `host` that a peer speaks of; 0 if it speaks of none."""
+    if not state.lends and not state.holds:
+        return 0
     lend, hold = state.lent_to(host), state.held_from(host)
     return max(lend.answers.epoch if lend else 0, hold.key.epoch if hold else 0)
 

@@ -1,6 +1,6 @@
 """Where a host stands in its rack at one moment: what dealings with the others are decided from."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from powerd.core.leases.host_state import HeardBudget
 from powerd.core.leases.leases import Leases
@@ -8,8 +8,7 @@ from powerd.core.topology import Rack
 from powerd.core.units import MilliWatts
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a host stands.
 
     Attributes:

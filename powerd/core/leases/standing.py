@@ -133,7 +133,7 @@ def _borrowed(
     """Return what may be used of each lease that a donor speaks of."""
     entries = []
     for donor, state in leases.peers.items():
-        lend = state.lent_to(place.host)
+        lend = state.lent_to(place.host) if state.lends else None
         if lend is None:
             continue
         end_boot_s = lease_end_boot_s(leases, lend, rules)

@@ -6,7 +6,7 @@ recalls leases and repeats the last acknowledgement.
 """
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from powerd.core.leases.host_state import Hold, HostState, Key, Lend
 from powerd.core.leases.leases import (
@@ -25,8 +25,7 @@ from powerd.core.units import MilliWatts
 ALONE_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
+class Reached(NamedTuple):
     """What the plan came to, by read-back.
 
     Attributes:
