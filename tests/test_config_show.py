@@ -13,6 +13,7 @@ from powerd.settings.loading import load
 from powerd.settings.model import Settings
 
 FILE = Path(__file__).parent.parent / "config" / "powerd.toml"
+SITE_LINE = 1 + [line[:4] for line in FILE.read_text(encoding="utf-8").splitlines()].index("site")
 # Names that need quotes, values of every kind, and tables that have only the keys of their own kind.
 OWN = """
 [rack.feeds]
@@ -71,7 +72,7 @@ def test_each_value_has_its_place_behind_it(file: Path) -> None:
     lines = show(file, "--origin", POWERD_CONTROL__HOLD_S="4").splitlines()
     own = file.parent / "conf.d" / "50-own.toml"
     for line in (
-        f'site = "hel1"  # {file}:11',
+        f'site = "hel1"  # {file}:{SITE_LINE}',
         "guard_band_pct = 2.0  # default",
         "hold_s = 4.0  # environment POWERD_CONTROL__HOLD_S",
         f'"Feed A/1.2" = 0.5  # {own}:3',
@@ -98,7 +99,7 @@ def test_changed_leaves_out_what_is_as_by_default_also_where_somebody_wrote_it_d
 
 def test_json_has_every_key_with_its_place(file: Path) -> None:
     shown: dict[str, Any] = json.loads(show(file, "--json"))
-    assert shown["host.site"] == {"value": "hel1", "origin": f"{file}:11"}
+    assert shown["host.site"] == {"value": "hel1", "origin": f"{file}:{SITE_LINE}"}
     assert shown["host.overhead_watts"] == {"value": None, "origin": "default"}
     assert "host.overhead_watts" not in json.loads(show(file, "--json", "--changed"))
 
