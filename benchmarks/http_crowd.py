@@ -1,8 +1,9 @@
 """The clients of the HTTP benchmark, in a process of their own: many that listen or idle, and one that asks.
 
-    python -m benchmarks.http_crowd PORT SECONDS LISTENERS IDLE STATUS_HZ METRICS_HZ
+    python -m benchmarks.http_crowd PORT SECONDS LISTENERS IDLE STATUS_HZ METRICS_HZ GREEDY
 
-Prints one JSON object when the time is over. Nothing is parsed before that.
+Those that are greedy have ten requests under way at any time. Prints one JSON object when the time is over.
+Nothing is parsed before that.
 """
 
 import json
@@ -18,6 +19,8 @@ from typing import BinaryIO
 
 _REOPEN_AFTER_S = 1.0
 _REQUEST = "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+_STREAM, _METRICS = (_REQUEST.format(path=path).encode() for path in ("/v1/stream", "/metrics"))
+_FIRST_WORDS = {"first": _STREAM, "other": _STREAM, "idle": b"", "greedy": _METRICS * 10}
 
 
 @dataclass
@@ -39,10 +42,9 @@ class Crowd:
         self._closed: list[tuple[float, str]] = []
 
     def open(self, kind: str) -> None:
-        """Open a connection that listens, or one that says nothing."""
+        """Open a connection that listens, or asks without end, or says nothing."""
         connection = socket.create_connection(("127.0.0.1", self.port))
-        if kind != "idle":
-            connection.sendall(_REQUEST.format(path="/v1/stream").encode())
+        connection.sendall(_FIRST_WORDS[kind])
         connection.setblocking(False)
         self._sockets[connection.fileno()] = connection
         self._selector.register(connection, selectors.EVENT_READ, kind)
@@ -68,6 +70,8 @@ class Crowd:
             self.counts[f"{kind} opened again"] += 1
         elif kind == "first":
             self.heard.append(data)
+        elif kind == "greedy":
+            connection.sendall(_METRICS * data.count(b"HTTP/1.1 200"))
         self.counts["bytes"] += len(data)
 
 
@@ -119,6 +123,7 @@ def iterations(heard: bytes) -> list[dict[str, float]]:
 def main() -> None:
     """Be the crowd for a while."""
     port, seconds, listeners, idle = (int(text) for text in sys.argv[1:5])
+    greedy = int(sys.argv[7])
     rates = {"/v1/status": float(sys.argv[5]), "/metrics": float(sys.argv[6])}
     crowd = Crowd(port)
     for number in range(listeners):
@@ -126,6 +131,8 @@ def main() -> None:
     for _ in range(idle):
         crowd.open("idle")
         time.sleep(0.002)
+    for _ in range(greedy):
+        crowd.open("greedy")
     crowd.run(1.0)  # everybody is connected, and the first events are there
     crowd.heard.clear()
     crowd.counts.clear()

@@ -4,7 +4,7 @@ Invariant: no handler changes anything, reads hardware, or waits for anything bu
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TypeAlias
 
@@ -23,6 +23,7 @@ from powerd.web.history_routes import HistoryInterface
 from powerd.web.models import Explanation, Health, Readiness, Status
 from powerd.web.openapi import Answer, Operation
 from powerd.web.order_routes import ORDERS
+from powerd.web.pace import Pace
 from powerd.web.stream import Stream, event
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -74,19 +75,23 @@ class Interface:
     stream: Stream
     history: History
     ledger: LedgerReader | None = None
+    pace: Pace = field(default_factory=Pace)
 
     def routes(self) -> list[tuple[Operation, Handler]]:
         """Return every path with what documents it and what answers it."""
-        routes: list[tuple[Operation, Handler]] = [
+        # Whether the daemon is alive is cheap to tell, and must be told however many others ask.
+        at_once = ((HEALTH, self.health), (READINESS, self.readiness), (STREAM, self.events))
+        in_turn = (
             (PAGE, _page_handler()),
-            (HEALTH, self.health),
-            (READINESS, self.readiness),
             (STATUS, self.status),
             (EXPLAIN, self.explain),
-            *EventInterface.over(self._snapshot, self.ledger).routes(),
-            *HistoryInterface(self.history, self.clock).routes(),
-            (STREAM, self.events),
             (METRICS, self.prometheus),
+            *HistoryInterface(self.history, self.clock).routes(),
+        )
+        routes: list[tuple[Operation, Handler]] = [
+            *at_once,
+            *((operation, self.pace.paced(handler)) for operation, handler in in_turn),
+            *EventInterface.over(self._snapshot, self.ledger).routes(),
         ]
         operations = (*(operation for operation, _ in routes), OPENAPI, *ORDERS)
         return [*routes, (OPENAPI, _document_handler(operations))]
