@@ -34,8 +34,8 @@ BEHIND_BEST = 0.2
 BACKLOG_RATIO = 1.1
 CHANGES_PER_GPU_MIN = 2.0
 DAY_S, SITE_HOUR_S = 300.0, 600.0
-# A site stands in racks; so many of them tell how long all of them take.
-SITE_GPUS, RACK_GPUS, RACKS_MEASURED = 10_000, 72, 10
+# A site is rows of GPUs with a budget each; so many of them tell how long all of them take.
+SITE_GPUS, ROW_GPUS, ROWS_MEASURED = 10_000, 500, 2
 
 
 def measure_study(hours: float, *, full: bool = False) -> Table:
@@ -165,15 +165,15 @@ def measure_speed() -> Table:
     collect_seldom()
     budget = (Change(0.0, 0.6),)
     day_s = 24 * 6 * _cpu_s(Case("helios:vcvlY", 64, budget, 1 / 6))
-    gpus = RACK_GPUS * RACKS_MEASURED
+    gpus = ROW_GPUS * ROWS_MEASURED
     begun_s = time.monotonic()
-    compare_policies(Case("helios:vcvlY", gpus, budget, 1.0, racks=RACKS_MEASURED), ("powerd",), 1)
+    compare_policies(Case("helios:vcvlY", gpus, budget, 1.0, racks=ROWS_MEASURED), ("powerd",), 1)
     site_s = (time.monotonic() - begun_s) * SITE_GPUS / gpus
     host_s = 120 * _cpu_s(Case("helios:vcvlY", SITE_GPUS, budget, 1 / 120))
     what = f"an hour of {SITE_GPUS:,} GPUs"
     figures = (
         Figure("a day of 64 GPUs, one core", day_s, "s", DAY_S),
-        Figure(f"{what} in racks of {RACK_GPUS}, {os.cpu_count()} cores", site_s, "s", SITE_HOUR_S),
+        Figure(f"{what} in rows of {ROW_GPUS}, {os.cpu_count()} cores", site_s, "s", SITE_HOUR_S),
         Figure(f"{what} as one host, one core", host_s, "s"),
     )
     return Table("Speed of powerd simulate, policy powerd", figures, load_note())
