@@ -59,7 +59,8 @@ deb: $(VENV)/.deb    ## the Debian package, in dist/, checked by lintian
 	lintian --fail-on error,warning --allow-root dist/powerd_*.changes
 
 deb-test: setup deb build/base.tar  ## install, upgrade and purge that package on a Debian of its own; as root
-	TRIAL_BASE=build/base.tar $(BIN)/pytest -x --no-cov -o timeout=600 tests/packaging/on_debian.py
+	TRIAL_BASE=build/base.tar $(BIN)/pytest -x --no-cov -o timeout=600 tests/packaging/on_debian.py \
+		tests/packaging/on_ansible.py
 
 lint-packaging: $(VENV)/.demo $(LINTERS)/.done  ## role and manifests by their own linters; the role's configuration by powerd
 	$(LINTERS)/bin/yamllint --strict --config-file packaging/yamllint.yml packaging/ansible packaging/kubernetes
@@ -111,7 +112,8 @@ $(LINTERS)/.done: $(VENV)/.python
 build/base.tar: .ci/need
 	@.ci/need mmdebstrap=mmdebstrap
 	mkdir -p build
-	mmdebstrap --quiet --variant=minbase --include=systemd,dbus,python3,mosquitto,procps bookworm $@
+	mmdebstrap --quiet --variant=minbase \
+		--include=systemd,dbus,python3,mosquitto,procps,ansible-core,python3-apt bookworm $@
 
 # What builds and judges a Debian package. It is made for Debian's own interpreter, whatever PYTHON is.
 $(VENV)/.deb: .ci/need $(VENV)/.python
