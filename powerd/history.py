@@ -32,7 +32,7 @@ HOST_COLUMNS = (
 HOST_EXTREMES = ("rack_min_watts", "draw_max_watts", "rack_draw_max_watts")
 GPU_COLUMNS = ("draw_watts", "limit_watts")
 GPU_EXTREMES = ("draw_max_watts", "limit_min_watts")
-# A step shows the last of these that it saw.
+# A point shows the last of these that was seen since the one before.
 PHASES = (Phase.UNLIMITED, Phase.LIMITED, Phase.INIT, Phase.FAILSAFE)
 
 SAMPLE_S = 1.0
@@ -77,6 +77,7 @@ class History:
         self._due_boot_s = 0.0
         self._period_s = 0.0
         self._phase = Phase.INIT
+        self._worst = 0
         self._budget: tuple[str, MilliWatts | None] | None = None
 
     @property
@@ -91,6 +92,8 @@ class History:
             notices: new, or told again.
             is_sampled: the GPUs were sampled for it.
         """
+        # A failsafe of half a second is not to be missed between two samples.
+        self._worst = max(self._worst, _PHASE_NUMBERS[snapshot.decision.phase])
         if is_sampled and snapshot.now.boot_s >= self._due_boot_s:
             self._due_boot_s = snapshot.now.boot_s + SAMPLE_S - _EARLY_S
             self._sample(snapshot)
@@ -129,7 +132,8 @@ class History:
         if len(self._indices | found) > _MAX_GPUS:
             self._tiers, self._indices = _tiers(), {}
         self._indices = self._indices | found
-        self._tiers[0].put(_point(snapshot))
+        self._tiers[0].put(_point(snapshot, self._worst))
+        self._worst = 0
 
     def _compare(self, snapshot: Snapshot) -> None:
         """Tell of a phase and of a budget that are not what they were."""
@@ -167,12 +171,11 @@ def _tiers() -> tuple[Tier, ...]:
     return Tier(SAMPLE_S, 900, Layout(host, gpu), hours), hours, day
 
 
-def _point(snapshot: Snapshot) -> Point:
+def _point(snapshot: Snapshot, phase: int) -> Point:
     gpus = _gpus(snapshot)
     draws = [draw for draw, *_ in gpus.values()]
     host = _host(snapshot, UNKNOWN if UNKNOWN in draws else sum(draws))
     rack, _, _, draw, rack_draw, *_ = host
-    phase = _PHASE_NUMBERS[snapshot.decision.phase]
     # The extremes of one sample are the sample.
     return Point(snapshot.now.boot_s, phase, (*host, rack, draw, rack_draw), gpus)
 

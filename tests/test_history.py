@@ -141,6 +141,14 @@ def test_a_moment_of_failsafe_is_seen_in_its_step() -> None:
     assert told.last(DAY_S).phases.count(Phase.FAILSAFE) == 1
 
 
+def test_a_failsafe_between_two_samples_is_seen_in_the_second() -> None:
+    told = Told()
+    for phase in (Phase.LIMITED, Phase.FAILSAFE, Phase.LIMITED, Phase.LIMITED):
+        told.tell(after_s=0.5, phase=phase)
+    told.tell()
+    assert told.last(900).phases == [Phase.LIMITED, Phase.FAILSAFE, Phase.LIMITED]
+
+
 @pytest.mark.parametrize(
     ("seconds", "step_s", "points"), [(900, 1, 900), (7200, 10, 721), (DAY_S, 120, 721), (9e9, 120, 721)]
 )
