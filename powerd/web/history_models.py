@@ -41,7 +41,8 @@ class HistoryView(Document):
     step_s: float = Field(description="Seconds from one point to the next, where none is missing")
     time: list[float] = Field(description="Unix seconds at which the point was taken, or its step began")
     phase: list[str] = Field(
-        description="init, limited, unlimited or failsafe: the one furthest from the ordinary since the point before"
+        description="init, limited, unlimited or failsafe: the one furthest from the ordinary since the "
+        "point before"
     )
     rack_watts: Column = Field(description="What the rack may draw at its meter")
     host_watts: Column = Field(description="What this host may draw")
