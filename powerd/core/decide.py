@@ -17,7 +17,7 @@ from powerd.core.gpus import overhead
 from powerd.core.gpus.charge import charged
 from powerd.core.gpus.demand import assess
 from powerd.core.gpus.excess import Excess
-from powerd.core.gpus.gpu_range import gpu_range
+from powerd.core.gpus.gpu_range import Range, Ranges, gpu_range
 from powerd.core.gpus.observed import UNKNOWN, learn_from_outcome, learn_from_reading
 from powerd.core.gpus.plan import writes
 from powerd.core.gpus.targets import GpuTarget, may_draw_mw, settle
@@ -97,10 +97,10 @@ def decide(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[Deci
     """Decide what every GPU of this host may draw now, and what to write to get there."""
     before, agenda = state.failsafe.phase, state.agenda
     state, verdicts = hear(inputs, expire(state, now, config), now, config)
-    state, learned = _look(inputs, state, now, config)
+    state, ranges, learned = _look(inputs, state, now, config)
     draw, state = weigh(inputs, state, now, config)
     view, state = rack_view(inputs, state, now, config)
-    share, state = host_share(inputs, view, state, now, config)
+    share, state = host_share(inputs, ranges, view, state, now, config)
     current = {r.uuid: may_draw_mw(r) for r in inputs.readings if r.uuid in share.sharing.ranges}
     limits = {target.uuid: target.limit_mw for target in share.targets if target.limit_mw is not None}
     wants = {target.uuid: target.want_mw for target in share.targets}
@@ -161,9 +161,10 @@ def fits(readings: Sequence[GpuReading], limits_mw: MilliWatts) -> bool:
     return bool(known) and len(known) == len(worst_cases) and sum(known) <= limits_mw
 
 
-def _look(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State, tuple[Notice, ...]]:
-    """Take in readings and outcomes: what the GPUs want, and what they would not do."""
+def _look(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State, Ranges, tuple[Notice, ...]]:
+    """Take in readings and outcomes: what the GPUs want, in which range, and what they would not do."""
     demands, observed = dict(state.demands), dict(state.observed)
+    ranges: dict[str, Range | None] = {}
     told: list[Notice] = []
     for outcome in inputs.outcomes:
         before = observed.get(outcome.uuid, UNKNOWN)
@@ -173,7 +174,7 @@ def _look(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State
         before = observed.get(uuid, UNKNOWN)
         observed[uuid], learned = learn_from_reading(before, reading, now.boot_s, config.observed)
         told.extend(learned)
-        span = gpu_range(reading, config.policies.of(uuid), observed[uuid])
+        span = ranges[uuid] = gpu_range(reading, config.policies.of(uuid), observed[uuid])
         ceiling = span.ceiling_mw if span else reading.worst_case_mw or 0
         demands[uuid] = assess(demands.get(uuid), reading, ceiling, config.demand)
     brake_until = state.brake_until_boot_s
@@ -185,7 +186,7 @@ def _look(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State
         overhead=overhead.smooth(state.overhead, inputs.overhead),
         brake_until_boot_s=brake_until,
     )
-    return updated, tuple(told)
+    return updated, ranges, tuple(told)
 
 
 def _end_boot_s(statement: Statement | None, standing: Standing, now: Now, config: Config) -> float:

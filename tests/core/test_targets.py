@@ -1,5 +1,6 @@
 """From a GPU budget and readings to one target per GPU."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -8,8 +9,8 @@ from hypothesis import strategies as st
 
 from powerd.core.gpus.demand import Demand, GpuDemand
 from powerd.core.gpus.gpu_range import gpu_range
-from powerd.core.gpus.observed import Observed
-from powerd.core.gpus.targets import GpuTarget, share_out, sort_out
+from powerd.core.gpus.observed import UNKNOWN, Observed
+from powerd.core.gpus.targets import GpuTarget, Sharing, share_out, sort_out
 from powerd.core.model import Capability, GpuReading, GpuState
 from powerd.core.topology import GpuPolicies, GpuPolicy
 from tests.core.make import W, gpu, rules, uuid
@@ -51,6 +52,16 @@ def wanting(watts: float, *readings: GpuReading) -> dict[str, GpuDemand]:
     return {reading.uuid: GpuDemand(Demand.BUSY, round(watts * W), 0.0) for reading in readings}
 
 
+def sorted_out(
+    readings: Sequence[GpuReading],
+    demands: dict[str, GpuDemand],
+    policies: GpuPolicies,
+    observed: dict[str, Observed],
+) -> Sharing:
+    ranges = {r.uuid: gpu_range(r, policies.of(r.uuid), observed.get(r.uuid, UNKNOWN)) for r in readings}
+    return sort_out(readings, policies, demands, observed, ranges, 50.0)
+
+
 def targets(
     budget: int,
     *readings: GpuReading,
@@ -59,7 +70,7 @@ def targets(
     observed: dict[str, Observed] | None = None,
 ) -> tuple[GpuTarget, ...]:
     demands = wanting(want, *readings)
-    sharing = sort_out(readings, policies or GpuPolicies(), demands, observed or {}, 50.0)
+    sharing = sorted_out(readings, demands, policies or GpuPolicies(), observed or {})
     return share_out(sharing, budget * W, demands)
 
 
@@ -175,7 +186,7 @@ def test_everything_that_counts_fits_the_budget_or_all_are_at_their_floor(
     ]
     demands = {uuid(i): GpuDemand(Demand.BUSY, want * W, 0.0) for i, (_, _, want, _) in enumerate(gpus)}
     observed = {uuid(i): STUCK for i, (_, _, _, refuses) in enumerate(gpus) if refuses}
-    sharing = sort_out(readings, GpuPolicies(), demands, observed, 50.0)
+    sharing = sorted_out(readings, demands, GpuPolicies(), observed)
     result = share_out(sharing, budget * W, demands)
     assert [target.uuid for target in result] == sorted(reading.uuid for reading in readings)
     controlled = [target.limit_mw for target in result if target.limit_mw is not None]

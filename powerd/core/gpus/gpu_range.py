@@ -1,6 +1,7 @@
 """The range in which a GPU can be limited."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
 
 from powerd.core.gpus.observed import Observed
 from powerd.core.model import GpuReading
@@ -15,6 +16,10 @@ class Range(NamedTuple):
     ceiling_mw: MilliWatts
     ceiling_rule: str
     ceiling_source: str
+
+
+# Of all GPUs of a host, by UUID; None for one that tells no constraints.
+Ranges: TypeAlias = Mapping[str, Range | None]
 
 
 def gpu_range(reading: GpuReading, policy: GpuPolicy, observed: Observed) -> Range | None:

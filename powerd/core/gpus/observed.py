@@ -84,6 +84,8 @@ def learn_from_reading(
         observed = observed._replace(ceiling_mw=None, ceiling_source="")
     if reading.state is not GpuState.OK:
         return observed, ()
+    if observed == UNKNOWN and reading.written_mw == reading.requested_mw == reading.enforced_mw:
+        return observed, ()  # as it mostly is: nobody else has a say
     observed, rival = _other_writer(observed, reading, boot_s, rules)
     observed, out_of_band = _out_of_band(observed, reading, boot_s, rules)
     return observed, rival + out_of_band

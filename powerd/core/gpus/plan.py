@@ -60,6 +60,8 @@ def writes(
     small_cuts: dict[str, MilliWatts] = {}
     for uuid, before in known.items():
         target = targets[uuid]
+        if target == before:
+            continue
         needed = _is_needed(before, target, wants[uuid])
         small = uuid not in exact and dead_band.covers(before, target, needed=needed)
         if target > before and not small:

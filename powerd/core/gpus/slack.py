@@ -42,6 +42,8 @@ class Slack(NamedTuple):
 
     def seen(self, share: float, elapsed_s: float) -> "Slack":
         """Take in the share of the time since the last reading."""
+        if share == self.share:
+            return self
         return Slack(self.share + (share - self.share) * min(1.0, elapsed_s / SMOOTH_S), *self[1:])
 
     def without_step(self) -> "Slack":

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from powerd.core.gpus.allocator import Allocation, Request, allocate
 from powerd.core.gpus.demand import Demand, GpuDemand
-from powerd.core.gpus.gpu_range import Range, gpu_range
+from powerd.core.gpus.gpu_range import Range, Ranges
 from powerd.core.gpus.observed import UNKNOWN, Observed
 from powerd.core.gpus.plan import whole_watts
 from powerd.core.model import Capability, GpuReading, GpuState, Step, Write
@@ -75,6 +75,7 @@ def sort_out(
     policies: GpuPolicies,
     demands: Mapping[str, GpuDemand],
     observed: Mapping[str, Observed],
+    ranges: Ranges,
     boot_s: float,
     overrides: Mapping[str, Override] = NO_OVERRIDES,
 ) -> Sharing:
@@ -83,11 +84,11 @@ def sort_out(
     Args:
         overrides: those that hold now. Such a GPU leaves its job for the time: the others of it go on alike.
     """
-    requests, ranges, fixed, reluctant = [], {}, {}, []
+    requests, spans, fixed, reluctant = [], {}, {}, []
     for reading in readings:
         uuid, policy = reading.uuid, policies.of(reading.uuid)
         known = observed.get(uuid, UNKNOWN)
-        span = gpu_range(reading, policy, known)
+        span = ranges[uuid]
         why = _why_fixed(reading, known, boot_s)
         if why or span is None:
             counted = _counted_mw(reading, policy, readings)
@@ -103,9 +104,9 @@ def sort_out(
         else:
             span = narrowed(span, override)
             want, priority, job = span.ceiling_mw, PRIORITY, ""
-        ranges[uuid] = span
+        spans[uuid] = span
         requests.append(Request(uuid, span.floor_mw, span.ceiling_mw, want, policy.weight, priority, job))
-    return Sharing(tuple(requests), ranges, fixed, tuple(reluctant), overrides)
+    return Sharing(tuple(requests), spans, fixed, tuple(reluctant), overrides)
 
 
 def may_draw_mw(reading: GpuReading) -> MilliWatts | None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from powerd.core.gpus import overhead
 from powerd.core.gpus.charge import Parts
 from powerd.core.gpus.excess import Excess
+from powerd.core.gpus.gpu_range import Ranges
 from powerd.core.gpus.targets import GpuTarget, Sharing, fallback, may_draw_mw, share_out, sort_out
 from powerd.core.gpus.value import Objective, appraise, learn
 from powerd.core.leases.host_state import HeardBudget
@@ -47,15 +48,16 @@ class HostShare(NamedTuple):
 
 
 def host_share(
-    inputs: Inputs, view: RackView, state: State, now: Now, config: Config
+    inputs: Inputs, ranges: Ranges, view: RackView, state: State, now: Now, config: Config
 ) -> tuple[HostShare, State]:
     """Share the host's part among its GPUs, and work out what the guard falls back to."""
     over = overhead.overhead_step(state.overhead, config.overhead_mw, now.boot_s)
     overrides = in_force(inputs.overrides, now.boot_s)
-    sharing = sort_out(inputs.readings, config.policies, state.demands, state.observed, now.boot_s, overrides)
+    readings, demands = inputs.readings, state.demands
+    sharing = sort_out(readings, config.policies, demands, state.observed, ranges, now.boot_s, overrides)
     values = known = state.values
     if config.objective is Objective.THROUGHPUT:
-        values = {r.uuid: learn(known.get(r.uuid), r, state.demands[r.uuid].demand) for r in inputs.readings}
+        values = {r.uuid: learn(known.get(r.uuid), r, demands[r.uuid].demand) for r in readings}
         sharing = sharing._replace(requests=appraise(sharing.requests, values))
     place = _place(inputs, view, sharing, over.mw, state.meter.trim_mw, now, config)
     leases, state = tended(
