@@ -27,15 +27,15 @@ def measure_footprint(seconds: float) -> Table:
         time.sleep(seconds)
         elapsed_s = time.monotonic() - begun_s
         cpu_pct = {name: (cpu_s(pid) - before[name]) / elapsed_s * 100 for name, pid in pids.items()}
-        resident_mib = {name: resident_mib(pid) for name, pid in pids.items()}
+        resident = {name: resident_mib(pid) for name, pid in pids.items()}
     return Table(
         f"Footprint, 8 GPUs at 1 Hz, over {elapsed_s:.0f} s",
         (
             Figure("CPU of daemon and guard together, of one core", sum(cpu_pct.values()), "%", 1.5),
             Figure("CPU of the daemon", cpu_pct["daemon"], "%"),
             Figure("CPU of the guard", cpu_pct["guard"], "%"),
-            Figure("resident memory of the daemon", resident_mib["daemon"], "MiB", 80.0),
-            Figure("resident memory of the guard", resident_mib["guard"], "MiB", 20.0),
+            Figure("resident memory of the daemon", resident["daemon"], "MiB", 80.0),
+            Figure("resident memory of the guard", resident["guard"], "MiB", 20.0),
         ),
     )
 
