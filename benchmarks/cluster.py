@@ -16,6 +16,7 @@ from benchmarks.table import Figure, Table, quantile
 from powerd.controller import Report
 from powerd.core.decide import Decision
 from powerd.core.gpus.allocator import Request, allocate
+from powerd.study.command import collect_seldom
 from tests.cluster.faults import Adversary
 from tests.cluster.host import RackHost
 from tests.cluster.plant import PlantGpu
@@ -196,6 +197,7 @@ def _gpus(rack: SimulatedRack) -> Iterator[PlantGpu]:
 
 def measure_hour(virtual_s: float) -> Table:
     """Simulate a rack whose loads change all the time."""
+    collect_seldom()
     calm = even(HOSTS, GPUS, BUDGET_W, length_s=virtual_s, budget_every_s=20.0, load_every_s=600.0)
     begun_s = time.monotonic()
     with rack_of(calm) as rack:
