@@ -100,4 +100,6 @@ def test_the_json_form_is_json_and_says_ok() -> None:
     data = json.loads(json.dumps(as_dict(check(FILE))))
     assert data["ok"] is True
     assert data["feasibility"]["failsafe_watts"] == 20000
-    assert data["values"][0] == {"key": "host.site", "value": "hel1", "origin": f"{FILE}:11"}
+    numbered = enumerate(FILE.read_text().splitlines(), start=1)
+    line = next(number for number, text in numbered if text.startswith("site = "))
+    assert data["values"][0] == {"key": "host.site", "value": "hel1", "origin": f"{FILE}:{line}"}
