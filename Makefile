@@ -42,7 +42,7 @@ format: $(VENV)/.test  ## rewrite the code in the one format
 
 generated: $(VENV)/.test  ## write what is made from code: pages of docs/, the dashboard
 	$(BIN)/python -m powerd.settings.reference config/powerd.toml docs/configuration.md
-	$(BIN)/python -m powerd.metrics_docs docs/metrics.md
+	$(BIN)/python -m powerd.metrics.docs docs/metrics.md
 	$(BIN)/python packaging/grafana/dashboard.py > packaging/grafana/powerd.json
 
 docs: $(VENV)/.docs  ## the documents as a site, in build/docs/; a broken link fails

@@ -13,9 +13,9 @@ from itertools import cycle
 from random import Random
 
 from benchmarks.table import Figure, Table, quantile
-from powerd.controller import Report
 from powerd.core.decide import Decision
 from powerd.core.gpus.allocator import Request, allocate
+from powerd.daemon.controller import Report
 from powerd.study.command import collect_seldom
 from tests.cluster.faults import Adversary
 from tests.cluster.host import RackHost

@@ -15,16 +15,16 @@ from pathlib import Path
 
 from benchmarks.table import RAM, Figure, Table, load_note, quantile
 from powerd.clock import SystemClock
-from powerd.controller import Controller, Options, Report
 from powerd.core.events.grid_event import Action, ActionKind, EventClass, GridEvent, Interval, Level
 from powerd.core.model import Now
 from powerd.core.proof.ledger_entry import Entry, Sample, Samples
 from powerd.core.state import initial_state
+from powerd.daemon.controller import Controller, Options, Report
+from powerd.daemon.host_gpus import HostGpus
+from powerd.daemon.recorder import Recorder
 from powerd.guard.client import GuardClient
-from powerd.host_gpus import HostGpus
 from powerd.ledger.file import FILE_NAME, open_to_read, verify
 from powerd.ledger.writer import Ledger, LedgerOptions
-from powerd.recorder import Recorder
 from powerd.settings.loading import load
 from powerd.settings.rules import core_config, rack
 from powerd.snapshot import BusStatus

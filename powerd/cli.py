@@ -68,7 +68,7 @@ def run(
     import asyncio  # noqa: PLC0415 - see the module's docstring
 
     from powerd import log, renewal  # noqa: PLC0415
-    from powerd.app import serve  # noqa: PLC0415
+    from powerd.daemon.app import serve  # noqa: PLC0415
     from powerd.settings.loading import Source  # noqa: PLC0415
 
     overrides = {"host.mode": mode.value if mode else None, "guard.spawn": spawn_guard or None}

@@ -134,11 +134,13 @@ def test_the_network_side_cannot_reach_the_driver() -> None:
 
 
 def test_the_page_and_the_api_read_snapshots_and_know_no_controller() -> None:
-    assert not {"powerd.controller", "powerd.app"} & reachable(*inside("powerd.web"))
+    builders = {"powerd.daemon.controller", "powerd.daemon.app"}
+    assert not builders & reachable(*inside("powerd.web"))
 
 
 def test_one_module_builds_the_daemon() -> None:
-    assert {module for module in MODULES if "powerd.controller.Controller" in names(module)} <= {"powerd.app"}
+    controller = "powerd.daemon.controller.Controller"
+    assert {module for module in MODULES if controller in names(module)} <= {"powerd.daemon.app"}
 
 
 def test_no_two_modules_import_each_other_even_through_others() -> None:

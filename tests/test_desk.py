@@ -9,14 +9,14 @@ import pytest
 from powerd.clock import SystemClock
 from powerd.core.model import Notice, Plan, Write
 from powerd.core.orders.override import Override
+from powerd.daemon.host_gpus import HostGpus
 from powerd.desk import file
+from powerd.desk.desk import Done
 from powerd.desk.file import Kept
 from powerd.desk.memory import OrderMemory
 from powerd.errors import GuardError, UnknownGpuError
 from powerd.guard.client import GuardClient
 from powerd.guard.driver import Kind
-from powerd.host_gpus import HostGpus
-from powerd.orders import Done
 from powerd.snapshot import Detached
 from tests.core.make import W
 from tests.desk import ANNA, Daemon, running

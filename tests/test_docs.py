@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from powerd.metrics_table import TABLE
+from powerd.metrics.table import TABLE
 from powerd.signals.reasons import Reason
 
 ROOT = Path(__file__).parent.parent

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from powerd import events_file
 from powerd.core.events.admission import admit_event
 from powerd.core.events.grid_event import (
     Action,
@@ -18,6 +17,7 @@ from powerd.core.events.grid_event import (
 )
 from powerd.core.events.schedule import EventRules, Schedule
 from powerd.core.model import Now
+from powerd.files import events_file
 
 NOW = Now(100.0, 1_763_690_000.0)
 

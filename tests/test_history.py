@@ -6,10 +6,10 @@ import pytest
 
 from powerd.core.model import GpuReading, Notice, Now, Severity
 from powerd.core.rack.failsafe import Phase
-from powerd.happenings import MAX_HAPPENINGS, Happening
-from powerd.history import Extract, History
-from powerd.history_tiers import UNKNOWN
-from powerd.problems import Problems
+from powerd.daemon.problems import Problems
+from powerd.history.happenings import MAX_HAPPENINGS, Happening
+from powerd.history.history import Extract, History
+from powerd.history.tiers import UNKNOWN
 from powerd.snapshot import Snapshot
 from tests.web import host
 

@@ -18,8 +18,8 @@ from powerd.core.leases.leases import Promise
 from powerd.core.leases.memory import LeaseMemory
 from powerd.core.rack.timeline import Timeline
 from powerd.core.topology import Host, Rack
-from powerd.latest_file import RETRY_S
-from powerd.runtime_file import FILE_NAME, NOTHING, Keeper, Remembered, load
+from powerd.files.latest_file import RETRY_S
+from powerd.files.runtime_file import FILE_NAME, NOTHING, Keeper, Remembered, load
 from tests.signals.stubs import until
 
 BOOT = "this boot"

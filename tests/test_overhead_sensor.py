@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from powerd.core.gpus.overhead import OverheadSample
+from powerd.daemon.overhead_sensor import HostMeter, RaplSensor, overhead_sensor
 from powerd.errors import ConfigError
-from powerd.overhead_sensor import HostMeter, RaplSensor, overhead_sensor
 
 
 def rapl_tree(root: Path, *energies_uj: int) -> list[Path]:

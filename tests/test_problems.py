@@ -1,7 +1,7 @@
 """What is wrong is told at once, then once a minute, and forgotten when it is over."""
 
 from powerd.core.model import Notice, Severity
-from powerd.problems import MAX_PROBLEMS, Problems
+from powerd.daemon.problems import MAX_PROBLEMS, Problems
 
 WALL_S = 1_763_690_000.0
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from powerd.controller import Report
 from powerd.core.events.caps import EventStatus
 from powerd.core.events.schedule import Held, Schedule
 from powerd.core.model import Notice, Now
 from powerd.core.proof.response import report
 from powerd.core.state import initial_state
+from powerd.daemon.controller import Report
+from powerd.daemon.recorder import TELL_EVERY_S, Recorder
 from powerd.ledger.file import FILE_NAME, open_to_read, verify
 from powerd.ledger.reader import LedgerReader
 from powerd.ledger.writer import Ledger, LedgerOptions
-from powerd.recorder import TELL_EVERY_S, Recorder
 from powerd.snapshot import Snapshot
 from tests.core.responses import KEY, WALL_S, event, limit, status
 from tests.web import host

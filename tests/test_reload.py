@@ -152,7 +152,7 @@ def hung_up(*, on_terminal: bool, terminal_is_gone: bool) -> str:
 
 HANG_UP = """
 import signal
-from powerd.reload import on_hang_up
+from powerd.daemon.reload import on_hang_up
 hang_up = on_hang_up(lambda: print("reload", flush=True), lambda: print("stop", flush=True))
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 print("ready", flush=True)

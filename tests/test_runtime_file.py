@@ -14,7 +14,7 @@ from powerd.core.leases.memory import LeaseMemory, recall
 from powerd.core.model import Now
 from powerd.core.rack.timeline import Ceiling, Seen, Statement, Timeline
 from powerd.core.topology import Host, Rack
-from powerd.runtime_file import FILE_NAME, NOTHING, Remembered, encode, load, save
+from powerd.files.runtime_file import FILE_NAME, NOTHING, Remembered, encode, load, save
 
 RACK = Rack(
     "hel1",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from powerd.errors import ConfigError
-from powerd.secret_file import secret
+from powerd.files.secret_file import secret
 
 
 def test_a_secret_that_is_no_text_is_refused_and_not_a_byte_of_it_repeated(tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ import typer
 
 from powerd.ctl.options import seconds
 from powerd.errors import BusError, ConfigError
-from powerd.secret_file import problem_of_secret, secret
+from powerd.files.secret_file import problem_of_secret, secret
 from powerd.signals import rfc3339
 
 if TYPE_CHECKING:  # imported when needed: the other commands shall not wait for the MQTT client
-    from powerd.publish import Publisher
+    from powerd.facility.publish import Publisher
     from powerd.signals.endpoint import BusOptions
     from powerd.signals.outbox import Outgoing
 

@@ -45,7 +45,8 @@ def history(
     if as_json:
         print_json(document)
         return
-    from powerd.ctl import view, view_history  # noqa: PLC0415 -- rich is not needed for JSON
+    from powerd.ctl.views import history as view_history  # noqa: PLC0415 -- rich is not needed for JSON
+    from powerd.ctl.views import screen as view  # noqa: PLC0415 -- rich is not needed for JSON
 
     view.console().print(view_history.history(document, is_of_one=bool(gpu)))
 

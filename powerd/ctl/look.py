@@ -25,7 +25,7 @@ def status(*, url: Url = DEFAULT_URL, socket_path: Socket = None, as_json: Json 
     if as_json:
         print_json(document)
     else:
-        from powerd.ctl import view  # noqa: PLC0415
+        from powerd.ctl.views import screen as view  # noqa: PLC0415
 
         console = view.console()
         console.print(view.status_screen(document, code, reasons, console.width))
@@ -56,7 +56,7 @@ def explain(
     if as_json:
         print_json({**document, "why": why._asdict()})
         return
-    from powerd.ctl import view  # noqa: PLC0415
+    from powerd.ctl.views import screen as view  # noqa: PLC0415
 
     view.console().print(view.explanation(document, why))
 

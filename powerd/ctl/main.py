@@ -30,7 +30,7 @@ MODULES = {
     "report": "report",
     "verify": "look",
     "verify-ledger": "report",
-    "doctor": "doctor",
+    "doctor": "doctor.command",
     "override": "order",
     "release": "order",
     "detach": "order",

@@ -58,7 +58,7 @@ def budget(
     """
     # Imported here: the other commands shall not wait for the MQTT client.
     from powerd.clock import SystemClock  # noqa: PLC0415
-    from powerd.publish import Budget, BudgetPublisher  # noqa: PLC0415
+    from powerd.facility.publish import Budget, BudgetPublisher  # noqa: PLC0415
     from powerd.signals.topics import RackTopics  # noqa: PLC0415
 
     try:

@@ -103,7 +103,7 @@ def event(
     Unlike a budget an event holds to its end, whether it is said again or not.
     """
     from powerd.clock import SystemClock  # noqa: PLC0415 - the MQTT client is loaded when it is needed
-    from powerd.publish_event import EventPublisher, check_event  # noqa: PLC0415
+    from powerd.facility.publish_event import EventPublisher, check_event  # noqa: PLC0415
     from powerd.signals.topics import SiteTopics  # noqa: PLC0415
 
     now = SystemClock().now()

@@ -34,7 +34,8 @@ def events(*, url: Url = DEFAULT_URL, socket_path: Socket = None, as_json: Json 
     if as_json:
         print_json(document)
     else:
-        from powerd.ctl import view, view_events  # noqa: PLC0415 -- rich is not needed for JSON
+        from powerd.ctl.views import events as view_events  # noqa: PLC0415 -- rich is not needed for JSON
+        from powerd.ctl.views import screen as view  # noqa: PLC0415 -- rich is not needed for JSON
 
         view.console().print(view_events.event_list(document))
     if document["ledger_error"]:
@@ -72,7 +73,8 @@ def report_event(
     elif as_csv:
         typer.echo(as_table(document), nl=False)
     else:
-        from powerd.ctl import view, view_events  # noqa: PLC0415 -- rich is not needed for JSON and CSV
+        from powerd.ctl.views import events as view_events  # noqa: PLC0415 -- rich is not needed for JSON and CSV
+        from powerd.ctl.views import screen as view  # noqa: PLC0415 -- rich is not needed for JSON and CSV
 
         view.console().print(view_events.event_report(document))
     if not document["ledger"]["intact"]:

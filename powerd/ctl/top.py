@@ -108,7 +108,7 @@ def _watch(daemon: Daemon, interval_s: float, count: int) -> None:
     from rich.console import Console  # noqa: PLC0415 -- not needed for JSON
     from rich.live import Live  # noqa: PLC0415
 
-    from powerd.ctl import view_top  # noqa: PLC0415
+    from powerd.ctl.views import top as view_top  # noqa: PLC0415
 
     news = _News(daemon, first)
     console = Console(highlight=False)

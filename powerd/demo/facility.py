@@ -1,6 +1,6 @@
 """The facility of the demo: says one budget after another, each again and again, and may fall silent.
 
-It sends what any facility would, by `powerd.publish`.
+It sends what any facility would, by `powerd.facility.publish`.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from powerd.clock import Clock
 from powerd.demo.rack import DemoRack
 from powerd.demo.scenario import CYCLE_S, EVERY_S, LEASE_S, Phase, Scenario
 from powerd.errors import BusError
-from powerd.publish import Budget, BudgetPublisher
+from powerd.facility.publish import Budget, BudgetPublisher
 from powerd.signals.outbox import Outgoing
 
 

@@ -1,6 +1,6 @@
 """The grid bridge of the demo: publishes the events of a scenario, as a bridge of a real site would.
 
-Retained, QoS 1, by `powerd.publish_event`. Each is said again and again, which changes nothing.
+Retained, QoS 1, by `powerd.facility.publish_event`. Each is said again and again, which changes nothing.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from powerd.demo.event_record import EventRecord
 from powerd.demo.rack import DemoRack
 from powerd.demo.scenario import CYCLE_S, Call, Scenario
 from powerd.errors import BusError
-from powerd.publish_event import EventPublisher
+from powerd.facility.publish_event import EventPublisher
 from powerd.signals.outbox import Outgoing
 
 _EVERY_S = 1.0

@@ -6,9 +6,9 @@ The file may be missing or damaged: then none is taken to hold, and powerd says 
 from dataclasses import dataclass
 from pathlib import Path
 
-from powerd import records
 from powerd.core.orders.override import Override
-from powerd.latest_file import load_file, replace_file
+from powerd.files import records
+from powerd.files.latest_file import load_file, replace_file
 from powerd.snapshot import Detached
 
 VERSION = 1

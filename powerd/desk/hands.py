@@ -8,11 +8,11 @@ from powerd.clock import Clock
 from powerd.core.gpus.targets import may_draw_mw
 from powerd.core.state import Config
 from powerd.core.units import watts
+from powerd.daemon.gate import Gate
+from powerd.daemon.host_gpus import HostGpus
 from powerd.desk.changes import Change, Changes
 from powerd.desk.in_force import InForce
 from powerd.desk.order import RefusedOrderError
-from powerd.gate import Gate
-from powerd.host_gpus import HostGpus
 from powerd.snapshot import Snapshot
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from powerd.arrivals import Heard
 from powerd.core.model import Notice, Now, Severity
 from powerd.core.orders.override import Override
+from powerd.daemon.arrivals import Heard
 from powerd.snapshot import Detached, OrdersView
 
 

@@ -7,7 +7,7 @@ from powerd.core.model import Notice, Severity
 from powerd.desk import file
 from powerd.desk.file import Kept
 from powerd.desk.in_force import InForce
-from powerd.latest_file import LatestFile
+from powerd.files.latest_file import LatestFile
 from powerd.snapshot import OrdersView
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from powerd.core.model import Now, Severity
 from powerd.errors import PowerdError
-from powerd.happenings import Happening
+from powerd.history.happenings import Happening
 
 MIN_TTL_S, MAX_TTL_S = 60.0, 86_400.0
 MIN_DRILL_S, MAX_DRILL_S = 10.0, 3_600.0

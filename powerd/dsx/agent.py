@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from powerd.controller import Report
 from powerd.core.dsx import breach as breaches
 from powerd.core.dsx import flex
 from powerd.core.dsx.breach import Breach, BreachPhase, BreachRules
@@ -17,6 +16,7 @@ from powerd.core.dsx.flex import Flex, FlexEvent, Told
 from powerd.core.leases.duty import on_duty
 from powerd.core.state import Config
 from powerd.core.units import MilliWatts
+from powerd.daemon.controller import Report
 from powerd.dsx import breach as alerts
 from powerd.dsx import status
 from powerd.dsx.breach import BreachView, HostLoad, breach_data

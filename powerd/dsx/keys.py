@@ -12,7 +12,7 @@ from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, RSAKey
 
 from powerd.errors import ConfigError, SignalRejectedError
-from powerd.secret_file import problem_of_secret
+from powerd.files.secret_file import problem_of_secret
 from powerd.signals import strict_json
 
 MIN_RSA_BITS = 2048

@@ -9,7 +9,7 @@ from powerd.dsx.cloud_event import ISV_ROLE, MAX_IDENTIFIER_CHARACTERS, NAMESPAC
 from powerd.dsx.jws import Signer
 from powerd.dsx.load_target import KIND, SUBJECT
 from powerd.dsx.status import power
-from powerd.publish import Publisher
+from powerd.facility.publish import Publisher
 from powerd.signals import rfc3339
 from powerd.signals.outbox import Outgoing
 from powerd.signals.strict_json import JsonObject

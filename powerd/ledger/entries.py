@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any, TypeAlias, cast
 
-from powerd import records
 from powerd.core.events.grid_event import GridEvent
 from powerd.core.proof.ledger_entry import (
     Began,
@@ -25,6 +24,7 @@ from powerd.core.proof.ledger_entry import (
     Samples,
     Started,
 )
+from powerd.files import records
 
 _Json: TypeAlias = dict[str, object]
 

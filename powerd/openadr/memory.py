@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from powerd import records
-from powerd.latest_file import load_file, replace_file
+from powerd.files import records
+from powerd.files.latest_file import load_file, replace_file
 from powerd.signals.strict_json import JsonObject
 
 VERSION = 1

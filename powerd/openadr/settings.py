@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from powerd.core.events.grid_event import Baseline, EventClass, EventRamp, Level
 from powerd.core.rack.advisory import SignalKind
 from powerd.errors import ConfigError
+from powerd.files.secret_file import check_secrets, secret
 from powerd.openadr.options import (
     BridgeOptions,
     BudgetOptions,
@@ -21,7 +22,6 @@ from powerd.openadr.options import (
     VtnOptions,
 )
 from powerd.openadr.web import check_url
-from powerd.secret_file import check_secrets, secret
 from powerd.settings.errors import explain
 from powerd.settings.layers import read_layers
 from powerd.settings.tables import LogSettings, MqttSettings, Positive, Segment, Table

@@ -4,7 +4,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from powerd.errors import ConfigError
-from powerd.secret_file import secret
+from powerd.files.secret_file import secret
 from powerd.settings.tables import MqttSettings
 from powerd.signals.endpoint import BusOptions, endpoint
 

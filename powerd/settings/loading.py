@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from powerd.errors import ConfigError
-from powerd.secret_file import check_secrets
+from powerd.files.secret_file import check_secrets
 from powerd.settings.errors import explain
 from powerd.settings.layers import Key, merge, origin, read_layers
 from powerd.settings.model import Settings

@@ -23,8 +23,8 @@ from powerd.core.state import Config
 from powerd.core.topology import GpuPolicies, GpuPolicy, Host, Rack
 from powerd.core.units import milliwatts
 from powerd.errors import ConfigError
+from powerd.files.secret_file import is_credential
 from powerd.meters.options import DsxOptions, DsxPart, GenericPart, MeterOptions, NativePart, Part
-from powerd.secret_file import is_credential
 from powerd.settings.model import Settings
 from powerd.settings.signals import MeterPartSettings
 

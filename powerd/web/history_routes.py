@@ -10,9 +10,9 @@ from aiohttp import web
 
 from powerd.clock import Clock
 from powerd.core.model import Now
-from powerd.happenings import Happening
-from powerd.history import GPU_COLUMNS, GPU_EXTREMES, HOST_COLUMNS, HOST_EXTREMES, Extract, History
-from powerd.history_tiers import Tenths
+from powerd.history.happenings import Happening
+from powerd.history.history import GPU_COLUMNS, GPU_EXTREMES, HOST_COLUMNS, HOST_EXTREMES, Extract, History
+from powerd.history.tiers import Tenths
 from powerd.signals import rfc3339
 from powerd.signals.rfc3339 import utc
 from powerd.web.history_models import Column, GpuHistoryView, HappeningView, HistoryView

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from powerd.orders import MAX_DRILL_S, MAX_REASON_CHARS, MAX_TTL_S, MIN_DRILL_S, MIN_TTL_S
+from powerd.desk.desk import MAX_DRILL_S, MAX_REASON_CHARS, MAX_TTL_S, MIN_DRILL_S, MIN_TTL_S
 from powerd.web.models import Document
 
 # More than any GPU draws; the GPU's own range is the desk's to look after.

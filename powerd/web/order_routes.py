@@ -14,8 +14,8 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from powerd.core.units import milliwatts
+from powerd.desk.desk import Desk, Done, RefusedOrderError, Who
 from powerd.errors import PowerdError, SignalRejectedError, UnknownGpuError, shown
-from powerd.orders import Desk, Done, RefusedOrderError, Who
 from powerd.signals import strict_json
 from powerd.web.openapi import Answer, Operation
 from powerd.web.optional import utc_or_none

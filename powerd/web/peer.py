@@ -7,7 +7,7 @@ import struct
 
 from aiohttp import web
 
-from powerd.orders import Who
+from powerd.desk.desk import Who
 
 # struct ucred of unix(7): pid, uid, gid.
 _CREDENTIALS = struct.Struct("iII")

@@ -13,9 +13,9 @@ from pydantic import BaseModel
 
 from powerd.clock import Clock
 from powerd.errors import UnknownGpuError
-from powerd.history import History
+from powerd.history.history import History
 from powerd.ledger.reader import LedgerReader
-from powerd.metrics import Metrics
+from powerd.metrics.exposition import Metrics
 from powerd.snapshot import Snapshot
 from powerd.web import openapi, page, views
 from powerd.web.event_routes import EventInterface

@@ -19,11 +19,11 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from powerd.clock import Clock
+from powerd.desk.desk import Desk
 from powerd.errors import ConfigError
-from powerd.history import History
+from powerd.history.history import History
 from powerd.ledger.reader import LedgerReader
-from powerd.metrics import Metrics
-from powerd.orders import Desk
+from powerd.metrics.exposition import Metrics
 from powerd.snapshot import Snapshot
 from powerd.web.checks import host_check, no_body_to_read, one_line_errors, read_only, secure_headers
 from powerd.web.door import Admit, Door, most_connections

@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from powerd import events_file, runtime_file
-from powerd.controller import Controller, Options, Report
 from powerd.core.decide import Decision
 from powerd.core.events.schedule import Schedule
 from powerd.core.leases.host_state import HostState
@@ -16,11 +14,13 @@ from powerd.core.leases.leases import Leases
 from powerd.core.leases.memory import recall
 from powerd.core.model import Now, Plan
 from powerd.core.state import Config, initial_state
+from powerd.daemon.controller import Controller, Options, Report
+from powerd.daemon.host_gpus import HostGpus
+from powerd.daemon.reporter import remembered
 from powerd.errors import SignalRejectedError
+from powerd.files import events_file, runtime_file
+from powerd.files.latest_file import LatestFile
 from powerd.guard.client import PlanReport
-from powerd.host_gpus import HostGpus
-from powerd.latest_file import LatestFile
-from powerd.reporter import remembered
 from powerd.signals.grid_event import parse_event
 from powerd.signals.host_state import parse_host_state
 from powerd.signals.native import parse_budget

@@ -232,7 +232,7 @@ class Hooks(Protocol):
 
 
 class SimGuard:
-    """The daemon's side: implements `powerd.host_gpus.Guard` as `GuardClient` does.
+    """The daemon's side: implements `powerd.daemon.host_gpus.Guard` as `GuardClient` does.
 
     Args:
         daemon: the process that this is part of.

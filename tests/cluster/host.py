@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from powerd import runtime_file
-from powerd.controller import Report
 from powerd.core.leases.leases import Promise
 from powerd.core.leases.place import entitlement_mw
 from powerd.core.model import Plan
 from powerd.core.state import Config
+from powerd.daemon.controller import Report
+from powerd.files import runtime_file
 from powerd.guard.client import PlanReport
 from powerd.guard.keeper import PLAN_FILE
 from tests.cluster.daemon import Daemon, Disk, StateReader

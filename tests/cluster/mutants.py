@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from powerd import runtime_file
 from powerd.core import hearing
 from powerd.core.gpus import targets
 from powerd.core.leases import compensation, leases, memory, standing, word
@@ -19,6 +18,7 @@ from powerd.core.leases.leases import LeaseRules, Leases, Promise
 from powerd.core.model import Plan
 from powerd.core.rack import host_share
 from powerd.core.topology import Rack
+from powerd.files import runtime_file
 from powerd.guard import deadman, fleet, gpu, jobs, keeper, plans
 
 Patch = pytest.MonkeyPatch

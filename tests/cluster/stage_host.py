@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from powerd import runtime_file
 from powerd.core import confirm, decide
 from powerd.core.decide import Decision
 from powerd.core.gpus.demand import DemandRules
@@ -18,6 +17,7 @@ from powerd.core.rack.failsafe import FailsafeRules
 from powerd.core.rack.ramp import RampRules
 from powerd.core.rack.timeline import BudgetMessage
 from powerd.core.state import Config, Inputs, State, initial_state
+from powerd.files import runtime_file
 from powerd.guard.config import GuardConfig
 from powerd.guard.jobs import Op
 from powerd.guard.keeper import Keeper

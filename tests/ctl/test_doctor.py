@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from powerd.core.model import Capability
-from powerd.ctl import doctor_broker, doctor_config, doctor_daemon, doctor_host
-from powerd.ctl.doctor_check import Check, Verdict
+from powerd.ctl.doctor import broker as doctor_broker
+from powerd.ctl.doctor import config as doctor_config
+from powerd.ctl.doctor import daemon as doctor_daemon
+from powerd.ctl.doctor import host as doctor_host
+from powerd.ctl.doctor.check import Check, Verdict
 from powerd.settings.loading import load
 from powerd.settings.model import Settings
 from powerd.snapshot import GuardStatus, Problem, Snapshot

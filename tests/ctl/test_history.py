@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from powerd.ctl import history, view_history
+from powerd.ctl import history
 from powerd.ctl.client import RequestFailedError
+from powerd.ctl.views import history as view_history
 
 BEGIN_S = 1795280400.0
 

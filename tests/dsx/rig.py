@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from powerd.controller import Report
 from powerd.core.decide import decide
 from powerd.core.dsx.breach import BreachRules
 from powerd.core.events.grid_event import GridEvent
@@ -15,6 +14,7 @@ from powerd.core.model import Now
 from powerd.core.rack.ramp import RampRules
 from powerd.core.state import Config, Inputs, initial_state
 from powerd.core.topology import Host
+from powerd.daemon.controller import Report
 from powerd.dsx.agent import AgentOptions, DsxReporter
 from powerd.dsx.cloud_event import parse
 from powerd.dsx.jws import Signer, TrustedKey, Verifier

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from powerd.metrics_table import TABLE, Kind
+from powerd.metrics.table import TABLE, Kind
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "packaging/prometheus/powerd.rules.yml"

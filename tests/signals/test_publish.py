@@ -10,7 +10,7 @@ import pytest
 from powerd.clock import SystemClock
 from powerd.core.model import Now
 from powerd.errors import BusError, PublishRefusedError
-from powerd.publish import Budget, BudgetPublisher
+from powerd.facility.publish import Budget, BudgetPublisher
 from powerd.signals.endpoint import BusOptions
 from powerd.signals.native import parse_budget
 from powerd.signals.outbox import Outgoing

@@ -8,7 +8,7 @@ import pytest
 
 from powerd.clock import SystemClock
 from powerd.core.events.grid_event import Action, ActionKind, EventRamp, GridEvent, Interval
-from powerd.publish_event import KEPT_S, EventPublisher
+from powerd.facility.publish_event import KEPT_S, EventPublisher
 from powerd.signals.endpoint import BusOptions
 from powerd.signals.topics import DEFAULT_PREFIX, SiteTopics
 from tests.broker import Mosquitto

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from playwright.async_api import Page, ViewportSize, async_playwright
 
 from powerd.core.model import Now
-from powerd.history import History
-from powerd.metrics import Metrics
+from powerd.history.history import History
+from powerd.metrics.exposition import Metrics
 from powerd.snapshot import Snapshot
 from powerd.web.server import WebServer
 from tests.web import host

@@ -9,7 +9,7 @@ import pytest
 
 from powerd.core.model import Now, Step
 from powerd.core.rack.failsafe import Phase
-from powerd.metrics import Metrics
+from powerd.metrics.exposition import Metrics
 from powerd.snapshot import Snapshot
 from powerd.web.server import WebServer
 from tests.web import host

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from powerd.core.gpus.charge import Accounting, AccountingRules
 from powerd.core.model import Now, Step
-from powerd.metrics_readers import View, excess, excess_seconds
+from powerd.metrics.readers import View, excess, excess_seconds
 from powerd.snapshot import Snapshot
 from powerd.web import views
 

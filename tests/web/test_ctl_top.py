@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from powerd.ctl import checks, view_top
+from powerd.ctl import checks
+from powerd.ctl.views import top as view_top
 from powerd.snapshot import Snapshot
 from powerd.web import views
 from powerd.web.stream import MAX_LISTENERS

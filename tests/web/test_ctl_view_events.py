@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from powerd.ctl.view import event_line
-from powerd.ctl.view_events import event_list
+from powerd.ctl.views.events import event_list
+from powerd.ctl.views.screen import event_line
 
 FLEX_ID = "dsx:acme-energy/405cd623-1694-4abd-aa75-521c0e7f2747.0.main-a"
 

@@ -21,7 +21,7 @@ from powerd.core.proof.ledger_entry import Began, Entry
 from powerd.ctl.report import _COLUMNS, as_table
 from powerd.ledger.file import FILE_NAME, append, open_to_read, open_to_write, verify
 from powerd.ledger.reader import LedgerReader
-from powerd.metrics import Metrics
+from powerd.metrics.exposition import Metrics
 from powerd.snapshot import Snapshot
 from powerd.web.event_models import IntervalView
 from powerd.web.server import WebServer

@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 
 from powerd.core.model import Severity
-from powerd.happenings import Happening
-from powerd.history import History
-from powerd.metrics import Metrics
+from powerd.history.happenings import Happening
+from powerd.history.history import History
+from powerd.metrics.exposition import Metrics
 from powerd.signals.rfc3339 import utc
 from powerd.snapshot import Snapshot
 from powerd.web.server import WebServer

@@ -10,8 +10,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from powerd.core.metering.draw import RackDraw
 from powerd.core.model import GpuReading, Notice, Now, Outcome, Result, Severity
 from powerd.core.rack.timeline import Verdict, VerdictKind
-from powerd.metrics import MAX_REASONS, MAX_SOURCES, Metrics
-from powerd.metrics_table import TABLE
+from powerd.metrics.exposition import MAX_REASONS, MAX_SOURCES, Metrics
+from powerd.metrics.table import TABLE
 from powerd.snapshot import Reaction, Snapshot
 from tests.web import host
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from powerd.metrics import Metrics
+from powerd.metrics.exposition import Metrics
 from powerd.snapshot import BusStatus, Detached, OrdersView, Snapshot
 from tests.web.host import WALL_S
 

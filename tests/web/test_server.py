@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from powerd.errors import ConfigError
-from powerd.metrics import Metrics
+from powerd.metrics.exposition import Metrics
 from powerd.snapshot import GuardStatus, Snapshot
 from powerd.web.server import WebServer, bind_unix, parse_listen
 from powerd.web.stream import MAX_LISTENERS

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from powerd.core.metering.shed import Shed
-from powerd.metrics import Metrics
+from powerd.metrics.exposition import Metrics
 from powerd.signals.report import HostReport
 from powerd.snapshot import Snapshot
 from powerd.web import views

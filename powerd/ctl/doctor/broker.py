@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from powerd.certificates import Certificates
-from powerd.ctl.doctor_check import Check, failed, not_checked, ok, warning
+from powerd.ctl.doctor.check import Check, failed, not_checked, ok, warning
 from powerd.errors import BusError, ConfigError, PublishRefusedError
 from powerd.settings.bus import bus_options
 from powerd.settings.model import Settings

@@ -6,11 +6,11 @@ Invariant: nothing here waits. A ledger that cannot be written is told, and cont
 from collections.abc import Callable
 
 from powerd import __version__
-from powerd.controller import Report
 from powerd.core.model import Notice, Severity
 from powerd.core.proof.ledger_entry import Began, Entry
 from powerd.core.proof.recording import Recording, flush, record
 from powerd.core.proof.stretch import Look
+from powerd.daemon.controller import Report
 from powerd.ledger.writer import Ledger, LedgerStatus
 from powerd.snapshot import STALE_PERIODS, Snapshot
 

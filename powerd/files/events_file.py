@@ -7,9 +7,9 @@ since events are dated by the wall clock.
 from dataclasses import dataclass
 from pathlib import Path
 
-from powerd import records
 from powerd.core.events.schedule import Held, Schedule
-from powerd.latest_file import load_file, replace_file
+from powerd.files import records
+from powerd.files.latest_file import load_file, replace_file
 
 VERSION = 1
 FILE_NAME = "events.json"

@@ -15,8 +15,8 @@ from prometheus_client.registry import Collector
 from powerd.clock import Clock
 from powerd.core.model import Now
 from powerd.core.rack.timeline import VerdictKind
-from powerd.metrics_readers import Change, Labels, Samples, View, one
-from powerd.metrics_table import (
+from powerd.metrics.readers import Change, Labels, Samples, View, one
+from powerd.metrics.table import (
     CERTIFICATE_EXPIRY,
     CLOCK_SKEW,
     CONFIG_READ,

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from powerd import records
 from powerd.core.leases.leases import Promise
 from powerd.core.leases.memory import LeaseMemory
 from powerd.core.rack.timeline import Ceiling, Seen, Statement, Timeline
 from powerd.core.units import MilliWatts
-from powerd.latest_file import LatestFile, load_file, replace_file
+from powerd.files import records
+from powerd.files.latest_file import LatestFile, load_file, replace_file
 
 VERSION = 3
 FILE_NAME = "runtime.json"

@@ -1,9 +1,9 @@
-"""The table of `docs/metrics.md`, made from the code: `python -m powerd.metrics_docs docs/metrics.md`."""
+"""The table of `docs/metrics.md`, made from the code: `python -m powerd.metrics.docs docs/metrics.md`."""
 
 import sys
 from pathlib import Path
 
-from powerd.metrics_table import TABLE, Row
+from powerd.metrics.table import TABLE, Row
 
 _HEAD = ("| Metric | Type | Labels | Meaning |", "|---|---|---|---|")
 

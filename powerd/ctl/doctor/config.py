@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from powerd.ctl.client import Document
-from powerd.ctl.doctor_check import Check, failed, not_checked, ok, warning
+from powerd.ctl.doctor.check import Check, failed, not_checked, ok, warning
 from powerd.errors import ConfigError
 from powerd.settings.model import Settings
 

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from powerd.ctl.doctor_check import Check, failed, not_checked, ok, warning
+from powerd.ctl.doctor.check import Check, failed, not_checked, ok, warning
 
 _ASK_WITHIN_S = 5.0
 _DRIVER = Path("/proc/driver/nvidia/version")

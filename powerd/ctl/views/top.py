@@ -8,8 +8,8 @@ from rich.text import Text
 from powerd.ctl.checks import ExitCode
 from powerd.ctl.client import Document
 from powerd.ctl.reasons import span
-from powerd.ctl.view import STYLES, watts
-from powerd.ctl.view_orders import standing
+from powerd.ctl.views.orders import standing
+from powerd.ctl.views.screen import STYLES, watts
 
 # What a row shows besides its bar, by how many columns the terminal has: the widest layout that fits.
 _WIDE, _MEDIUM, _NARROW = 80, 58, 40

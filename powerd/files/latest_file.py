@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from powerd import records
+from powerd.files import records
 
 Content = TypeVar("Content")
 Record = TypeVar("Record")

@@ -11,41 +11,42 @@ import signal
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import structlog
 
-from powerd import events_file, renewal, runtime_file
+from powerd import renewal
 from powerd.certificates import Certificates
 from powerd.clock import SystemClock, boot_id
-from powerd.controller import Controller, Options, Report
 from powerd.core.events.schedule import Schedule
 from powerd.core.gpus.overhead import OverheadSample
-from powerd.core.leases import memory
 from powerd.core.model import Notice, Severity
-from powerd.core.state import State, initial_state
+from powerd.core.state import State
+from powerd.daemon.controller import Controller, Options, Report
+from powerd.daemon.ears import Sinks, ears, listened_to, meter_ear, named_senders
+from powerd.daemon.first_state import first_state
+from powerd.daemon.host_gpus import HostGpus
+from powerd.daemon.overhead_sensor import OverheadSampler, overhead_sensor
+from powerd.daemon.recorder import Recorder
+from powerd.daemon.reload import Reloader, on_hang_up, prepared
+from powerd.daemon.reporter import BusReporter, Reporter, remembered
+from powerd.desk.desk import Desk
 from powerd.desk.hands import Hands
 from powerd.desk.memory import OrderMemory
 from powerd.dsx.traces import Traces
-from powerd.ears import Sinks, ears, listened_to, meter_ear, named_senders
 from powerd.errors import ConfigError, innermost
+from powerd.files import events_file
+from powerd.files.latest_file import LatestFile
+from powerd.files.runtime_file import Keeper
 from powerd.guard.client import GuardClient
 from powerd.guard.spawn import spawn_guard
-from powerd.history import History
-from powerd.host_gpus import HostGpus
-from powerd.latest_file import LatestFile
+from powerd.history.history import History
 from powerd.ledger.file import FILE_NAME as LEDGER_FILE
 from powerd.ledger.reader import LedgerReader
 from powerd.ledger.writer import Ledger, LedgerOptions
 from powerd.log import configure as configure_log
-from powerd.metrics import Metrics
+from powerd.metrics.exposition import Metrics
 from powerd.notify import notify
-from powerd.orders import Desk
-from powerd.overhead_sensor import OverheadSampler, overhead_sensor
-from powerd.recorder import Recorder
-from powerd.reload import Reloader, on_hang_up, prepared
-from powerd.reporter import BusReporter, Reporter, remembered
-from powerd.runtime_file import Keeper
 from powerd.settings.bus import bus_options, digest
 from powerd.settings.loading import Source
 from powerd.settings.model import Settings
@@ -59,8 +60,6 @@ from powerd.web.server import WebServer
 
 if TYPE_CHECKING:  # cryptography is only for those who need it
     from powerd.dsx.agent import DsxReporter
-
-Record = TypeVar("Record")
 
 log = structlog.get_logger()
 
@@ -131,7 +130,7 @@ class Daemon:
             happened=self._history.add,
             clock=self._clock,
         )
-        state, damages = self._first_state()
+        state, damages = first_state(settings, self._config, self._clock.now())
         self._host_report = HostReport(host=host.name, rack=host.rack, epoch=state.leases.epoch)
         self._events_file = LatestFile[Schedule](
             lambda schedule: events_file.save(Path(host.state_dir), schedule), self._on_events_file
@@ -311,21 +310,6 @@ class Daemon:
 
         return dsx_reporter(self._settings, self._config, self._bus.publish, self._traces)
 
-    def _first_state(self) -> tuple[State, tuple[Notice, ...]]:
-        """Return what is known at the start, and why no more is."""
-        directory = Path(self._settings.host.state_dir)
-        recall = partial(runtime_file.load, directory, boot_id())
-        known, damage = _loaded(directory / runtime_file.FILE_NAME, recall)
-        schedule, lost = _loaded(directory / events_file.FILE_NAME, partial(events_file.load, directory))
-        known, schedule = known or runtime_file.NOTHING, schedule or Schedule()
-        now, of_this_boot = self._clock.now(), known.of_this_boot
-        leases = memory.recall(known.leases, self._rack, self._config.leases, now, of_this_boot=of_this_boot)
-        timeline = listened_to(self._settings, known.timeline)
-        trim_mw = known.trim_mw if self._config.meter.parts else 0
-        state = initial_state(now, timeline, known.cap_mw, leases, schedule, trim_mw)
-        told = (("runtime_file_unusable", damage), ("events_file_unusable", lost))
-        return state, tuple(Notice(event, Severity.WARNING, text) for event, text in told if text)
-
     def _make_controller(self, state: State, damages: Iterable[Notice]) -> Controller:
         host, control = self._settings.host, self._settings.control
         controller = Controller(
@@ -384,11 +368,3 @@ class Daemon:
 
 def _certificate_files(settings: Settings) -> dict[str, str]:
     return {"ca": settings.mqtt.ca_file, "client": settings.mqtt.cert_file}
-
-
-def _loaded(path: Path, load: Callable[[], Record]) -> tuple[Record | None, str]:
-    """Return what was remembered, and why nothing could be; a damaged file never stops the start."""
-    try:
-        return load(), ""
-    except (OSError, ValueError) as error:
-        return None, f"{path}: {error}; starting as if for the first time"

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from powerd.ctl.client import Document
 from powerd.ctl.reasons import span
-from powerd.ctl.view import watts
+from powerd.ctl.views.screen import watts
 
 _CELLS = 48
 _BLOCKS = "▁▂▃▄▅▆▇█"

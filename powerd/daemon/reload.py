@@ -17,11 +17,11 @@ import structlog
 from powerd.clock import Clock
 from powerd.core.model import Notice, Severity
 from powerd.core.state import Config
-from powerd.ears import Sinks, ears
+from powerd.daemon.ears import Sinks, ears
 from powerd.errors import ConfigError
-from powerd.happenings import Happening
+from powerd.history.happenings import Happening
 from powerd.meters.listener import MeterListener
-from powerd.metrics import Metrics
+from powerd.metrics.exposition import Metrics
 from powerd.notify import notify, notify_reloading
 from powerd.settings.bus import bus_options, digest
 from powerd.settings.loading import Loaded, Source, prove

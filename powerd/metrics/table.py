@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from powerd import metrics_readers as readers
 from powerd.core.model import Result
 from powerd.core.units import watts
-from powerd.metrics_readers import MJ_PER_J, Change, Labels, Samples, View
+from powerd.metrics import readers
+from powerd.metrics.readers import MJ_PER_J, Change, Labels, Samples, View
 
 GPU_LABELS = ("uuid", "gpu")
 # Seconds; from a bare round trip to a driver that answers late.

@@ -15,8 +15,8 @@ from powerd.core.notices import about_phase
 from powerd.core.rack.failsafe import Phase
 from powerd.core.rack.timeline import Statement
 from powerd.core.units import MilliWatts, watts
-from powerd.happenings import Happening, Happenings
-from powerd.history_tiers import UNKNOWN, Layout, Point, Row, Tenths, Tier, highest, lowest, mean
+from powerd.history.happenings import Happening, Happenings
+from powerd.history.tiers import UNKNOWN, Layout, Point, Row, Tenths, Tier, highest, lowest, mean
 from powerd.snapshot import Snapshot
 
 HOST_COLUMNS = (

@@ -7,13 +7,13 @@ is restarted.
 
 from collections.abc import Callable
 
-from powerd.controller import Report
 from powerd.core.leases import memory
 from powerd.core.leases.duty import on_duty
 from powerd.core.state import State
 from powerd.core.topology import Rack
+from powerd.daemon.controller import Report
+from powerd.files.runtime_file import Keeper, Remembered
 from powerd.notify import notify
-from powerd.runtime_file import Keeper, Remembered
 from powerd.signals.bus import Bus
 from powerd.signals.report import HostReport
 from powerd.signals.topics import Topics

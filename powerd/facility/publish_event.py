@@ -10,7 +10,7 @@ from dataclasses import replace
 from powerd.clock import Clock
 from powerd.core.events.grid_event import GridEvent
 from powerd.errors import SignalRejectedError
-from powerd.publish import Publisher
+from powerd.facility.publish import Publisher
 from powerd.signals.grid_event import encode_event, parse_event
 from powerd.signals.outbox import Outgoing
 from powerd.signals.topics import SiteTopics

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from powerd.ctl import doctor_daemon, doctor_host
 from powerd.ctl.checks import ExitCode
 from powerd.ctl.client import DEFAULT_URL, Daemon, Document
-from powerd.ctl.doctor_check import Check, Verdict, failed, not_checked, ok
+from powerd.ctl.doctor import daemon as doctor_daemon
+from powerd.ctl.doctor import host as doctor_host
+from powerd.ctl.doctor.check import Check, Verdict, failed, not_checked, ok
 from powerd.ctl.options import Json, Socket, Url, new_app, print_json
 from powerd.errors import DaemonUnreachableError, PowerdError
 
@@ -62,7 +63,8 @@ _AREAS = ("daemon", "gpu", "rack", "machine", "config", "broker")
 def examined(config: Path, daemon: Daemon) -> Iterator[Check]:
     """Yield everything that was looked at, in no particular order."""
     # Imported here: settings and MQTT are slow to import, and nothing else needs them.
-    from powerd.ctl import doctor_broker, doctor_config  # noqa: PLC0415
+    from powerd.ctl.doctor import broker as doctor_broker  # noqa: PLC0415
+    from powerd.ctl.doctor import config as doctor_config  # noqa: PLC0415
 
     status, check = _status(daemon)
     yield check
@@ -100,7 +102,7 @@ def _print(checks: list[Check]) -> None:
     from rich.table import Table  # noqa: PLC0415 -- not needed for JSON
     from rich.text import Text  # noqa: PLC0415
 
-    from powerd.ctl import view  # noqa: PLC0415
+    from powerd.ctl.views import screen as view  # noqa: PLC0415
 
     console = view.console()
     for check in checks:

@@ -7,8 +7,8 @@ from powerd.core.gpus.overhead import OverheadSample
 from powerd.core.model import Notice, Severity
 from powerd.core.preflight import objections
 from powerd.core.state import Config
+from powerd.daemon.host_gpus import HostGpus
 from powerd.errors import ConfigError
-from powerd.host_gpus import HostGpus
 
 Mode = Literal["monitor", "dry-run", "enforce"]
 

@@ -9,7 +9,7 @@ from rich.text import Text
 from powerd.ctl.checks import ExitCode
 from powerd.ctl.client import Document
 from powerd.ctl.reasons import Why
-from powerd.ctl.view_orders import standing
+from powerd.ctl.views.orders import standing
 
 _BAR_CELLS = 20
 _OFF_TERMINAL_COLUMNS = 120

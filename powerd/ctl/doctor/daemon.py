@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from powerd.ctl.client import Document
-from powerd.ctl.doctor_check import Check, failed, not_checked, ok, warning
+from powerd.ctl.doctor.check import Check, failed, not_checked, ok, warning
 from powerd.ctl.reasons import span
-from powerd.ctl.view_orders import standing
+from powerd.ctl.views.orders import standing
 
 _RIVALS = ("other_writer", "out_of_band_limit")
 # Told by checks of their own, here and elsewhere.

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from powerd.ctl.client import Document
-from powerd.ctl.view import watts
+from powerd.ctl.views.screen import watts
 
 _VERDICTS = {
     True: ("obeyed", "bold green"),

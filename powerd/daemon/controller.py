@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from powerd.arrivals import MAX_WAITING, Arrivals, Heard
 from powerd.clock import Clock
 from powerd.core.confirm import confirm
 from powerd.core.decide import Decision, decide, fits
@@ -25,12 +24,13 @@ from powerd.core.rack.timeline import BudgetMessage, Timeline
 from powerd.core.reconfigure import reconfigured
 from powerd.core.state import Config, Inputs, State
 from powerd.core.units import watts
+from powerd.daemon.arrivals import MAX_WAITING, Arrivals, Heard
+from powerd.daemon.gate import Gate, Mode
+from powerd.daemon.host_gpus import HostGpus
+from powerd.daemon.loop_log import LoopLog
+from powerd.daemon.problems import Problems
 from powerd.desk.changes import Changes
 from powerd.desk.in_force import InForce
-from powerd.gate import Gate, Mode
-from powerd.host_gpus import HostGpus
-from powerd.loop_log import LoopLog
-from powerd.problems import Problems
 from powerd.snapshot import BusStatus, Reaction, Snapshot
 
 # A plan whose writes did not all succeed is decided again on what was read back. Twice is enough to take a

@@ -1,0 +1,1 @@
+"""What `powerctl` shows people, screen by screen."""

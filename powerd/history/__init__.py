@@ -1,0 +1,1 @@
+"""The last day: numbers in rings, and what has happened."""
