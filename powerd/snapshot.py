@@ -157,12 +157,14 @@ class Drill(NamedTuple):
     Attributes:
         end_boot_s: from this moment on they are heard again.
         dropped: budgets that arrived meanwhile.
+        lowest_mw: the lowest of them: obeyed, though it renews nothing. None if none had a limit.
     """
 
     end_boot_s: float
     by: str
     reason: str
     dropped: int = 0
+    lowest_mw: MilliWatts | None = None
 
 
 @dataclass(frozen=True, slots=True)

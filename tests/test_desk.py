@@ -269,12 +269,26 @@ async def test_a_start_while_the_driver_is_given_up_keeps_it_so(tmp_path: Path) 
 async def test_a_drill_keeps_budgets_from_being_heard_and_counts_them(daemon: Daemon) -> None:
     done = await daemon.desk.drill(30, "game day", ANNA)
     assert "longer than that: nothing will change" in done.text
-    daemon.hear(600)
+    daemon.hear(900)
     snapshot = await daemon.until(lambda s: s.orders.drill is not None and s.orders.drill.dropped == 1)
     assert snapshot.decision.rack_cap_mw == 800 * W
     assert "the drill has ended" in (await daemon.desk.drill(0, "enough", ANNA)).text
     assert "no drill" in await daemon.refusal(daemon.desk.drill(0, "again", ANNA))
     await daemon.obey(600)
+
+
+async def test_a_lower_budget_is_obeyed_during_a_drill_and_is_no_lease(daemon: Daemon) -> None:
+    """A facility that has to lower its rack must be obeyed whatever is practised there."""
+    daemon.hear(800, lease_s=5.0)
+    before = await daemon.until(lambda s: s.decision.statement is not None and s.decision.statement.seq == 2)
+    await daemon.desk.drill(30, "game day", ANNA)
+    daemon.hear(600)
+    snapshot = await daemon.until(lambda s: s.decision.rack_cap_mw == 600 * W)
+    assert snapshot.decision.statement == before.decision.statement
+    assert snapshot.decision.rack_steps[-1].rule != "budget"
+    daemon.hear(700)
+    snapshot = await daemon.until(lambda s: s.orders.drill is not None and s.orders.drill.dropped == 2)
+    assert snapshot.decision.rack_cap_mw == 600 * W
 
 
 async def test_a_drill_says_what_will_be_seen(daemon: Daemon) -> None:

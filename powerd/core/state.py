@@ -86,7 +86,7 @@ class Inputs:
     Attributes:
         readings: the latest of every GPU, whether new or not; empty while the guard cannot be reached.
         outcomes: of the writes since the last decision.
-        operator_cap_mw: an operator's cap on the rack; None = none.
+        operator_cap_mw: a cap on the rack that no sender leases: the lowest budget of a drill; None = none.
         states: of this rack's hosts, this one's own included, in the order of arrival.
         may_lease: limits are written, and what is lent can be remembered.
         events: versions of grid events, in the order of arrival.

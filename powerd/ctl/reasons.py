@@ -68,7 +68,11 @@ RULES = {
         "a rule for prices and emissions ({note}), which leaves the rack {watts},",
         "raise the threshold or lower signals.advisory.band_pct",
     ),
-    "operator": Rule(Kind.CAP, "an operator's cap of {watts} on the rack", "end that cap"),
+    "operator": Rule(
+        Kind.CAP,
+        "a cap of {watts} on the rack ({note}),",
+        "wait for the end of the drill",
+    ),
     "power_brake": Rule(
         Kind.CAP,
         "the hardware power brake of a GPU, for which the failsafe budget of {watts} holds{until},",

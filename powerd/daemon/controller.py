@@ -295,6 +295,7 @@ class Controller:
             events=heard.events,
             meters=heard.meters,
             signals=heard.signals,
+            operator_cap_mw=self._orders.cap_mw,
             overrides=self._orders.view.overrides,
         )
         decision, self._state = decide(inputs, self._state, now, self.config)

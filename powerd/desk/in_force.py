@@ -9,6 +9,7 @@ from typing import Any
 
 from powerd.core.model import Notice, Now, Severity
 from powerd.core.orders.override import Override
+from powerd.core.units import MilliWatts
 from powerd.daemon.arrivals import Heard
 from powerd.snapshot import Detached, OrdersView
 
@@ -35,6 +36,14 @@ class InForce:
     def may_lease(self) -> bool:
         """Return whether no order keeps this host from dealing with its peers."""
         return not self.gives_leases_back and self.view.detached is None
+
+    @property
+    def cap_mw(self) -> MilliWatts | None:
+        """Return what the rack may draw at most while budgets are not heard; None if there is no such cap.
+
+        A facility that has to lower its rack is obeyed, whatever is practised there.
+        """
+        return None if self.view.drill is None else self.view.drill.lowest_mw
 
     def change(self, **fields: Any) -> None:  # noqa: ANN401 - of `OrdersView`
         """Change fields of `view`."""
@@ -73,7 +82,10 @@ class InForce:
         drill = self.view.drill
         if drill is None or not heard.budgets:
             return heard
-        self.change(drill=drill._replace(dropped=drill.dropped + len(heard.budgets)))
+        asked = [message.mw for message in heard.budgets if message.mw is not None]
+        lowest_mw = min(asked if drill.lowest_mw is None else [*asked, drill.lowest_mw], default=None)
+        dropped = drill.dropped + len(heard.budgets)
+        self.change(drill=drill._replace(dropped=dropped, lowest_mw=lowest_mw))
         return replace(heard, budgets=())
 
     def without_its_own(self, notices: Iterable[Notice]) -> tuple[Notice, ...]:

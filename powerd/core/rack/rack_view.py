@@ -178,6 +178,7 @@ def _own_caps(
     """List what lowers this host alone, as caps on its rack."""
     yield from (_event_step(status, status.cap_mw, now) for status in events if status.is_own)
     if inputs.operator_cap_mw is not None:
-        yield Step("operator", inputs.operator_cap_mw, "operator")
+        note = "the lowest budget that arrived during a drill"
+        yield Step("operator", inputs.operator_cap_mw, "operator", note)
     if now.boot_s < state.brake_until_boot_s:
         yield Step("power_brake", failsafe_mw, "gpu", "hardware power brake", state.brake_until_boot_s)

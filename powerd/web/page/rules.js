@@ -7,7 +7,7 @@ const RULES = {
   failsafe: { name: "failsafe budget", kind: CAP, back: "get the controller heard again: powerctl doctor looks at the way there" },
   event: { name: "grid event", kind: CAP, back: "wait for its end, or have its sender cancel it" },
   lower_only: { name: "cap of a source that may only lower", kind: CAP, back: "have its sender take it back" },
-  operator: { name: "cap by an operator", kind: CAP, back: "end that cap" },
+  operator: { name: "lowest budget of a drill", kind: CAP, back: "wait for the end of the drill" },
   power_brake: { name: "hardware power brake", kind: CAP, back: "find what pulled it: a power supply, its cabling, or the chassis" },
   advisory: { name: "price or emissions", kind: CAP, back: "comes when the signal changes" },
   meter_unknown: { name: "no raise without a meter", kind: CAP, back: "mend the rack's meter, or the way to it" },
