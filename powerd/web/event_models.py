@@ -28,6 +28,7 @@ class GridEventView(Document):
     intervals: int = Field(description="How many intervals it has")
     scope: str = Field(description="site, feed, rack or host")
     targets: list[str] = Field(description="Names at that level; empty: all of them")
+    asks: str = Field(description="What it asks of its scope, interval by interval, the first few in words")
     target_watts: float | None = Field(
         description="What it asks of the rack now, or asked last; null if it never did, or sets no limit"
     )

@@ -1,6 +1,7 @@
 """Events and reports -> documents. Pure, like `powerd.web.views`."""
 
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 
 from powerd.core.events.caps import EventStatus
 from powerd.core.events.grid_event import GridEvent
@@ -25,6 +26,8 @@ from powerd.web.optional import utc_or_none, watts_or_none
 
 # Those to come that are listed, the nearest first.
 MAX_PENDING = 500
+# Of what an event asks for, interval by interval.
+MAX_PHRASES = 3
 _ORDER: Mapping[Phase, int] = {"active": 0, "restoring": 1, "pending": 2}
 _MJ_PER_J = 1000
 _MJ_PER_KWH = 3_600_000 * _MJ_PER_J
@@ -97,6 +100,7 @@ def _event(
         intervals=len(event.intervals),
         scope=event.level.value,
         targets=list(event.targets),
+        asks=_asks(event),
         target_watts=watts_or_none(target_mw),
         cap_watts=watts_or_none(None if status is None else status.cap_mw),
         baseline_watts=watts_or_none(None if status is None else status.baseline_mw),
@@ -177,6 +181,12 @@ def _intervals(parts: Iterable[IntervalReport]) -> Iterable[IntervalView]:
             compliant=part.is_compliant,
             shed_kwh=_kwh(part.shed_mj),
         )
+
+
+def _asks(event: GridEvent) -> str:
+    phrases = [phrase for phrase, _ in groupby(interval.action.text for interval in event.intervals)]
+    more = len(phrases) - MAX_PHRASES
+    return ", then ".join(phrases[:MAX_PHRASES]) + (f", and {more} more" if more > 0 else "")
 
 
 def _kwh(mj: int | None) -> float | None:

@@ -2,12 +2,12 @@
 
 import pytest
 
-from powerd.core.events.grid_event import Baseline, EventClass, EventRamp, Level
+from powerd.core.events.grid_event import Action, Baseline, EventClass, EventRamp, Level
 from powerd.core.events.notices import about_events, about_suspect_watts
 from powerd.core.events.schedule import EventRules
 from powerd.core.model import Notice, Severity
 from tests.core.make import W, at
-from tests.core.make_events import RELEASE, Desk, cut, event, flex, limit, part
+from tests.core.make_events import FLOOR, RELEASE, Desk, cut, event, flex, limit, part, reduce, shed
 
 
 def told(desk: Desk, boot_s: float) -> list[Notice]:
@@ -103,3 +103,19 @@ def test_an_event_that_another_took_the_place_of_has_ended_for_this_rack() -> No
         ("event_started", "grid/e2"),
         ("event_ended", "grid/e1"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("action", "text"),
+    [
+        (limit(4500), "at most 4500 W"),
+        (reduce(800), "800 W less than the budget"),
+        (cut(25, Baseline.NAMEPLATE), "25 % less than the hard limit"),
+        (cut(12.5, Baseline.MEASURED), "12.5 % less than the draw before"),
+        (shed(2), "shed level 2"),
+        (FLOOR, "as little as possible"),
+        (RELEASE, "no limit"),
+    ],
+)
+def test_what_is_asked_for_is_said_in_a_phrase(action: Action, text: str) -> None:
+    assert action.text == text

@@ -25,6 +25,7 @@ from powerd.metrics.exposition import Metrics
 from powerd.snapshot import Snapshot
 from powerd.web.event_models import IntervalView
 from powerd.web.server import WebServer
+from tests.core.make_events import cut, shed
 from tests.core.responses import WALL_S, Rack, event, limit, status
 from tests.powerctl import Ran, powerctl, run
 
@@ -96,8 +97,24 @@ async def test_events_are_listed_from_what_holds_to_what_is_past(site: Site) -> 
     ]
     assert [each["target_watts"] for each in found] == [25_000, None, 20_000]
     assert [each["cap_watts"] for each in found] == [26_000, None, None]
+    assert [each["asks"] for each in found] == ["at most 25000 W", "at most 10000 W", "at most 20000 W"]
     assert [each["recorded"] for each in found] == [False, False, True]
     assert found[1]["end"] is None
+
+
+async def test_of_an_event_of_many_steps_the_first_ones_are_said(
+    snapshot: Snapshot, clock: "Clock", metrics: Metrics
+) -> None:
+    steps = [limit(9000), limit(9000), cut(10), shed(1), shed(2), limit(8000)]
+    many = event(*((9e7 + at, 9e7 + at + 1, step) for at, step in enumerate(steps)), event_id="many")
+    shown = replace(
+        snapshot, decision=snapshot.decision._replace(schedule=Schedule({"grid/many": Held(many)}))
+    )
+    server = WebServer(lambda: shown, clock, metrics, listen="127.0.0.1:0")
+    async with server, aiohttp.ClientSession() as session:
+        answer = await session.get(f"http://127.0.0.1:{server.port}/v1/events")
+        [found] = (await answer.json())["events"]
+    assert found["asks"] == "at most 9000 W, then 10 % less than the budget, then shed level 1, and 2 more"
 
 
 @pytest.mark.parametrize("name", ["grid/curtail/7", "grid%2Fcurtail%2F7", "curtail/7", "curtail%2F7"])

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from powerd.core.model import Now
-from powerd.core.units import MilliWatts
+from powerd.core.units import MilliWatts, watts
 
 
 class EventClass(StrEnum):
@@ -49,6 +49,13 @@ class Baseline(StrEnum):
     MEASURED = "measured"  # the mean draw of the ten minutes before
 
 
+_BASELINES = {
+    Baseline.BUDGET: "the budget",
+    Baseline.NAMEPLATE: "the hard limit",
+    Baseline.MEASURED: "the draw before",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Action:
     """What is asked for in one interval.
@@ -65,6 +72,22 @@ class Action:
     pct: float = 0.0
     level: int = 0
     baseline: Baseline = Baseline.BUDGET
+
+    @property
+    def text(self) -> str:
+        """Say in a phrase what is asked of the event's scope."""
+        match self.kind:
+            case ActionKind.LIMIT:
+                return f"at most {watts(self.mw):g} W"
+            case ActionKind.REDUCE:
+                return f"{watts(self.mw):g} W less than {_BASELINES[self.baseline]}"
+            case ActionKind.REDUCE_PCT:
+                return f"{self.pct:g} % less than {_BASELINES[self.baseline]}"
+            case ActionKind.SHED_LEVEL:
+                return f"shed level {self.level}"
+            case ActionKind.FLOOR:
+                return "as little as possible"
+        return "no limit"
 
 
 class Interval(NamedTuple):

@@ -21,7 +21,7 @@ def event_list(document: Document) -> RenderableType:
     """Return one line for each event."""
     if not document["events"]:
         return Text("no grid events are held or recorded")
-    table = _table("event", "class", "phase", "start", "end", "target", "report")
+    table = _table("event", "class", "phase", "start", "end", "asks", "report")
     # Names may be as long as a screen is wide: they are folded, and nothing else is cut for them.
     table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
     for event in document["events"]:
@@ -31,7 +31,7 @@ def event_list(document: Document) -> RenderableType:
             event["phase"].replace("_", " "),
             _time(event["start"]),
             _time(event["end"]),
-            watts(event["target_watts"]),
+            event["asks"] if event["target_watts"] is None else watts(event["target_watts"]),
             "yes" if event["recorded"] else "",
         )
     return table

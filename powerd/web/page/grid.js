@@ -43,7 +43,7 @@ function eventLine(asked, status, nowS) {
 
 function asksOf(asked, phase, cap) {
   const target = asked.target_watts;
-  if (phase === "pending") return "asks from its start on";
+  if (phase === "pending") return `asks: ${asked.asks}`;
   if (target === null) return phase === "restoring" ? `rack may draw ${kilowatts(cap)}, rising` : "no limit";
   const now = cap === null || cap === target ? "" : ` (${kilowatts(cap)} now)`;
   return `rack to ${kilowatts(target)}${now}`;
