@@ -1,6 +1,7 @@
 """A real Mosquitto for tests and benchmarks: on a free loopback port, to be stopped, killed and stalled."""
 
 import contextlib
+import itertools
 import os
 import random
 import shutil
@@ -8,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,16 +18,27 @@ _START_TIMEOUT_S = 10.0
 _POLL_S = 0.005
 
 
-def free_port() -> int:
-    """Return a TCP port of the loopback interface that was free a moment ago.
+def _ports() -> Iterator[int]:
+    """Return the ports of this process, over and over; no two workers of one run have one in common.
 
-    Below the ports that the kernel gives to outgoing connections, or one of those could take it meanwhile.
+    They are below those that the kernel gives to outgoing connections: one of these could take one meanwhile.
     """
-    while True:
-        port = random.randint(20000, 32000)
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = range(20_000 + worker % 8 * 1_500, 20_000 + worker % 8 * 1_500 + 1_500)
+    start = random.SystemRandom().randrange(len(ports))
+    return itertools.cycle((*ports[start:], *ports[:start]))
+
+
+_PORTS = _ports()
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback interface that was free a moment ago, another one each time."""
+    for port in _PORTS:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+    raise AssertionError("the ports of this process never end")
 
 
 class Mosquitto:

@@ -92,7 +92,7 @@ class Demo:
 
 def free_ports() -> int:
     """Return the first of two free ports, below those that the kernel gives to outgoing connections."""
-    return next(first for first in range(20000, 32000, 2) if is_free(first) and is_free(first + 1))
+    return next(first for first in range(18_000, 20_000, 2) if is_free(first) and is_free(first + 1))
 
 
 def is_free(port: int) -> bool:
