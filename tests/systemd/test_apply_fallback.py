@@ -37,13 +37,19 @@ def guard(command: list[str], host: FakeNvml, tmp_path: Path) -> Iterator[subpro
     """Start a guard, give it a plan that holds for an hour, and leave it alone."""
     process = subprocess.Popen(command, env=os.environ | host.environment())
     try:
-        wait_until((tmp_path / "guard.sock").exists)
+        wait_until(lambda: listens(tmp_path / "guard.sock"))
         asyncio.run(hold_for_an_hour(tmp_path / "guard.sock"))
         assert limits_mw(host) == [HELD_MW, HELD_MW]
         yield process
     finally:
         process.kill()
         process.wait()
+
+
+def listens(path: Path) -> bool:
+    """Return whether somebody accepts connections there: a socket has its path a moment before it does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 async def hold_for_an_hour(path: Path) -> None:
@@ -103,7 +109,7 @@ def test_a_guard_that_hangs_falls_silent_and_its_stop_action_lowers_the_limits(
         manager.bind(str(tmp_path / "notify"))
         watchdog = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"}
         process = subprocess.Popen(command, env=os.environ | host.environment() | watchdog)
-        wait_until((tmp_path / "guard.sock").exists)
+        wait_until(lambda: listens(tmp_path / "guard.sock"))
         asyncio.run(hold_for_an_hour(tmp_path / "guard.sock"))
         process.send_signal(signal.SIGSTOP)
         assert is_silent_in_the_end(manager)
@@ -163,7 +169,7 @@ def test_a_release_without_a_guard_puts_back_what_the_gpus_had_before(
     host.gpus[1].requested_mw = host.gpus[1].max_mw - 50_000
     before_mw = limits_mw(host)
     process = subprocess.Popen(command, env=os.environ | host.environment())
-    wait_until((tmp_path / "guard.sock").exists)
+    wait_until(lambda: listens(tmp_path / "guard.sock"))
     asyncio.run(hold_for_an_hour(tmp_path / "guard.sock"))
     process.terminate()
     process.wait(timeout=20)
