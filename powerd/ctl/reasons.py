@@ -232,7 +232,7 @@ _MINUTES_FROM_S, _HOURS_FROM_S = 120.0, 7200.0
 _OWN_MAXIMUM = ("ceiling", "gpu")
 # Rules that are the answer even of a GPU that wants no more than it has.
 _ALWAYS = ("override", "not_controllable")
-_ASKED = ' An override by {source} asks for {watts} ("{note}"{until}): the budget has no more.'
+_ASKED = ' An override by {source} asks for {watts} ("{note}"{then}): the budget has no more.'
 
 
 def _rule(step: Document) -> Rule:
@@ -311,7 +311,8 @@ def _others_first(document: Document, status: Document) -> Iterator[str]:
 
 def _override(binding: Document, document: Document, gpu: Document | None, status: Document) -> Iterator[str]:
     """Yield how to put the GPU before the others of its host, where that would help."""
-    is_short = _rule(binding).kind is Kind.CAP and gpu is not None
+    has_one = any(step["rule"] == "override" for step in document["steps"])
+    is_short = _rule(binding).kind is Kind.CAP and gpu is not None and not has_one
     others = [each for each in status["gpus"] if each["limit_watts"] is not None]
     if is_short and gpu is not None and gpu["want_watts"] is not None and len(others) > 1:
         watts = min(gpu["want_watts"], gpu["max_watts"] or gpu["want_watts"])
@@ -324,13 +325,14 @@ def _override(binding: Document, document: Document, gpu: Document | None, statu
 
 def _filled(text: str, step: Document, steps: Sequence[Document], document: Document) -> str:
     before = steps[steps.index(step) - 1]["watts"] if step in steps[1:] else step["watts"]
-    until = f" (until {clock(step['until'], step['remaining_s'])})" if step["until"] else ""
+    ends = f"until {clock(step['until'], step['remaining_s'])}" if step["until"] else ""
     return text.format(
         watts=power(step["watts"]),
         took=power(before - step["watts"]),
         source=step["source"],
         note=step["note"],
         because=f' "{step["note"]}"' if step["note"] else "",
-        until=until,
+        until=f" ({ends})" if ends else "",
+        then=f", {ends}" if ends else "",
         gpu=document["index"],
     )

@@ -166,7 +166,8 @@ def test_an_override_that_the_budget_cuts_short_is_told_besides_the_budget() -> 
     asked = Step("override", 600_000, "ann", "benchmark", END_BOOT_S)
     said = why(host.snapshot(host.decided()), asked, SHARED)
     assert said.rule == "budget"
-    assert 'An override by ann asks for 600 W ("benchmark" (until 17:30:00 UTC, in 30 min)): ' in said.text
+    assert 'An override by ann asks for 600 W ("benchmark", until 17:30:00 UTC, in 30 min): ' in said.text
+    assert said.remedies == ("have facility-a send a higher budget",), "it comes before the others already"
 
 
 def test_the_override_of_a_neighbour_is_told_since_it_comes_first() -> None:
