@@ -50,8 +50,15 @@ def obey(host: Rig, watts: float | None) -> Message:
     host.facility.publish(message)
     host.wait_for(lambda: lease(host).get("seq") == message["seq"], within_s=3, what="the budget in force")
     host.wait_for(lambda: host.obeyed(watts), within_s=3, what=f"{watts} W obeyed")
-    host.wait_iterations(1)  # the last limit of the one under way may still be written
+    host.wait_for(lambda: is_settled(host), within_s=20, what="limits that stay")
     return message
+
+
+def is_settled(host: Rig) -> bool:
+    """Return whether two iterations went by without a write: the last watts of a climb are written too."""
+    writes = len(host.write_log())
+    host.wait_iterations(2)
+    return new_writes(host, writes) == []
 
 
 def raw(message: Message, **fields: str) -> bytes:
