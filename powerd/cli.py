@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from powerd.errors import ConfigError, PowerdError
+from powerd.mode import ModeName
 
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2
@@ -41,14 +42,6 @@ app.add_typer(configs, name="config")
 ConfigFile = Annotated[Path, typer.Option("--config", help="Main file; conf.d/*.toml beside it is read too.")]
 
 
-class Mode(StrEnum):
-    """How far powerd may go."""
-
-    MONITOR = "monitor"
-    DRY_RUN = "dry-run"
-    ENFORCE = "enforce"
-
-
 class Accounting(StrEnum):
     """What an idle GPU is charged with."""
 
@@ -59,7 +52,7 @@ class Accounting(StrEnum):
 @app.command(epilog="Example: powerd run --config /etc/powerd/powerd.toml --mode dry-run")
 def run(
     config: ConfigFile = DEFAULT_CONFIG,
-    mode: Annotated[Mode | None, typer.Option(help="Overrides host.mode.")] = None,
+    mode: Annotated[ModeName | None, typer.Option(help="Overrides host.mode.")] = None,
     spawn_guard: Annotated[
         bool, typer.Option("--spawn-guard", help="Start a guard of its own, as guard.spawn = true does.")
     ] = False,

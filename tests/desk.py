@@ -13,7 +13,6 @@ from powerd.core.rack.timeline import BudgetMessage
 from powerd.core.state import initial_state
 from powerd.core.topology import Host
 from powerd.daemon.controller import Controller, Options, Report
-from powerd.daemon.gate import Mode
 from powerd.daemon.host_gpus import HostGpus
 from powerd.desk import file
 from powerd.desk.desk import Desk, Done, OrderEntry, RefusedOrderError, Who
@@ -21,6 +20,7 @@ from powerd.desk.file import Kept
 from powerd.desk.hands import Hands
 from powerd.desk.memory import OrderMemory
 from powerd.guard.client import GuardClient
+from powerd.mode import Mode
 from powerd.snapshot import BusStatus, Snapshot
 from tests.core.make import W, config, rack
 from tests.guard.live import LiveGuard, live_guard

@@ -1,7 +1,6 @@
 """The commands of `powerctl` that change what the daemon does. Each is told who asks and why, and logs it."""
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ from powerd.ctl import options
 from powerd.ctl.client import Daemon, Document
 from powerd.ctl.options import DEFAULT_SOCKET, Json, new_app, print_json, seconds
 from powerd.errors import ConfigError
+from powerd.mode import ModeName
 
 app = new_app()
 
@@ -22,14 +22,6 @@ Reason = Annotated[str, typer.Option(help="Why, in one line; it is logged with y
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 _ENTRY = "Exit codes: 0 done, 1 refused, 2 wrong usage, 3 not reachable."
-
-
-class Mode(StrEnum):
-    """How far the daemon may go."""
-
-    MONITOR = "monitor"
-    DRY_RUN = "dry-run"
-    ENFORCE = "enforce"
 
 
 @app.command(
@@ -113,7 +105,7 @@ def attach(reason: Reason, *, socket_path: OrderSocket = DEFAULT_SOCKET, as_json
 
 @app.command(epilog=f'{_ENTRY} Example: powerctl mode enforce --reason "looked at it for a week"')
 def mode(
-    to: Annotated[Mode, typer.Argument(help="What shall hold until the next start.", metavar="MODE")],
+    to: Annotated[ModeName, typer.Argument(help="What shall hold until the next start.", metavar="MODE")],
     reason: Reason,
     *,
     socket_path: OrderSocket = DEFAULT_SOCKET,

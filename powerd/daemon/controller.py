@@ -25,12 +25,13 @@ from powerd.core.reconfigure import reconfigured
 from powerd.core.state import Config, Inputs, State
 from powerd.core.units import watts
 from powerd.daemon.arrivals import MAX_WAITING, Arrivals, Heard
-from powerd.daemon.gate import Gate, Mode
+from powerd.daemon.gate import Gate
 from powerd.daemon.host_gpus import HostGpus
 from powerd.daemon.loop_log import LoopLog
 from powerd.daemon.problems import Problems
 from powerd.desk.changes import Changes
 from powerd.desk.in_force import InForce
+from powerd.mode import Mode
 from powerd.snapshot import BusStatus, Reaction, Snapshot
 
 # A plan whose writes did not all succeed is decided again on what was read back. Twice is enough to take a

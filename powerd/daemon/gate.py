@@ -9,8 +9,7 @@ from powerd.core.preflight import objections
 from powerd.core.state import Config
 from powerd.daemon.host_gpus import HostGpus
 from powerd.errors import ConfigError
-
-Mode = Literal["monitor", "dry-run", "enforce"]
+from powerd.mode import Mode
 
 _UNMEASURED = "nothing is written before host.overhead_sensor has given its first measurement"
 

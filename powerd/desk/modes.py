@@ -1,10 +1,9 @@
 """Whether this host writes limits, and whether it hears budgets."""
 
-from typing import Literal, cast
-
 from powerd.core.model import Now, Outcome, Result
 from powerd.desk.hands import Hands, at_once, most_text
 from powerd.desk.order import MAX_DRILL_S, MIN_DRILL_S, Done, RefusedOrderError, Who
+from powerd.mode import MODES
 from powerd.signals.rfc3339 import utc
 from powerd.snapshot import Drill, Snapshot
 
@@ -36,7 +35,7 @@ def _failure(outcome: Outcome) -> str:
 
 async def change_mode(hands: Hands, mode: str) -> Done:
     """Write limits from now on, or do not, until the next start."""
-    if mode not in ("monitor", "dry-run", "enforce"):
+    if mode not in MODES:
         raise RefusedOrderError("the mode is monitor, dry-run or enforce")
     configured = hands.orders.view.configured_mode
     keep = "" if mode == configured else f"; host.mode is {configured}: change it to keep {mode}"
@@ -46,8 +45,7 @@ async def change_mode(hands: Hands, mode: str) -> Done:
         await _enforce(hands)
         return Done(f"limits are written until the next start{keep}")
     was_writing = hands.gate.may_write
-    closed = cast("Literal['monitor', 'dry-run']", mode)
-    await hands.changes.make(at_once(lambda: hands.gate.close(closed)))
+    await hands.changes.make(at_once(lambda: hands.gate.close(mode)))
     hold_s = hands.config().hold_s
     follows = f", and the guard lowers limits to its fallback within {hold_s:g} s" if was_writing else ""
     return Done(f"nothing is written until the next start{follows}{keep}")

@@ -16,9 +16,8 @@ from powerd.core.model import EventReason, GpuReading, GpuState, Now, Outcome, R
 from powerd.core.rack.failsafe import Phase
 from powerd.core.rack.timeline import VerdictKind
 from powerd.core.units import MilliWatts, watts
+from powerd.mode import MODES
 from powerd.snapshot import STALE_PERIODS, Snapshot
-
-MODES = ("monitor", "dry-run", "enforce")
 
 # A GPU near its limit with the bit set is capped; the bit alone also shows on idle boards.
 _CAPPED_SHARE_OF_ENFORCED = 0.9

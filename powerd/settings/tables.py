@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from powerd.mode import Mode
+
 
 def _segment(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9_-]{1,64}", value):
@@ -68,7 +70,7 @@ class HostSettings(Table):
     site: Segment
     rack: Segment
     name: Segment = Field(default_factory=_short_hostname, validate_default=True)
-    mode: Literal["monitor", "dry-run", "enforce"] = "dry-run"
+    mode: Mode = "dry-run"
     overhead_watts: NotNegative | None = None
     overhead_sensor: str = ""
     accounting: Literal["provable", "measured"] = "provable"

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 
 from powerd.desk.desk import MAX_DRILL_S, MAX_REASON_CHARS, MAX_TTL_S, MIN_DRILL_S, MIN_TTL_S
+from powerd.mode import Mode
 from powerd.web.models import Document
 
 # More than any GPU draws; the GPU's own range is the desk's to look after.
@@ -77,7 +78,7 @@ class DetachOrder(Order):
 class ModeOrder(Order):
     """Change the mode until the next start."""
 
-    mode: Literal["monitor", "dry-run", "enforce"] = Field(description="What to do with decisions")
+    mode: Mode = Field(description="What to do with decisions")
 
 
 class DrillOrder(Order):
