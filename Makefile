@@ -12,7 +12,7 @@ NOT_INSTALLED := echo "cannot install the Python packages of pyproject.toml: pip
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test demo bench lint format generated docs dist deb deb-test lint-packaging clean
+.PHONY: help setup test demo bench soak fuzz sbom audit lint format generated docs dist deb deb-test lint-packaging clean
 
 help:                ## list the targets
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -31,6 +31,12 @@ demo: $(VENV)/.demo  ## a whole rack on this machine; options in ARGS, e.g. ARGS
 bench: setup         ## the benchmark tables, as text and JSON
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+soak: setup          ## a rack of real processes under random faults for 30 minutes; options in ARGS, e.g. ARGS="--seed 7"
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+fuzz: setup          ## coverage-guided inputs for every parser, a million and more; options in ARGS
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
 lint: $(VENV)/.test  ## ruff and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -43,6 +49,7 @@ format: $(VENV)/.test  ## rewrite the code in the one format
 generated: $(VENV)/.test  ## write what is made from code: pages of docs/, the dashboard
 	$(BIN)/python -m powerd.settings.reference config/powerd.toml docs/configuration.md
 	$(BIN)/python -m powerd.metrics.docs docs/metrics.md
+	$(BIN)/python -m tests.faults docs/faults.md
 	$(BIN)/python packaging/grafana/dashboard.py > packaging/grafana/powerd.json
 
 docs: $(VENV)/.docs  ## the documents as a site, in build/docs/; a broken link fails
@@ -93,10 +100,12 @@ $(VENV)/.test: pyproject.toml $(VENV)/.python
 	@$(INSTALL) -e '.[demo,simulate,test]' || { $(NOT_INSTALLED); }
 	@touch $@ $(VENV)/.demo
 
-# The broker; a compiler for the fake NVML library; promtool; systemd-analyze; openssl; a browser for the page.
+# The brokers; a compiler for the fake NVML library; promtool; systemd-analyze; openssl; a browser for the page;
+# networks that can be cut.
 $(VENV)/.system: .ci/need $(VENV)/.python
 	@.ci/need mosquitto=mosquitto mosquitto_pub=mosquitto-clients gcc=gcc /usr/include/stdio.h=libc6-dev \
-		promtool=prometheus systemd-analyze=systemd openssl=openssl chromium=chromium
+		promtool=prometheus systemd-analyze=systemd openssl=openssl chromium=chromium nats-server=nats-server \
+		nft=nftables ip=iproute2
 	@touch $@
 
 $(VENV)/.docs: pyproject.toml $(VENV)/.python
