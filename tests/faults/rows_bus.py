@@ -1,0 +1,5 @@
+"""Faults of whatever reaches a host from outside: broker, network, senders, clocks, meters, other hosts."""
+
+from tests.faults.fault import Fault
+
+ROWS: tuple[Fault, ...] = ()
