@@ -10,10 +10,7 @@ GROUPS: dict[str, tuple[Fault, ...]] = {
     "The host itself": rows_host.ROWS,
 }
 
-_HEAD = (
-    "| Fault | How it is injected | How powerd sees it | What it does | Tests |",
-    "|---|---|---|---|---|",
-)
+_HEAD = "| Fault | How it is injected | How powerd sees it | What it does | Tests |\n|---|---|---|---|---|"
 _HERE = Path(__file__).parent
 
 
