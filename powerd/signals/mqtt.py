@@ -9,9 +9,11 @@ cancellation can get lost. Safety never rests on a connection: leases decide.
 import asyncio
 import contextlib
 import logging
+import random
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from functools import partial
 from typing import NoReturn
 
 import aiomqtt
@@ -30,6 +32,8 @@ OnMessage = Callable[[str, bytes, bool], None]
 
 # Longest wait for any answer of the broker: to connect, subscribe, or publish at QoS 1.
 ANSWER_TIMEOUT_S = 5.0
+# Longest wait for one address of a name to take a connection.
+DIAL_TIMEOUT_S = 2.0
 
 _VERSIONS = {"5": aiomqtt.ProtocolVersion.V5, "3.1.1": aiomqtt.ProtocolVersion.V311}
 # MQTT 5, section 2.4. paho reports return code 1 of a broker that only knows 3.1.1 as the same.
@@ -257,7 +261,7 @@ class _Client(aiomqtt.Client):
 def _client(
     options: BusOptions, where: Endpoint, version: str, on_message: OnMessage | None, will: Outgoing | None
 ) -> _Client:
-    return _Client(
+    client = _Client(
         where.host,
         where.port,
         identifier=options.client_id,
@@ -272,6 +276,25 @@ def _client(
         socket_options=_SOCKET_OPTIONS,
         logger=_silent_logger(),
     )
+    # paho has no public hook for this, and would try the addresses of a name in one order, 5 s each.
+    client._client._create_socket_connection = partial(_dial, where)  # type: ignore[method-assign] # noqa: SLF001
+    return client
+
+
+def _dial(where: Endpoint) -> socket.socket:
+    """Connect to one of the addresses of a name, whichever takes it first in random order.
+
+    So hosts spread over the nodes of a cluster, and leave a node that takes connections and does not answer.
+
+    Raises:
+        OSError: none takes it; says why the last one did not.
+    """
+    found = socket.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)
+    addresses = random.SystemRandom().sample([str(address[0]) for *_, address in found], len(found))
+    for address in addresses[:-1]:
+        with contextlib.suppress(OSError):
+            return socket.create_connection((address, where.port), DIAL_TIMEOUT_S)
+    return socket.create_connection((addresses[-1], where.port), DIAL_TIMEOUT_S)
 
 
 def _delivering_queue(on_message: OnMessage) -> type["asyncio.Queue[aiomqtt.Message]"]:
