@@ -8,8 +8,8 @@ from joserfc.jwk import ECKey
 from benchmarks.reaction import Cut, measure_event_reaction
 from benchmarks.table import Table
 from powerd.clock import SystemClock
-from powerd.dsx.jws import Signer
 from powerd.dsx.target_publisher import FlexTarget, FlexTargetPublisher
+from powerd.signatures.jws import Signer
 from tests.daemon.host import Tables
 
 _ISV, _KID, _FEED = "acme", "acme-1", "main-a"

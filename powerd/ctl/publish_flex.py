@@ -49,8 +49,8 @@ def flex_target(
     """
     # Imported here: the other commands shall wait neither for the MQTT client nor for the signatures.
     from powerd.clock import SystemClock  # noqa: PLC0415
-    from powerd.dsx.jws import Signer  # noqa: PLC0415
     from powerd.dsx.target_publisher import FlexTarget, FlexTargetPublisher  # noqa: PLC0415
+    from powerd.signatures.jws import Signer  # noqa: PLC0415
 
     if bool(kid) != bool(signing_key):
         raise typer.BadParameter("--kid and --signing-key belong together")

@@ -21,13 +21,13 @@ from powerd.dsx import breach as alerts
 from powerd.dsx import status
 from powerd.dsx.breach import BreachView, HostLoad, breach_data
 from powerd.dsx.cloud_event import AGENT_ROLE, NAMESPACE, build, source_of
-from powerd.dsx.jws import Signer
 from powerd.dsx.outlook import FeedOutlook, Targets, feed_now, feed_view, outlooks
 from powerd.dsx.status import status_data
 from powerd.dsx.traces import Traces
 from powerd.signals.strict_json import JsonObject
 from powerd.signals.summary import host_summary
 from powerd.signals.wire import encode, total_mw
+from powerd.signatures.jws import Signer
 from powerd.snapshot import Snapshot
 
 

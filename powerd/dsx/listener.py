@@ -17,13 +17,13 @@ from powerd.dsx.cloud_event import (
     parse,
     source_of,
 )
-from powerd.dsx.jws import TrustedKey, Verifier
 from powerd.dsx.load_target import Feeds, Targets, load_targets
 from powerd.dsx.traces import Traces
 from powerd.errors import SignalRejectedError
 from powerd.signals.listener import Hooks, Listener
 from powerd.signals.reasons import Reason
 from powerd.signals.strict_json import JsonObject
+from powerd.signatures.jws import TrustedKey, Verifier
 
 # Counted for all senders that no key or list of the configuration names: anybody can make up names.
 UNKNOWN_SENDER = "unknown"

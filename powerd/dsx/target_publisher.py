@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from powerd.clock import Clock
 from powerd.core.units import milliwatts
 from powerd.dsx.cloud_event import ISV_ROLE, MAX_IDENTIFIER_CHARACTERS, NAMESPACE, build, source_of
-from powerd.dsx.jws import Signer
 from powerd.dsx.load_target import KIND, SUBJECT
 from powerd.dsx.status import power
 from powerd.facility.publish import Publisher
@@ -14,6 +13,7 @@ from powerd.signals import rfc3339
 from powerd.signals.outbox import Outgoing
 from powerd.signals.strict_json import JsonObject
 from powerd.signals.wire import encode
+from powerd.signatures.jws import Signer
 
 _NOT_IN_IDENTIFIERS = frozenset("/+#")
 

@@ -5,12 +5,12 @@ from powerd.core.dsx.breach import BreachRules
 from powerd.core.events.grid_event import GridEvent
 from powerd.core.state import Config
 from powerd.dsx.agent import AgentOptions, DsxReporter, Publish
-from powerd.dsx.jws import Signer, TrustedKey
 from powerd.dsx.listener import DsxListener, ListenOptions
 from powerd.dsx.load_target import Feeds
 from powerd.dsx.traces import Traces
 from powerd.settings.model import Settings
 from powerd.signals.listener import Hooks
+from powerd.signatures.jws import Signer, TrustedKey
 
 
 def dsx_listener(

@@ -240,7 +240,7 @@ def dsx_keys(settings: Settings) -> None:
     table = settings.signals.dsx
     if not table.enabled:
         return
-    from powerd.dsx.keys import private_key, public_key  # noqa: PLC0415 - large
+    from powerd.signatures.keys import private_key, public_key  # noqa: PLC0415 - large
 
     for entry in table.keys.values():
         public_key(entry.file)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 from joserfc.errors import SecurityWarning
 from joserfc.jwk import ECKey, RSAKey
 
-from powerd.dsx.jws import TrustedKey
+from powerd.signatures.jws import TrustedKey
 
 PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 

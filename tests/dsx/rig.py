@@ -17,9 +17,9 @@ from powerd.core.topology import Host
 from powerd.daemon.controller import Report
 from powerd.dsx.agent import AgentOptions, DsxReporter
 from powerd.dsx.cloud_event import parse
-from powerd.dsx.jws import Signer, TrustedKey, Verifier
 from powerd.dsx.load_target import Feeds, load_targets
 from powerd.dsx.traces import Traces
+from powerd.signatures.jws import Signer, TrustedKey, Verifier
 from powerd.snapshot import BusStatus, GuardStatus, Snapshot
 from tests.core.bench import BenchGpu
 from tests.core.make import W, budget, rack

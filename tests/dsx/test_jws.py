@@ -10,8 +10,8 @@ import pytest
 from joserfc import jws
 from joserfc.jwk import ECKey, RSAKey
 
-from powerd.dsx.jws import Signer, TrustedKey, Verifier
 from powerd.errors import SignalRejectedError
+from powerd.signatures.jws import Signer, TrustedKey, Verifier
 from tests.dsx.keys import ISV_SOURCE, made, private_file, public_pem, trusted
 
 WALL_S = 1795280400.0

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from powerd.dsx.keys import private_key, public_key
 from powerd.errors import ConfigError
+from powerd.signatures.keys import private_key, public_key
 from tests.dsx.keys import jwk, private_pem, public_pem, written
 
 CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"

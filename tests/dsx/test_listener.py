@@ -10,10 +10,10 @@ from powerd.clock import Clock
 from powerd.core.events.grid_event import GridEvent
 from powerd.core.model import Notice, Now
 from powerd.dsx.cloud_event import Trace
-from powerd.dsx.jws import Signer, TrustedKey
 from powerd.dsx.listener import DsxListener, ListenOptions
 from powerd.dsx.traces import MAX_TRACES, Traces
 from powerd.signals.listener import Hooks
+from powerd.signatures.jws import Signer, TrustedKey
 from tests.broker import Mosquitto
 from tests.dsx.keys import INFRA_SOURCE, ISV, private_file, trusted
 from tests.dsx.messages import (

@@ -1,4 +1,4 @@
-"""The keys of DSX Flex: PEM or JWK files, read once, for ES256 and RS256 alone.
+"""Keys that sign and verify: PEM or JWK files, read once, for ES256 and RS256 alone.
 
 Invariant: a key that was loaded has exactly one algorithm, and is strong enough for it. A file that holds
 something else (a private key where a public one belongs, a certificate, a shared secret) is an error.

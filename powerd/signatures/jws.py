@@ -7,17 +7,18 @@ key's own. So neither `alg: none` nor a public key used as a shared secret gets 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.util import urlsafe_b64decode
 
-from powerd.dsx.keys import Key, private_key, public_key
 from powerd.errors import SignalRejectedError
 from powerd.signals import strict_json
 from powerd.signals.fields import Fields, printable
 from powerd.signals.reasons import Reason
 from powerd.signals.strict_json import JsonObject
+from powerd.signatures.keys import Key, private_key, public_key
 
 # Of a kid or an algorithm.
 MAX_NAME_CHARACTERS = 128
@@ -35,11 +36,26 @@ class TrustedKey:
 
     Attributes:
         file: public key, PEM or JWK.
-        source: who signs with it, as in CloudEvents: `//grid/v1/isv/acme-energy`. It signs for nobody else.
+        source: who signs with it, as messages name it: in CloudEvents `//grid/v1/isv/acme-energy`, in budgets
+            `facility-a`. It signs for nobody else.
     """
 
     file: str
     source: str
+
+
+class Signed(NamedTuple):
+    """What a signature proves.
+
+    Attributes:
+        raw: what was signed, byte for byte.
+        fields: the same, read.
+        signer: whose key it was, as in `TrustedKey.source`.
+    """
+
+    raw: bytes
+    fields: JsonObject
+    signer: str
 
 
 class Verifier:
@@ -56,7 +72,7 @@ class Verifier:
         self._keys = {kid: (public_key(each.file), each.source) for kid, each in keys.items()}
 
     def payload(self, token: str, *, signer: str, wall_s: float, source: str = "unknown") -> JsonObject:
-        """Return what was signed.
+        """Return what was signed by somebody who is known from elsewhere.
 
         Args:
             token: the compact serialisation.
@@ -65,8 +81,20 @@ class Verifier:
             source: under which refusals are counted.
 
         Raises:
-            SignalRejectedError: the signature is not good, has expired, is somebody else's, or what was
-                signed is not a JSON object.
+            SignalRejectedError: as by `verified`, or it is somebody else's.
+        """
+        signed = self.verified(token, wall_s=wall_s, source=source)
+        if signed.signer != signer:
+            text = f"signed with the key of {signed.signer}, but sent as {printable(signer)}"
+            raise SignalRejectedError(Reason.SOURCE, text, source)
+        return signed.fields
+
+    def verified(self, token: str, *, wall_s: float, source: str = "unknown") -> Signed:
+        """Return what was signed, and by whom; arguments as of `payload`.
+
+        Raises:
+            SignalRejectedError: the signature is not good or has expired, or what was signed is not a JSON
+                object.
         """
         header = Fields(_header(token, source), source)
         key, owner = self._key(header)
@@ -74,12 +102,10 @@ class Verifier:
             signed = jws.deserialize_compact(token, key.key, registry=_REGISTRIES[key.algorithm])
         except (JoseError, ValueError, TypeError):
             header.refuse(Reason.BAD_SIGNATURE, "the signature does not fit the payload and the key")
-        if owner != signer:
-            header.refuse(Reason.SOURCE, f"signed with the key of {owner}, but sent as {printable(signer)}")
-        payload = _object(signed.payload, source)
-        for fields in (header, Fields(payload, source)):
-            _check_expiry(fields, wall_s)
-        return payload
+        fields = _object(signed.payload, source)
+        for each in (header, Fields(fields, source)):
+            _check_expiry(each, wall_s)
+        return Signed(signed.payload, fields, owner)
 
     def _key(self, header: Fields) -> tuple[Key, str]:
         """Return the key that the header names, if it is to be used as the header says."""
