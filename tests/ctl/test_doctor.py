@@ -18,9 +18,10 @@ from powerd.settings.loading import load
 from powerd.settings.model import Settings
 from powerd.snapshot import GuardStatus, Problem, Snapshot
 from powerd.web import views
+from tests.authority import Authority, authority
 from tests.broker import Mosquitto
 from tests.powerctl import run
-from tests.signals.test_tls import Authority, authority, tls_broker
+from tests.signals.test_tls import tls_broker
 from tests.test_settings import MINIMUM
 from tests.web import host
 from tests.web.host import WALL_S, moment

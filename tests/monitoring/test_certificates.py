@@ -8,9 +8,10 @@ import pytest
 
 from powerd.certificates import Certificates
 from powerd.signals.endpoint import BusOptions
+from tests.authority import authority
 from tests.broker import Mosquitto
 from tests.signals.stubs import BUDGET_TOPIC, Observed, until
-from tests.signals.test_tls import authority, tls_broker
+from tests.signals.test_tls import tls_broker
 
 DAY_S = 86_400
 

@@ -17,11 +17,12 @@ from powerd.openadr.client import VtnClient
 from powerd.openadr.errors import VtnError
 from powerd.openadr.options import VtnOptions
 from powerd.openadr.web import check_url
+from tests.authority import authority
 from tests.openadr.make import program
 from tests.openadr.rig import Start
 from tests.openadr.vtn import CLIENT, SECRET, Vtn
 from tests.signals.stubs import tcp_server, until
-from tests.signals.test_tls import authority, tls_broker
+from tests.signals.test_tls import tls_broker
 
 TOKEN = {"access_token": "t", "token_type": "Bearer"}
 

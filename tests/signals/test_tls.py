@@ -1,7 +1,5 @@
 """TLS against a real broker, with certificates of a throwaway authority."""
 
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,46 +8,9 @@ from powerd.errors import BusError
 from powerd.signals.endpoint import BusOptions
 from powerd.signals.mqtt import connect
 from powerd.signals.outbox import Outgoing
+from tests.authority import Authority, authority
 from tests.broker import Mosquitto
 from tests.signals.stubs import BUDGET_TOPIC, Observed, until
-
-
-@dataclass(frozen=True)
-class Authority:
-    directory: Path
-
-    @property
-    def ca_file(self) -> str:
-        return str(self.directory / "ca.pem")
-
-    def issue(self, name: str) -> tuple[str, str]:
-        """Return the files of a new certificate and its key."""
-        certificate, key = self.directory / f"{name}.pem", self.directory / f"{name}.key"
-        names = self.directory / f"{name}.ext"
-        names.write_text(f"subjectAltName=DNS:{name}\n")
-        request = self.directory / f"{name}.csr"
-        openssl("req", "-newkey", EC, "-keyout", key, "-out", request, "-subj", f"/CN={name}", *CURVE)
-        openssl(
-            *("x509", "-req", "-in", request, "-CA", self.ca_file, "-CAkey", self.directory / "ca.key"),
-            *("-CAcreateserial", "-extfile", names, "-out", certificate, "-days", "2"),
-        )
-        return str(certificate), str(key)
-
-
-EC = "ec"
-CURVE = ("-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-
-
-def openssl(*arguments: str | Path) -> None:
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=30)
-
-
-def authority(directory: Path) -> Authority:
-    directory.mkdir()
-    key, certificate = directory / "ca.key", directory / "ca.pem"
-    request = ("req", "-x509", "-newkey", EC, "-keyout", key, "-out", certificate, "-days", "2")
-    openssl(*request, "-subj", "/CN=Test Authority", *CURVE)
-    return Authority(directory)
 
 
 def tls_broker(directory: Path, ours: Authority, *, name: str, client_certificate: bool = False) -> Mosquitto:
