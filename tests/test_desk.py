@@ -161,7 +161,9 @@ async def test_enforce_is_refused_with_what_stands_against_it(tmp_path: Path) ->
     async with running(tmp_path, "dry-run") as daemon:
         daemon.guard.driver.gpus["GPU-0"].set_error = Kind.NO_PERMISSION
         await daemon.until(lambda s: bool(s.readings))
-        await daemon.gpus.execute(Plan(cuts=(Write("GPU-0", 200 * W),), end_boot_s=2.0**40))
+        await daemon.gpus.execute(
+            Plan(cuts=(Write("GPU-0", 200 * W),), end_boot_s=SystemClock().now().boot_s + 60)
+        )
         await daemon.until(lambda s: s.readings[0].capability == "readable")
         text = await daemon.refusal(daemon.desk.mode("enforce", "a start", ANNA))
         assert "rack.hosts.h1.floor_watts is 200" in text

@@ -227,6 +227,25 @@ def test_configuration_that_everyone_may_write_is_refused(write: Write, tmp_path
     assert refusal(path) == f"{tmp_path / name}: everyone may write to it; run: chmod o-w {tmp_path / name}"
 
 
+def test_a_file_that_everyone_may_replace_is_refused(write: Write, tmp_path: Path) -> None:
+    path = write()
+    tmp_path.chmod(0o777)
+    assert refusal(path) == f"{tmp_path}: everyone may write to it; run: chmod o-w {tmp_path}"
+    tmp_path.chmod(0o1777)
+    load(path)
+
+
+def test_a_state_directory_that_everyone_may_write_is_refused(write: Write, tmp_path: Path) -> None:
+    """Who may put a file there says which budget is in force after a start."""
+    state = tmp_path / "state"
+    state.mkdir()
+    state.chmod(0o777)
+    path = write("[rack]", f'state_dir = "{state}"\n[rack]')
+    assert (
+        refusal(path) == f"{path}: host.state_dir: {state}: everyone may write to it; run: chmod o-w {state}"
+    )
+
+
 def test_a_secret_that_others_may_read_is_refused(write: Write, tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("hunter2", encoding="utf-8")

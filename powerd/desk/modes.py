@@ -7,6 +7,8 @@ from powerd.mode import MODES
 from powerd.signals.rfc3339 import utc
 from powerd.snapshot import Drill, Snapshot
 
+_NOT_PUT_BACK = (Result.FAILED, Result.SKIPPED)
+
 
 async def release(hands: Hands) -> Done:
     """Put back the limits that were found, and write nothing any more."""
@@ -16,7 +18,7 @@ async def release(hands: Hands) -> Done:
 
     async def put_back() -> None:
         outcomes = await hands.gpus.release()
-        failed.extend(_failure(outcome) for outcome in outcomes if outcome.result is Result.FAILED)
+        failed.extend(_failure(outcome) for outcome in outcomes if outcome.result in _NOT_PUT_BACK)
         hands.gate.close("monitor" if hands.gate.mode == "monitor" else "dry-run")
         hands.orders.change(released=True)
 

@@ -142,7 +142,7 @@ def _release(config: GuardConfig, driver: Driver) -> int:
     # A reading first: it is answered once the driver is there and its GPUs are known.
     loop.keeper.read(answers.append)
     loop.run_until(lambda: bool(answers), RELEASE_WITHIN_S)
-    loop.keeper.release(loop.keeper.new_client(), answers.append)
+    loop.keeper.release(loop.keeper.new_client(), answers.append, within_ceilings=False)
     done = loop.run_until(lambda: len(answers) > 1, RELEASE_WITHIN_S)
     failed = (
         [outcome for outcome in answers[-1]["outcomes"] if outcome.result not in RELEASED] if done else []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
 from powerd.errors import ConfigError
-from powerd.settings.layers import Key, Layer, merge, origin, read_layers
+from powerd.settings.layers import Key, Layer, merge, origin, problem_of_directory, read_layers
 
 _Table = TypeVar("_Table")
 
@@ -163,7 +163,10 @@ def load(path: Path, environment: Mapping[str, str]) -> tuple[GpuConfig, GuardCo
     """
     layers = read_layers(path, environment=environment)
     tree = merge(layers)
-    return _table(GpuConfig, tree, ("gpu",), layers), _table(GuardConfig, tree, ("guard",), layers)
+    gpu, guard = _table(GpuConfig, tree, ("gpu",), layers), _table(GuardConfig, tree, ("guard",), layers)
+    if problem := problem_of_directory(guard.state_path):
+        raise ConfigError(f"guard.state_dir: {problem}")
+    return gpu, guard
 
 
 def _table(kind: type[_Table], parent: Mapping[str, Any], key: Key, layers: tuple[Layer, ...]) -> _Table:

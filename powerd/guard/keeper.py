@@ -20,13 +20,17 @@ from powerd.guard.driver import DriverError, Kind
 from powerd.guard.fleet import Fleet, Runner
 from powerd.guard.gpu import Gpu
 from powerd.guard.jobs import Done, Job, Op, at_or_below, writes_forbidden
-from powerd.guard.plans import Execution, RefusedError, validate
+from powerd.guard.pace import RaisePace
+from powerd.guard.plans import Execution, RefusedError, check_host_ceiling, validate
 from powerd.guard.statefile import StateFile
 
 Reply = Callable[[dict[str, Any]], None]
 
 # How long falling back may take, attaching the driver included, before its outcome is told as it stands.
 FALL_BACK_WITHIN_S = 3.5
+
+# The longest that a plan may hold without being renewed: as long as the longest lease of a budget.
+MAX_HOLD_S = 300.0
 
 # In call deadlines: a read starts a little after it was asked for, and must be seen to hang before the reply.
 _PATIENCE = 1.1
@@ -59,6 +63,7 @@ class Keeper:
         self._config = config
         self._clock = clock
         self._stats = CallStats()
+        self._pace = RaisePace()
         self._baseline = Baseline(StateFile(config.state_path / BASELINE_FILE))
         self._fleet = Fleet(runner, clock, config.call_deadline_s, self._before_write, self._after_job)
         self._attachment = Attachment(
@@ -106,7 +111,7 @@ class Keeper:
         if not self._attachment.in_progress:
             self._start_read(request)
 
-    def plan(self, token: str, number: int, plan: Plan, reply: Reply) -> None:
+    def plan(self, token: object, number: int, plan: Plan, reply: Reply) -> None:
         """Execute a plan and reply with its outcomes.
 
         Raises:
@@ -115,8 +120,11 @@ class Keeper:
         self._check_token(token)
         if number <= self._number:
             raise RefusedError(f"plan {number} is not newer than plan {self._number}")
-        if plan.end_boot_s <= self._clock():
+        now = self._clock()
+        if plan.end_boot_s <= now:
             raise RefusedError("the plan has already ended")
+        if plan.end_boot_s > now + MAX_HOLD_S:
+            raise RefusedError(f"the plan would hold for more than {MAX_HOLD_S:g} s")
         if not self._attachment.generation:
             raise RefusedError(f"no GPU is known yet: {self._attachment.error}")
         validate(plan, self._fleet.gpus, self._config)
@@ -124,23 +132,28 @@ class Keeper:
         self._deadman.arm(plan, self._unconfirmed)
         self._execute(plan, partial(self._end_plan, reply))
 
-    def release(self, token: str, reply: Reply) -> None:
+    def release(self, token: object, reply: Reply, *, within_ceilings: bool = True) -> None:
         """Put back what GPUs had before the first write, disarm, and reply with the outcomes.
+
+        Args:
+            within_ceilings: what was above guard.ceiling_watts comes back to that; not so for root's own
+                command.
 
         Raises:
             RefusedError: nothing was written.
         """
         self._check_token(token)
-        writes = []
-        for uuid, baseline_mw in self._baseline.limits_mw.items():
-            gpu = self._fleet.gpus.get(uuid)
-            mw = baseline_mw or (gpu.info.default_mw if gpu is not None else None)
-            if mw is not None:
-                writes.append(Write(uuid, mw))
+        writes = self._baseline_writes(within_ceilings=within_ceilings)
+        if within_ceilings:
+            try:
+                check_host_ceiling(writes, self._fleet.gpus, self._config)
+            except RefusedError as error:
+                text = f"{error}; to go above it, stop powerd and run as root: powerd guard --release"
+                raise RefusedError(text) from None
         self._deadman.disarm()
-        self._execute(Plan(raises=tuple(writes), end_boot_s=float("inf")), partial(self._end_release, reply))
+        self._execute(Plan(raises=writes, end_boot_s=float("inf")), partial(self._end_release, reply))
 
-    def detach(self, token: str, why: str, reply: Reply) -> None:
+    def detach(self, token: object, why: str, reply: Reply) -> None:
         """Let go of the driver until `attach`, and reply at once; a read tells when that is done.
 
         What is armed stays armed: what its fallback lowers is lowered when the driver is back.
@@ -156,7 +169,7 @@ class Keeper:
         self._start_held_reads()
         reply({})
 
-    def attach(self, token: str, reply: Reply) -> None:
+    def attach(self, token: object, reply: Reply) -> None:
         """Look for the driver again, and reply at once; a read tells what came of it.
 
         Raises:
@@ -202,14 +215,29 @@ class Keeper:
                 self._answer(request)
         self._attachment.tick(now_boot_s)
 
-    def _check_token(self, token: str) -> None:
+    def _baseline_writes(self, *, within_ceilings: bool) -> tuple[Write, ...]:
+        ceiling_watts = self._config.ceiling_watts if within_ceilings else None
+        writes = []
+        for uuid, baseline_mw in self._baseline.limits_mw.items():
+            gpu = self._fleet.gpus.get(uuid)
+            mw = baseline_mw or (gpu.info.default_mw if gpu is not None else None)
+            if mw is not None:
+                writes.append(
+                    Write(uuid, mw if ceiling_watts is None else min(mw, int(ceiling_watts * 1000)))
+                )
+        return tuple(writes)
+
+    def _may_raise(self, uuid: str) -> bool:
+        return self._pace.may_raise(uuid, self._clock())
+
+    def _check_token(self, token: object) -> None:
         if token != self._token:
             raise RefusedError("a newer connection has taken over: connect again")
 
     def _execute(self, plan: Plan, on_end: Callable[[Execution], None]) -> None:
         for older in list(self._executions):
             older.supersede(plan)
-        execution = Execution(plan, self._fleet, self._cuts_settled, on_end)
+        execution = Execution(plan, self._fleet, self._may_raise, self._cuts_settled, on_end)
         self._executions.append(execution)
         self._newest = execution
         execution.start()

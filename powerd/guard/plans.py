@@ -4,7 +4,7 @@ Invariant: no raise is started while a cut of the same plan is unconfirmed, so n
 sum of the limits exceed the larger of before and after (I3).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from powerd.core.model import Outcome, Plan, Result, Write
@@ -13,6 +13,7 @@ from powerd.guard.driver import FORBID_WRITES_VARIABLE
 from powerd.guard.fleet import Fleet
 from powerd.guard.gpu import Gpu
 from powerd.guard.jobs import Done, Job, Op, effective_mw, writes_forbidden
+from powerd.guard.pace import RAISES_PER_S
 
 # NVML takes milliwatts, some boards keep whole watts and round down.
 _ROUNDING_MW = 1000
@@ -35,15 +36,31 @@ def validate(plan: Plan, gpus: dict[str, Gpu], config: GuardConfig) -> None:
             _validate_limit(write, gpus, config)
         if len(set(uuids)) != len(uuids):
             raise RefusedError("the plan names a GPU twice")
-    if config.host_ceiling_watts is None or not writes:
-        return
+    check_host_ceiling(writes, gpus, config)
+
+
+def check_host_ceiling(writes: Iterable[Write], gpus: Mapping[str, Gpu], config: GuardConfig) -> None:
+    """Check what all GPUs could draw after these writes. What only lowers is good at any sum.
+
+    Raises:
+        RefusedError: naming the sum.
+    """
     targets = {write.uuid: write.mw for write in writes}
-    total_mw = sum(targets.get(uuid, gpu.worst_case_mw or 0) for uuid, gpu in gpus.items())
+    now_mw = {uuid: gpu.worst_case_mw for uuid, gpu in gpus.items()}
+    lowers = all(mw <= (now_mw.get(uuid) or 0) for uuid, mw in targets.items())
+    if config.host_ceiling_watts is None or lowers:
+        return
+    total_mw = sum(targets.get(uuid, _most_mw(gpu)) for uuid, gpu in gpus.items())
     if total_mw > config.host_ceiling_watts * 1000:
         raise RefusedError(
             f"limits would sum up to {total_mw / 1000:g} W, above guard.host_ceiling_watts = "
             f"{config.host_ceiling_watts:g}"
         )
+
+
+def _most_mw(gpu: Gpu) -> int:
+    """Return the most that a GPU may draw; one that was never read may stand at its maximum."""
+    return gpu.worst_case_mw if gpu.worst_case_mw is not None else gpu.info.max_mw or 0
 
 
 def _validate_limit(write: Write, gpus: dict[str, Gpu], config: GuardConfig) -> None:
@@ -93,6 +110,7 @@ class Execution:
     Args:
         plan: validated.
         fleet: does the writes.
+        may_raise: asked for each GPU before it is raised.
         on_cuts_settled: told when `confirmed` is known, before any raise.
         on_end: told when every write has its outcome.
 
@@ -107,6 +125,7 @@ class Execution:
         self,
         plan: Plan,
         fleet: Fleet,
+        may_raise: Callable[[str], bool],
         on_cuts_settled: Callable[["Execution"], None],
         on_end: Callable[["Execution"], None],
     ) -> None:
@@ -116,6 +135,7 @@ class Execution:
         self.cuts_settled = False
         self.confirmed = False
         self._fleet = fleet
+        self._may_raise = may_raise
         self._on_cuts_settled = on_cuts_settled
         self._on_end = on_end
         self._void = ""
@@ -208,7 +228,10 @@ class Execution:
         if reason:
             self._give_up(self._raises, Result.SKIPPED, reason)
             return False
-        return self._submit(self._raises, self._raise)
+        in_time = tuple(write for write in self._raises if self._may_raise(write.uuid))
+        too_fast = (write for write in self._raises if write not in in_time)
+        self._give_up(too_fast, Result.SKIPPED, f"raised more than {RAISES_PER_S:g} times within a second")
+        return self._submit(in_time, self._raise)
 
     def _take_back(self, uuids: set[str], reason: str) -> None:
         for uuid in uuids:
@@ -217,7 +240,7 @@ class Execution:
                 write = Write(uuid, job.target_mw)
                 self._record(self._unstarted(write, Result.SKIPPED, reason))
 
-    def _give_up(self, writes: tuple[Write, ...], result: Result, reason: str) -> None:
+    def _give_up(self, writes: Iterable[Write], result: Result, reason: str) -> None:
         for write in writes:
             self.outcomes[write.uuid] = self._unstarted(write, result, reason)
 
@@ -247,4 +270,5 @@ def _in_two_steps(plan: Plan, gpus: dict[str, Gpu]) -> tuple[tuple[Write, ...], 
 
 def _would_raise(write: Write, gpu: Gpu) -> bool:
     requested_mw = gpu.limits.requested_mw if gpu.limits is not None else None
-    return requested_mw is not None and write.mw > max(requested_mw, gpu.worst_case_mw or 0)
+    known = [mw for mw in (requested_mw, gpu.worst_case_mw) if mw is not None]
+    return bool(known) and write.mw > max(known)

@@ -38,6 +38,8 @@ from powerd.core.model import (
 PROTOCOL_VERSION: Final = 1
 MAX_LINE_BYTES: Final = 256 * 1024
 MAX_TEXT_CHARS: Final = 512
+# Far above any GPU; and what is larger than a float can hold must not get into arithmetic.
+MAX_MW: Final = 1_000_000_000
 
 Message: TypeAlias = dict[str, Any]
 
@@ -81,18 +83,11 @@ def plan_from(message: Mapping[str, Any]) -> Plan:
     Raises:
         ValueError: naming the field.
     """
-    end_boot_s = message.get("end_boot_s")
-    if (
-        isinstance(end_boot_s, bool)
-        or not isinstance(end_boot_s, int | float)
-        or not math.isfinite(end_boot_s)
-    ):
-        raise ValueError("end_boot_s must be a finite number of seconds")
     return Plan(
         cuts=_writes_from(message, "cuts"),
         raises=_writes_from(message, "raises"),
         fallback=_writes_from(message, "fallback"),
-        end_boot_s=float(end_boot_s),
+        end_boot_s=_seconds_from(message, "end_boot_s"),
     )
 
 
@@ -143,8 +138,22 @@ def writes_to(writes: Iterable[Write]) -> dict[str, int]:
     return {write.uuid: write.mw for write in writes}
 
 
+def _seconds_from(message: Mapping[str, Any], key: str) -> float:
+    value = message.get(key)
+    try:
+        seconds = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
+    except OverflowError:  # of an integer with hundreds of digits
+        seconds = math.inf
+    if not math.isfinite(seconds):
+        raise ValueError(f"{key} must be a finite number of seconds")
+    return seconds
+
+
 def _writes_from(message: Mapping[str, Any], key: str) -> tuple[Write, ...]:
     entries = message.get(key, {})
     if not isinstance(entries, dict):
         raise ValueError(f"{key} must be an object of milliwatts by UUID")
-    return tuple(Write(uuid, integer_from(entries, uuid)) for uuid in entries)
+    writes = tuple(Write(uuid, integer_from(entries, uuid)) for uuid in entries)
+    if any(not 0 <= write.mw <= MAX_MW for write in writes):
+        raise ValueError(f"{key} must be from 0 to {MAX_MW} milliwatts")
+    return writes

@@ -38,6 +38,7 @@ _MAX_SLEEP_S = 1.0
 STOP_WITHIN_S = 1.0
 _MAX_CONNECTIONS = 16
 _MAX_OUTSTANDING = 64
+_TELL_AGAIN_S = 60.0
 
 
 class Loop:
@@ -114,6 +115,7 @@ class Server:
         self._uids = allowed_uids(config.client_user)
         self._listener = Listener(config.socket_path, config.client_user)
         self._connections: list[Connection] = []
+        self._refusals = _Refusals()
         self._selector.register(self._listener.socket, selectors.EVENT_READ, self._accept)
 
     def close(self) -> None:
@@ -132,7 +134,7 @@ class Server:
         connection = Connection(peer, self._watch)
         uid = connection.peer_uid()
         if uid not in self._uids:
-            journal.log(journal.WARNING, f"refused a connection of user id {uid}")
+            self._refusals.tell(uid)
             connection.refuse(f"user id {uid} may not use the guard; see guard.client_user")
             peer.close()
             return
@@ -183,13 +185,13 @@ class Server:
                 self._keeper.read(reply)
             case "plan":
                 plan = plan_from(message)
-                self._keeper.plan(str(message.get("token")), integer_from(message, "number"), plan, reply)
+                self._keeper.plan(message.get("token"), integer_from(message, "number"), plan, reply)
             case "release":
-                self._keeper.release(str(message.get("token")), reply)
+                self._keeper.release(message.get("token"), reply)
             case "detach":
-                self._keeper.detach(str(message.get("token")), line_from(message, "reason"), reply)
+                self._keeper.detach(message.get("token"), line_from(message, "reason"), reply)
             case "attach":
-                self._keeper.attach(str(message.get("token")), reply)
+                self._keeper.attach(message.get("token"), reply)
             case "fallback":
                 self._keeper.fall_back("a client asked for the fallback", reply)
             case _:
@@ -208,6 +210,25 @@ class Server:
         self._connections.remove(connection)
         self._selector.unregister(connection.peer)
         connection.peer.close()
+
+
+class _Refusals:
+    """Tells of refused connections, in one line a minute: who may not use the guard fills no log either."""
+
+    def __init__(self) -> None:
+        self._untold = 0
+        self._told_boot_s = -_TELL_AGAIN_S
+
+    def tell(self, uid: int) -> None:
+        """Count a refusal, and log it unless another was logged just now."""
+        now_boot_s = boot_s()
+        if now_boot_s - self._told_boot_s < _TELL_AGAIN_S:
+            self._untold += 1
+            return
+        before = f", and {self._untold} since the last such line" if self._untold else ""
+        journal.log(journal.WARNING, f"refused a connection of user id {uid}{before}")
+        self._untold = 0
+        self._told_boot_s = now_boot_s
 
 
 def watch_stdin(loop: Loop, on_end: Callable[[], None]) -> None:

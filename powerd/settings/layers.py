@@ -7,6 +7,7 @@ guard reads its tables through here too.
 """
 
 import json
+import os
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,11 +76,11 @@ def read_layers(
     Raises:
         ConfigError: a file cannot be used; one line per problem.
     """
-    problems: list[str] = []
     layers: list[Layer] = []
+    problems = _problems_of_parent(path)
     folder = path.parent / DROP_IN_DIRECTORY
     if drop_ins and folder.is_dir():
-        problems += _problems_of_mode(folder)
+        problems += _problems_of_mode(folder, folder.stat())
     for file in (path, *(sorted(folder.glob("*.toml")) if drop_ins else ())):
         try:
             layers.append(_read_file(file))
@@ -111,17 +112,36 @@ def _merged(below: Tree, above: Tree) -> Tree:
     return result
 
 
-def _problems_of_mode(path: Path) -> list[str]:
+def problem_of_directory(path: Path) -> str:
+    """Return why files in a directory cannot be believed; empty if they can, or if there is none yet."""
+    try:
+        return "".join(_problems_of_mode(path, path.stat()))
+    except OSError:
+        return ""
+
+
+def _problems_of_mode(path: Path, found: os.stat_result) -> list[str]:
     """Anyone who may write the configuration may set the limits: refuse to follow such a file."""
-    if path.stat().st_mode & stat.S_IWOTH:
+    if found.st_mode & stat.S_IWOTH:
         return [f"{path}: everyone may write to it; run: chmod o-w {path}"]
     return []
 
 
+def _problems_of_parent(path: Path) -> list[str]:
+    """Anyone who may rename a file may replace it; where the sticky bit is set, only its owner may."""
+    try:
+        found = path.parent.stat()
+    except OSError:
+        return []  # reading the file will say why
+    return [] if found.st_mode & stat.S_ISVTX else _problems_of_mode(path.parent, found)
+
+
 def _read_file(path: Path) -> Layer:
     try:
-        text = path.read_text(encoding="utf-8")
-        problems = _problems_of_mode(path)
+        with path.open(encoding="utf-8") as file:
+            # Of what is read, and not of what may stand there a moment later.
+            problems = _problems_of_mode(path, os.fstat(file.fileno()))
+            text = file.read()
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file; name an existing one with --config") from error
     except UnicodeDecodeError as error:

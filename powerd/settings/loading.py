@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from powerd.errors import ConfigError
 from powerd.files.secret_file import check_secrets
 from powerd.settings.errors import explain
-from powerd.settings.layers import Key, merge, origin, read_layers
+from powerd.settings.layers import Key, merge, origin, problem_of_directory, read_layers
 from powerd.settings.model import Settings
 from powerd.settings.rules import dsx_keys, gpu_policies, lease_rules, meter_options, rack
 
@@ -62,6 +62,8 @@ def read(
         "signals.dsx.signing_key_file": settings.signals.dsx.signing_key_file,
     }
     check_secrets(path, secrets)
+    if problem := problem_of_directory(Path(settings.host.state_dir)):
+        raise ConfigError(f"{path}: host.state_dir: {problem}")
     keys = (key for key, _ in leaves(settings.model_dump()))
     return Loaded(settings, {".".join(key): origin(layers, key) for key in keys})
 

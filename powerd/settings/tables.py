@@ -142,7 +142,8 @@ class ControlSettings(Table):
     Attributes:
         objective: where watts are short, give them where they do most work, or to all alike.
         period_s: an iteration runs this often without any news.
-        hold_s: the guard's dead-man's switch fires when no plan arrived for so long.
+        hold_s: the guard's dead-man's switch fires when no plan arrived for so long; it takes none for longer
+            than 300 s.
         failsafe_hold_s: in failsafe, a last cap below the failsafe budget stays in force this long.
         raise_dwell_s: after failsafe, no raise before.
         raise_ramp_pct_per_min: raises after a curtailment, in percent of the hard limit.
@@ -157,7 +158,7 @@ class ControlSettings(Table):
 
     objective: Literal["throughput", "fair"] = "throughput"
     period_s: Annotated[float, Field(ge=0.05, le=60)] = 1.0
-    hold_s: Positive = 5.0
+    hold_s: Annotated[float, Field(gt=0, le=300)] = 5.0
     failsafe_hold_s: NotNegative = 7200.0
     raise_dwell_s: NotNegative = 30.0
     raise_ramp_pct_per_min: Positive = 16.67

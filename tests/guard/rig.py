@@ -48,6 +48,7 @@ class HostDriver:
         self.attach_error_kind = Kind.DRIVER_GONE
         self.attaches = 0
         self.default_mw: int | None = DEFAULT_MW
+        self.tells_requested = True
         self.is_open = False
         self.asked = 0
         self.writes: list[Write] = []
@@ -81,7 +82,7 @@ class HostDriver:
             raise DriverError(Kind.LOST, f"no GPU {uuid}")
         if gpu.read_error:
             raise DriverError(gpu.read_error, f"{gpu.read_error} on read")
-        return Limits(gpu.requested_mw, gpu.effective_mw)
+        return Limits(gpu.requested_mw if self.tells_requested else None, gpu.effective_mw)
 
     def set_limit(self, uuid: str, limit_mw: int) -> None:
         refuse_if_writes_forbidden()

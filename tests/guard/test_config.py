@@ -99,6 +99,16 @@ def test_a_file_that_everyone_may_write_is_refused(file: Path) -> None:
         load(file, {})
 
 
+def test_a_directory_that_everyone_may_write_is_refused_for_what_the_guard_remembers(
+    file: Path, tmp_path: Path
+) -> None:
+    """Who may put a plan there says what the guard falls back to, and what a release puts back."""
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state").chmod(0o1777)
+    with pytest.raises(ConfigError, match=r"guard\.state_dir: .*/state: everyone may write to it"):
+        load(file, {"POWERD_GUARD__STATE_DIR": str(tmp_path / "state")})
+
+
 def test_a_file_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
         load(tmp_path / "none.toml", {})

@@ -61,7 +61,7 @@ def test_a_newer_plan_ends_the_fallback_writes(rig: Rig) -> None:
     rig.plan(fallback=FALLBACK)
     rig[0].set_error = Kind.UNKNOWN
     rig.advance(6.0)
-    rig.plan(fallback={0: 400, 1: 400}, hold_s=1000.0)
+    rig.plan(fallback={0: 400, 1: 400}, hold_s=300.0)
     rig[0].set_error = ""
     rig.advance(30.0)
     assert rig.limits_w()[0] == 400
@@ -213,7 +213,7 @@ def test_falling_back_is_one_line_in_the_journal(rig: Rig, capsys: pytest.Captur
 
 
 def test_asking_for_the_fallback_is_answered_when_all_gpus_are_down(rig: Rig) -> None:
-    rig.plan(fallback=FALLBACK, hold_s=1000.0)
+    rig.plan(fallback=FALLBACK, hold_s=300.0)
     rig.runner.held = {"GPU-0"}
     replies: list[dict[str, Any]] = []
     rig.keeper.fall_back("test", replies.append)
@@ -226,7 +226,7 @@ def test_asking_for_the_fallback_is_answered_when_all_gpus_are_down(rig: Rig) ->
 
 
 def test_asking_for_the_fallback_is_answered_even_if_a_gpu_stays_up(rig: Rig) -> None:
-    rig.plan(fallback=FALLBACK, hold_s=1000.0)
+    rig.plan(fallback=FALLBACK, hold_s=300.0)
     rig[0].set_error = Kind.UNKNOWN
     replies: list[dict[str, Any]] = []
     rig.keeper.fall_back("test", replies.append)
