@@ -1,0 +1,129 @@
+"""What time does to powerd: a month of a rack in virtual time, a day of messages to one real host."""
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from statistics import linear_regression, mean
+
+from benchmarks.table import Figure, Table, load_note
+from tests.cluster.theorem import ViolationError
+from tests.endurance.month import DAY_S, FIRST_BOOT_S, GPUS, HOSTS, PERIOD_S, Day, month
+
+# The first day is unlike all others: the rack starts, and knows nothing of its GPUs.
+_WARM_DAYS = 2
+# What goes wrong goes wrong once a week: days are compared with days of another week.
+_WEEK = 7
+_BOOT_WRAPS_MS = (2**31, 2**32)
+
+
+def measure_month(days: int, seed: int = 1, log: Path | None = None) -> Table:
+    """Run a rack for so many days, and compare its last days with its first.
+
+    Args:
+        log: gets a line of JSON after every day.
+    """
+    seen: list[Day] = []
+    violation = ""
+    with month(seed) as rack:
+        try:
+            for day in rack.days(days):
+                seen.append(day)
+                if log is not None:
+                    with log.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(day.as_dict()) + "\n")
+        except ViolationError as found:
+            violation = str(found)
+    return _month_table(seen, days, seed, violation)
+
+
+def _month_table(seen: list[Day], days: int, seed: int, violation: str) -> Table:
+    settled = seen[_WARM_DAYS:] or seen
+    first, last = settled[:_WEEK], settled[-_WEEK:]
+    boot_ms = (FIRST_BOOT_S + len(seen) * DAY_S) * 1000
+    passed = sum(FIRST_BOOT_S * 1000 < wrap <= boot_ms for wrap in _BOOT_WRAPS_MS)
+    sizes = tuple(
+        Figure(
+            f"  {name}: largest of the last week / of the first",
+            _growth(first, last, partial(_size, name)),
+            "x",
+            1.05,
+        )
+        for name in (settled[0].sizes if settled else ())
+    )
+    return Table(
+        f"{len(seen)} days of a rack of {HOSTS} hosts x {GPUS} GPUs, period {PERIOD_S:g} s, seed {seed}",
+        (
+            Figure("violations", float(bool(violation)), "", 0.0),
+            Figure("days missing", days - len(seen), "", 0.0),
+            Figure("complaints of ledgers", sum(len(day.troubles) for day in seen), "", 0.0),
+            Figure("steps, each checked", sum(day.steps for day in seen), ""),
+            Figure("of 2^31 and 2^32 ms, boot clocks passed", passed, ""),
+            Figure("the rack above what was allowed, at any check", max(d.over_w for d in seen), "W", 0.0),
+            Figure("draw of any GPU against the same hour of the first days", _drift_w(settled), "W", 10.0),
+            Figure("energy of an event by the ledger, worst error", _worst_pct(seen), "%", 1.0),
+            Figure("a promise of watts runs, at the longest", max(day.lease_s for day in seen), "s"),
+            Figure("bytes that the daemons remember, per day", _slope(settled, _remembered), "B/day", 1000.0),
+            *sizes,
+            Figure(
+                "files without ledgers, per day", _slope(settled, lambda day: day.file_bytes), "B/day", 100.0
+            ),
+            Figure(
+                "ledgers, per day with one event", _slope(settled, lambda d: d.ledger_bytes) / 1024, "KiB"
+            ),
+            Figure("  the largest growth in one day / the mean", _burst(settled), "x"),
+            Figure(
+                "memory of the process, per day", _slope(settled, lambda d: d.resident_mib), "MiB/day", 1.0
+            ),
+            Figure("objects of the process, per day", _slope(settled, lambda day: day.objects), "/day"),
+            Figure("CPU time of an hour, last week / first", _cost(last) / _cost(first), "x", 1.5),
+            Figure("CPU time of an hour", _cost(settled) / 24, "s"),
+        ),
+        violation or load_note(),
+    )
+
+
+def _remembered(day: Day) -> float:
+    return sum(day.sizes.values())
+
+
+def _size(name: str, day: Day) -> float:
+    return day.sizes[name]
+
+
+def _growth(first: Sequence[Day], last: Sequence[Day], size: Callable[[Day], float]) -> float:
+    return max(map(size, last)) / max(map(size, first))
+
+
+def _slope(days: Sequence[Day], of: Callable[[Day], float]) -> float:
+    """Return by how much something grows a day, by regression."""
+    if len(days) < 2:
+        return 0.0
+    return linear_regression([day.number for day in days], [of(day) for day in days]).slope
+
+
+def _drift_w(days: Sequence[Day]) -> float:
+    """Return how far any GPU's draw ever was from that at the same hour of the first of the days."""
+    return max(
+        (
+            abs(now_w - then_w)
+            for day in days[1:]
+            for now, then in zip(day.draws_w, days[0].draws_w, strict=True)
+            for now_w, then_w in zip(now, then, strict=True)
+        ),
+        default=0.0,
+    )
+
+
+def _worst_pct(days: Sequence[Day]) -> float:
+    return max(abs(day.energy_error_pct) for day in days)
+
+
+def _burst(days: Sequence[Day]) -> float:
+    grown = [after.ledger_bytes - before.ledger_bytes for before, after in pairwise(days)]
+    return max(grown) / mean(grown) if grown and mean(grown) > 0 else 0.0
+
+
+def _cost(days: Sequence[Day]) -> float:
+    return mean(day.cpu_s for day in days)
