@@ -19,12 +19,12 @@ def notify(state: str) -> None:
         return
     if address.startswith("@"):  # the abstract name space
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-        sender.setblocking(False)
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            sender.setblocking(False)
             sender.sendto(state.encode(), address)
-        except OSError:
-            return
+    except OSError:  # also when there is no descriptor left to send with
+        return
 
 
 def notify_reloading() -> None:
