@@ -44,7 +44,11 @@ REMEMBERED = Remembered(
             "b": Statement("b", 2, 1, None, 5, 99.5),
         },
         {"c": Ceiling(3, 4, 9_000_000, 7300.0, "expired")},
-        {"a": Seen(1, 7, 1763690000.0, "digest", 20_000_000), "b": Seen(2, 1, -1.5, "other")},
+        {
+            "a": Seen(1, 7, 1763690000.0, "digest", 20_000_000),
+            "b": Seen(2, 1, -1.5, "other", is_signed=True, lag_s=-1763689000.5),
+        },
+        {"b": Ceiling(9, 9, 8_000_000, 130.0, "unsigned")},
     ),
     28_000_000,
     LEASES,
@@ -60,8 +64,9 @@ def test_within_one_boot_everything_comes_back(tmp_path: Path) -> None:
 def test_after_a_reboot_keys_the_cap_the_epoch_and_the_roster_come_back(tmp_path: Path) -> None:
     """Leases were counted on a clock that is gone, but a replay is a replay for ever."""
     save(tmp_path, REMEMBERED, "the boot before")
+    seen = {source: replace(each, lag_s=None) for source, each in REMEMBERED.timeline.seen.items()}
     assert load(tmp_path, "this boot") == Remembered(
-        Timeline(seen=REMEMBERED.timeline.seen),
+        Timeline(seen=seen),
         28_000_000,
         replace(LEASES, promises=(), wait_until_boot_s=0.0),
         of_this_boot=False,
@@ -105,6 +110,7 @@ def test_a_host_that_starts_under_another_roster_knows_the_former_ones(tmp_path:
         '{"version": 1}',
         '{"version": 2}',
         '{"version": 3}',
+        '{"version": 4}',
         '{"version": true}',
         '{"version": 1, "seen": 3}',
         "[" * 100_000,
@@ -123,8 +129,8 @@ def test_a_file_that_is_no_text_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_file_of_a_newer_powerd_is_not_guessed_at(tmp_path: Path) -> None:
-    (tmp_path / FILE_NAME).write_text(encode(REMEMBERED, "this boot").replace('"version":3', '"version":4'))
-    with pytest.raises(ValueError, match=r"^version 4 is not 3$"):
+    (tmp_path / FILE_NAME).write_text(encode(REMEMBERED, "this boot").replace('"version":4', '"version":5'))
+    with pytest.raises(ValueError, match=r"^version 5 is not 4$"):
         load(tmp_path, "this boot")
 
 

@@ -10,9 +10,11 @@ from powerd.core.leases.leases import hear as hear_peers
 from powerd.core.metering import meter
 from powerd.core.model import Now
 from powerd.core.rack import failsafe
-from powerd.core.rack.admission import admit, adopt
+from powerd.core.rack.admission import admit
 from powerd.core.rack.advisory import keep
+from powerd.core.rack.hearsay import adopt
 from powerd.core.rack.timeline import STANDING, Timeline, Verdict, VerdictKind, lapse, with_standing
+from powerd.core.rack.trust import Trust
 from powerd.core.state import Config, Inputs, State
 
 # The guard falls back by itself when a lease ends: powerd steps down this much earlier, so that the guard
@@ -46,7 +48,9 @@ def hear(inputs: Inputs, state: State, now: Now, config: Config) -> tuple[State,
     for message in inputs.messages:
         timeline, verdict = admit(timeline, message, config.admission, state.failsafe.since_boot_s)
         verdicts.append(verdict)
-    heard = heard.union(verdict.source for verdict in verdicts if _is_newest(verdict, timeline))
+        # A forgery may bear the number of the last word without being it.
+        if message.trust is not Trust.NONE and _is_newest(verdict, timeline):
+            heard |= {verdict.source}
     timeline = lapse(timeline, now.boot_s + STEP_DOWN_LEAD_S, config.failsafe.hold_s)
     leases = hear_peers(state.leases, inputs.states, config.host) if inputs.states else state.leases
     for peer in inputs.states:

@@ -17,7 +17,7 @@ from powerd.core.units import MilliWatts
 from powerd.files import records
 from powerd.files.latest_file import LatestFile, load_file, replace_file
 
-VERSION = 3
+VERSION = 4
 FILE_NAME = "runtime.json"
 
 
@@ -57,6 +57,7 @@ class _Content:
     statements: dict[str, Statement]
     ceilings: dict[str, Ceiling]
     seen: dict[str, Seen]
+    unsigned: dict[str, Ceiling]
     leases: LeaseMemory | None
     trim_mw: MilliWatts
 
@@ -77,18 +78,18 @@ def load(directory: Path, boot_id: str) -> Remembered:
     if content is None:
         return NOTHING
     if content.boot_id == boot_id:
-        timeline = Timeline(content.statements, content.ceilings, content.seen)
+        timeline = Timeline(content.statements, content.ceilings, content.seen, content.unsigned)
         return Remembered(timeline, content.cap_mw, content.leases, trim_mw=content.trim_mw)
     # The times in it were counted on a clock that is gone.
     leases = content.leases and replace(content.leases, promises=(), wait_until_boot_s=0.0)
-    timeline = Timeline(seen=content.seen)
+    timeline = Timeline(seen={source: replace(seen, lag_s=None) for source, seen in content.seen.items()})
     return Remembered(timeline, content.cap_mw, leases, of_this_boot=False, trim_mw=content.trim_mw)
 
 
 def encode(remembered: Remembered, boot_id: str) -> str:
     """Return the text of the file."""
     timeline, cap_mw = remembered.timeline, remembered.cap_mw
-    said = (timeline.statements, timeline.ceilings, timeline.seen)
+    said = (timeline.statements, timeline.ceilings, timeline.seen, timeline.unsigned)
     content = _Content(VERSION, boot_id, cap_mw, *said, remembered.leases, remembered.trim_mw)
     return records.dumps(content)
 

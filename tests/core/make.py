@@ -14,6 +14,7 @@ from powerd.core.model import Capability, Constraints, GpuReading, GpuState, Now
 from powerd.core.rack.admission import AdmissionRules
 from powerd.core.rack.ramp import RampRules
 from powerd.core.rack.timeline import BudgetMessage
+from powerd.core.rack.trust import Trust
 from powerd.core.state import Config
 from powerd.core.topology import GpuPolicies, GpuPolicy, Host, Rack
 
@@ -40,6 +41,7 @@ def budget(
     priority: int = 100,
     failsafe_watts: float | None = None,
     digest: str = "",
+    trust: Trust = Trust.BROKER,
 ) -> BudgetMessage:
     """Return a budget that was issued `age_s` before it was received, by the receiver's wall clock."""
     issued_at_s = received.wall_s - age_s
@@ -55,6 +57,7 @@ def budget(
         priority=priority,
         failsafe_mw=None if failsafe_watts is None else round(failsafe_watts * W),
         digest=digest or f"{epoch}/{seq}/{watts}",
+        trust=trust,
     )
 
 

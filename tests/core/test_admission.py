@@ -3,7 +3,8 @@
 import pytest
 
 from powerd.core.leases.host_state import HeardBudget
-from powerd.core.rack.admission import AdmissionRules, admit, adopt
+from powerd.core.rack.admission import AdmissionRules, admit
+from powerd.core.rack.hearsay import adopt
 from powerd.core.rack.timeline import HEARSAY, BudgetMessage, Ceiling, Timeline, Verdict, VerdictKind
 from tests.core.make import W, at, budget
 

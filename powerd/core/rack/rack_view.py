@@ -168,7 +168,8 @@ def _caps(
         yield Step("failsafe", cap, "rack.failsafe_watts", note)
     elif statement.mw is not None:
         yield Step("budget", statement.mw, statement.source, statement.reason, statement.end_boot_s)
-    for source, ceiling in sorted(state.timeline.ceilings.items()):
+    lids = (*state.timeline.ceilings.items(), *state.timeline.unsigned.items())
+    for source, ceiling in sorted(lids, key=lambda lid: lid[0]):
         yield Step("lower_only", ceiling.mw, source, ceiling.reason, ceiling.until_boot_s)
 
 

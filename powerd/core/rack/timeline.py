@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from powerd.core.model import Now
+from powerd.core.rack.trust import Trust
 from powerd.core.units import MilliWatts
 
 
@@ -23,6 +24,7 @@ class BudgetMessage:
         retained: delivered from the broker's store, so its age is unknown to the boot clock.
         received: when it arrived.
         digest: of the payload, to tell a repeat from a different message under the same key.
+        trust: what stands behind it.
     """
 
     source: str
@@ -39,6 +41,7 @@ class BudgetMessage:
     reason: str = ""
     correlation_id: str = ""
     digest: str = ""
+    trust: Trust = Trust.BROKER
 
 
 class VerdictKind(StrEnum):
@@ -79,6 +82,9 @@ class Seen:
     Attributes:
         failsafe_mw: the failsafe this source asked for; only ever used to lower the configured one.
         default_mw: what holds where this source sets no limit; None = the hard limit.
+        is_signed: it was; what was not makes nothing old that is.
+        lag_s: the boot clock less the wall clock when that was last known to be right; None = never, in this
+            boot. It tells the age of what comes while the wall clock is not synchronised.
     """
 
     epoch: int
@@ -87,6 +93,8 @@ class Seen:
     digest: str
     failsafe_mw: MilliWatts | None = None
     default_mw: MilliWatts | None = None
+    is_signed: bool = False
+    lag_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +134,22 @@ class Ceiling:
     mw: MilliWatts
     until_boot_s: float
     reason: str
+    is_signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """All that was said and still counts, by source."""
+    """All that was said and still counts, by source.
+
+    Attributes:
+        unsigned: what was said in the name of a source without a signature where one is asked for. It is
+            kept apart, so that no forgery makes old what the source itself says.
+    """
 
     statements: dict[str, Statement] = field(default_factory=dict)
     ceilings: dict[str, Ceiling] = field(default_factory=dict)
     seen: dict[str, Seen] = field(default_factory=dict)
+    unsigned: dict[str, Ceiling] = field(default_factory=dict)
 
     @property
     def failsafe_mw(self) -> MilliWatts | None:
@@ -164,6 +179,7 @@ def only_from(timeline: Timeline, sources: Collection[str]) -> Timeline:
         timeline,
         statements={k: v for k, v in timeline.statements.items() if k in sources},
         ceilings={k: v for k, v in timeline.ceilings.items() if k in sources},
+        unsigned={k: v for k, v in timeline.unsigned.items() if k in sources},
     )
 
 
@@ -175,11 +191,16 @@ def lapse(timeline: Timeline, boot_s: float, hold_s: float) -> Timeline:
     """
     statements = {k: v for k, v in timeline.statements.items() if boot_s < v.end_boot_s}
     ceilings = {k: v for k, v in timeline.ceilings.items() if boot_s < v.until_boot_s}
+    unsigned = {k: v for k, v in timeline.unsigned.items() if boot_s < v.until_boot_s}
+    if len(unsigned) < len(timeline.unsigned):
+        timeline = replace(timeline, unsigned=unsigned)
     if len(statements) == len(timeline.statements) and len(ceilings) == len(timeline.ceilings):
         return timeline
     governed, _ = governing(timeline)
     if governed is not None and governed.mw is not None and statements and governed.source not in statements:
-        silent = Ceiling(governed.epoch, governed.seq, governed.mw, boot_s + hold_s, SILENT)
+        seen = timeline.seen.get(governed.source)
+        signed = seen is not None and seen.is_signed
+        silent = Ceiling(governed.epoch, governed.seq, governed.mw, boot_s + hold_s, SILENT, signed)
         ceilings = {**ceilings, governed.source: silent}
     return replace(timeline, statements=statements, ceilings=ceilings)
 
