@@ -52,6 +52,9 @@ class Mosquitto:
         tls: whether `settings` make the listener speak TLS.
     """
 
+    # What its command begins with, such as the way into a network namespace.
+    prefix: tuple[str, ...] = ()
+
     def __init__(
         self,
         directory: Path,
@@ -95,9 +98,8 @@ class Mosquitto:
         config = self._directory / "mosquitto.conf"
         config.write_text("\n".join((*self._defaults(), *self._settings)) + "\n", encoding="utf-8")
         with (self._directory / "mosquitto.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [_executable("mosquitto"), "-c", str(config)], stdout=log, stderr=subprocess.STDOUT
-            )
+            command = [*self.prefix, _executable("mosquitto"), "-c", str(config)]
+            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         self._wait_until_it_accepts()
 
     def stop(self) -> None:
@@ -143,7 +145,7 @@ class Mosquitto:
 
     def _defaults(self) -> tuple[str, ...]:
         return (
-            f"listener {self.port} 127.0.0.1",
+            *self._listeners(),
             "allow_anonymous true",
             "user root",  # only looked at when started by root: without it the store would be unreadable
             "log_dest stderr",  # unlike stdout not buffered
@@ -152,12 +154,20 @@ class Mosquitto:
             f"persistence_location {self._directory}/",
         )
 
+    def _listeners(self) -> tuple[str, ...]:
+        return (f"listener {self.port} 127.0.0.1",)
+
+    def _knock(self) -> None:
+        """Connect and hang up; OSError if nobody is there."""
+        socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+
     def _wait_until_it_accepts(self) -> None:
         deadline_s = time.monotonic() + _START_TIMEOUT_S
         while time.monotonic() < deadline_s:
             if not self.running:
                 raise RuntimeError(f"mosquitto did not start: {self.log}")
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            with contextlib.suppress(OSError):
+                self._knock()
                 return
             time.sleep(_POLL_S)
         raise TimeoutError(f"mosquitto does not accept connections: {self.log}")

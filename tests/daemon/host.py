@@ -9,6 +9,7 @@ import json
 import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -82,6 +83,7 @@ class Host:
         self.guard = Process((*PYTHON, "powerd.guard", *config), directory / "guard.log", self.environment)
         self.daemon = Process((POWERD, "run", *config), directory / "daemon.log", self.environment)
         self._broker_port = broker_port
+        self._is_far = False
         self._rack = rack
         (directory / "state").mkdir()
         (directory / "g").mkdir(mode=0o700)
@@ -96,6 +98,16 @@ class Host:
         """Write the configuration; processes read it when they start."""
         self.config.write_text(to_toml(merged(self._defaults(), tables)), encoding="utf-8")
         self.config.chmod(0o600)
+
+    def move_daemon(self, enter: Sequence[str]) -> None:
+        """Have the daemon run elsewhere, such as in a network namespace; it is asked by its Unix socket then.
+
+        Args:
+            enter: what its command is to begin with.
+        """
+        command = (*enter, *self.daemon.command)
+        self.daemon = Process(command, self.directory / "daemon.log", self.environment)
+        self._is_far = True
 
     def start_guard(self) -> None:
         """Start the guard and wait until it serves its socket."""
@@ -121,7 +133,8 @@ class Host:
         Raises:
             OSError: it does not answer.
         """
-        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=5)
+        near = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=5)
+        connection = self._by_socket(timeout_s=5) if self._is_far else near
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -135,16 +148,23 @@ class Host:
         Raises:
             OSError: it does not answer.
         """
-        connection = http.client.HTTPConnection("localhost", timeout=30)
-        connection.sock = socket.socket(socket.AF_UNIX)
+        connection = self._by_socket(timeout_s=30)
         try:
-            connection.sock.connect(str(self.directory / "powerd.sock"))
             text = json.dumps({"reason": "a game day", **body})
             connection.request("POST", f"/v1/{order}", text, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             return Answer(answer.status, answer.read().decode())
         finally:
             connection.close()
+
+    def _by_socket(self, *, timeout_s: float) -> http.client.HTTPConnection:
+        connection = http.client.HTTPConnection("localhost", timeout=timeout_s)
+        with ExitStack() as stack:
+            connection.sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+            connection.sock.settimeout(timeout_s)
+            connection.sock.connect(str(self.directory / "powerd.sock"))
+            stack.pop_all()
+        return connection
 
     def status(self) -> dict[str, Any]:
         """Return the status document of now.
