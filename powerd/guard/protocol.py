@@ -38,6 +38,7 @@ from powerd.core.model import (
 PROTOCOL_VERSION: Final = 1
 MAX_LINE_BYTES: Final = 256 * 1024
 MAX_TEXT_CHARS: Final = 512
+MAX_UUID_CHARS: Final = 128
 # Far above any GPU; and what is larger than a float can hold must not get into arithmetic.
 MAX_MW: Final = 1_000_000_000
 
@@ -153,6 +154,8 @@ def _writes_from(message: Mapping[str, Any], key: str) -> tuple[Write, ...]:
     entries = message.get(key, {})
     if not isinstance(entries, dict):
         raise ValueError(f"{key} must be an object of milliwatts by UUID")
+    if not all(uuid.isprintable() and len(uuid) <= MAX_UUID_CHARS for uuid in entries):
+        raise ValueError(f"{key} names a GPU by what is no UUID")
     writes = tuple(Write(uuid, integer_from(entries, uuid)) for uuid in entries)
     if any(not 0 <= write.mw <= MAX_MW for write in writes):
         raise ValueError(f"{key} must be from 0 to {MAX_MW} milliwatts")
