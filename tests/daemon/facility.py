@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -32,6 +33,8 @@ class Facility:
 
     Args:
         port: of the broker on the loopback interface.
+        prepare: gives a client what it needs to be let in, before it connects.
+        address: of the broker, where several share a port.
 
     Attributes:
         topic: where budgets go.
@@ -39,10 +42,17 @@ class Facility:
         seq: of the last message that was made.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(
+        self,
+        port: int,
+        prepare: Callable[[mqtt.Client], None] = lambda _client: None,
+        address: str = "127.0.0.1",
+    ) -> None:
         self.topic = f"{BASE}/budget"
         self.grants: list[Grant] = []
         self._port = port
+        self._prepare = prepare
+        self._address = address
         self._epoch = int(time.time() * 1000)
         self.seq = 0
         self._client: mqtt.Client | None = None
@@ -76,6 +86,12 @@ class Facility:
         self.publish(self.budget(watts, lease_s, **overrides))
         return grant
 
+    def fail_over(self) -> int:
+        """Go on as another run of the controller would, and return the epoch of the one before."""
+        before = self._epoch
+        self._epoch = max(before + 1, int(time.time() * 1000))
+        return before
+
     def publish(self, payload: bytes | dict[str, Any], *, topic: str = "", retain: bool = True) -> None:
         """Publish at QoS 1 and return when the broker has it; connects again if the connection is gone.
 
@@ -98,7 +114,8 @@ class Facility:
     def _connected(self) -> mqtt.Client:
         # Keepalive 0: nobody would send the pings, since no thread is running.
         client = mqtt.Client(CallbackAPIVersion.VERSION2)
-        client.connect("127.0.0.1", self._port, keepalive=0)
+        self._prepare(client)
+        client.connect(self._address, self._port, keepalive=0)
         deadline_s = time.monotonic() + _ANSWER_WITHIN_S
         while not client.is_connected():
             if client.loop(0.01) != mqtt.MQTT_ERR_SUCCESS or time.monotonic() > deadline_s:

@@ -30,7 +30,7 @@ IDLE_WATTS = 0
 PERIOD_S = 0.2
 LONG_S = 120.0
 
-_WITHIN_S = 20.0
+_WITHIN_S = 60.0
 
 
 class LeaseTimes(NamedTuple):

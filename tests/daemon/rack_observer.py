@@ -6,6 +6,8 @@ the newest budget allows, or one that may still have been in force at some host 
 as long as budgets do not fall, these are the same (theorem A).
 """
 
+import math
+from bisect import bisect_right
 from collections.abc import Iterator
 from heapq import merge
 from itertools import pairwise
@@ -13,7 +15,7 @@ from typing import NamedTuple
 
 from tests.daemon.facility import Grant
 from tests.daemon.host import GPU_MAX_WATTS, GPU_MIN_WATTS, OVERHEAD_WATTS, Host
-from tests.daemon.rack import FAILSAFE_WATTS, Rack, entitlement_mw
+from tests.daemon.rack import FAILSAFE_WATTS, HARD_LIMIT_WATTS, Rack, entitlement_mw
 from tests.daemon.waiting import boot_s
 
 _TICK_S = 0.001
@@ -84,35 +86,43 @@ class Bounds:
     A budget is in force at a host until that was seen to follow a newer one, and at most for its lease and
     the guard's bound. It may matter for the time X after that, since leases were made under it.
 
+    Args:
+        since_boot_s: nobody asks for an earlier moment.
+
     Attributes:
         lapses_boot_s: times at which a budget has just ceased to count somewhere.
     """
 
-    def __init__(self, rack: Rack) -> None:
-        self._counts = {name: list(_counts(rack, name)) for name in rack.hosts}
+    def __init__(self, rack: Rack, since_boot_s: float = 0.0) -> None:
+        self._counts = {
+            name: [each for each in _counts(rack, name) if each[1] >= since_boot_s] for name in rack.hosts
+        }
         self.lapses_boot_s = [
             until_boot_s + _TICK_S for grants in self._counts.values() for _, until_boot_s in grants
         ]
 
     def allowed_mw(self, at_boot_s: float) -> int:
         """Return the largest sum that may be justified at a moment."""
-        return sum(self._of_host_mw(grants, at_boot_s) for grants in self._counts.values())
+        return sum(self.of_host_mw(name, at_boot_s) for name in self._counts)
 
-    def _of_host_mw(self, grants: list[tuple[Grant, float]], at_boot_s: float) -> int:
+    def of_host_mw(self, name: str, at_boot_s: float) -> int:
+        """Return the largest entitlement of one host that may be justified at a moment."""
         counting = (
-            grant.watts
-            for grant, until_boot_s in grants
-            if grant.published_boot_s <= at_boot_s <= until_boot_s and grant.watts is not None
+            HARD_LIMIT_WATTS if grant.watts is None else grant.watts
+            for grant, until_boot_s in self._counts[name]
+            if grant.published_boot_s <= at_boot_s <= until_boot_s
         )
         return entitlement_mw(max((FAILSAFE_WATTS, *counting)))
 
 
 def _counts(rack: Rack, name: str) -> Iterator[tuple[Grant, float]]:
     """Yield each budget with the time until which it counts at a host."""
+    followed = rack.followed[name]
     for number, grant in enumerate(rack.grants, 1):
-        replaced = (seen_boot_s for seen_boot_s, count in rack.followed[name] if count > number)
+        position = bisect_right(followed, number, key=lambda seen: seen[1])
+        replaced_boot_s = followed[position][0] if position < len(followed) else math.inf
         last_boot_s = grant.end_boot_s + rack.times.guard_bound_s
-        yield grant, min(next(replaced, last_boot_s), last_boot_s) + rack.times.memory_s
+        yield grant, min(replaced_boot_s, last_boot_s) + rack.times.memory_s
 
 
 def borrowing(rack: Rack, since_boot_s: float) -> float:

@@ -304,6 +304,22 @@ class FakeNvml:
             positions = range(max(0, count - LOG_SIZE), count)
             return [Write.from_buffer_copy(self._host.log[position % LOG_SIZE]) for position in positions]
 
+    def writes_since(self, position: int) -> tuple[list[Write], int]:
+        """Return the changes of limits from a position of the log on, oldest first, and where it ends now.
+
+        Args:
+            position: 0 = from the creation of the file, or what an earlier call returned.
+
+        Raises:
+            RuntimeError: the log does not reach back so far.
+        """
+        with self.now():
+            count = self._host.log_count
+            if count - position > LOG_SIZE:
+                raise RuntimeError(f"the log holds the last {LOG_SIZE} of {count - position} changes")
+            slots = (number % LOG_SIZE for number in range(position, count))
+            return [Write.from_buffer_copy(self._host.log[slot]) for slot in slots], count
+
     def limit_sums(self) -> list[LimitSum]:
         """Return how the sum of enforced limits went since the file was created, a value after each change.
 

@@ -1,0 +1,223 @@
+"""Messages that nobody should believe, and a controller that is not as it should be."""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from tests.chaos.controller import LEASE_S
+from tests.chaos.faults import Fault
+from tests.chaos.stage import Stage
+from tests.daemon.facility import BASE, Grant
+from tests.daemon.rack import HARD_LIMIT_WATTS, NAMES
+from tests.daemon.waiting import boot_s
+from tests.signals.hostile import HOSTILE
+
+# Everything that a host listens to, or might.
+TOPICS = (
+    f"{BASE}/budget",
+    *(f"{BASE}/host/{name}/state" for name in NAMES),
+    f"{BASE}/host/r17-n9/state",
+    f"{BASE}/meter/a",
+    "powerd/v1/hel1/grid/event/e1",
+    "powerd/v1/hel1/signal/ghg/z1",
+)
+# Far more than any budget of the controller.
+_TEMPTING_WATTS = 2.0 * HARD_LIMIT_WATTS
+_LONG_S = 120.0
+
+
+class SignalFault(Fault):
+    """Something wrong with what is said on the bus; only begun while there is a broker."""
+
+    def say(self, payload: bytes | dict[str, Any], topic: str = "", *, retain: bool = False) -> None:
+        """Publish; nothing is said to a broker that does not answer."""
+        if self.rack.broker.running and not self.stage.controller.is_silent:
+            with contextlib.suppress(OSError):
+                self.rack.facility.publish(payload, topic=topic, retain=retain)
+
+    def tempting(self, **overrides: Any) -> dict[str, Any]:
+        """Return a budget with far too many watts, and a long lease."""
+        return self.rack.facility.budget(_TEMPTING_WATTS, _LONG_S, **overrides)
+
+    def count(self, watts: float | None, lease_s: float) -> None:
+        """Remember what comes next as a budget: a host that has missed all newer ones may believe it."""
+        now_s = boot_s()
+        self.rack.grants.append(Grant(now_s, watts, now_s + lease_s))
+
+
+class Garbage(SignalFault):
+    """On every topic: nothing of it is a message, all of it would be tempting."""
+
+    kind = "garbage on all topics"
+    lasts_s = (0.5, 3.0)
+
+    def step(self) -> None:
+        for topic in TOPICS:
+            self.say(self.random.choice(list(self._payloads())), topic, retain=self.random.random() < 0.1)
+
+    def _payloads(self) -> Iterator[bytes]:
+        good = {
+            "v": 1,
+            "source": "facility-a",
+            "epoch": 2**50,
+            "seq": 1,
+            "issued_at": "2026-11-21T17:00:00Z",
+            "valid_until": "2036-11-21T17:00:00Z",
+            "rack": "r17",
+            "watts": _TEMPTING_WATTS,
+        }
+        yield from HOSTILE.values()
+        yield from (
+            b"",
+            b"\0",
+            b"null",
+            b"20000",
+            b"[" * 20_000,
+            b"x" * 70_000,
+            json.dumps(good).encode()[:-2],
+        )
+        bad: dict[str, Any] = {
+            "v": 2,
+            "watts": -1,
+            "rack": "r18",
+            "epoch": -1,
+            "valid_until": "soon",
+            "source": "",
+        }
+        for field, value in bad.items():
+            yield json.dumps({**good, field: value}).encode()
+        yield json.dumps(good).replace("20800.0", "NaN").encode()
+        yield json.dumps(good).replace("20800.0", "1e999").encode()
+        yield self.random.randbytes(200)
+
+
+class Flood(SignalFault):
+    """Thousands of messages a second on the budget's topic, none of which is one."""
+
+    kind = "flood of the budget's topic"
+    weight = 1
+    lasts_s = (0.5, 2.0)
+    _client: mqtt.Client | None = None
+
+    def begin(self) -> None:
+        client = mqtt.Client(CallbackAPIVersion.VERSION2)
+        with contextlib.suppress(OSError):
+            if self.rack.broker.running and not self.stage.controller.is_silent:
+                client.connect("127.0.0.1", self.rack.broker.port, keepalive=0)
+                client.loop_start()
+                self._client = client
+
+    def step(self) -> None:
+        if self._client:
+            payload = json.dumps(self.tempting(source="")).encode()
+            for _ in range(200):
+                self._client.publish(f"{BASE}/budget", payload)
+
+    def end(self) -> None:
+        if self._client:
+            self._client.disconnect()
+            self._client.loop_stop()
+
+
+class Replayed(SignalFault):
+    """The controller's own messages of before, in any order, kept by the broker too."""
+
+    kind = "old budgets replayed"
+    weight = 3
+    lasts_s = (0.2, 3.0)
+
+    def step(self) -> None:
+        if len(self.stage.controller.said) > 1:
+            message = self.random.choice(self.stage.controller.said[:-1])
+            self.count(message["watts"], LEASE_S)
+            self.say(message, retain=self.random.random() < 0.3)
+
+
+class OutOfOrder(SignalFault):
+    """A message with more watts is overtaken by the one after it."""
+
+    kind = "budgets out of order"
+    lasts_s = (0.0, 0.0)
+
+    def begin(self) -> None:
+        self.count(_TEMPTING_WATTS, _LONG_S)
+        late = self.tempting()
+        self.stage.controller.publish()
+        self.say(late)
+        self.say(late)
+
+
+class Expired(SignalFault):
+    kind = "expired budgets"
+    lasts_s = (0.0, 0.0)
+
+    def begin(self) -> None:
+        self.say(self.tempting(issued_s=time.time() - 1.5 * _LONG_S))
+
+
+class Stranger(SignalFault):
+    """A second controller, which nobody was told to believe, offers more."""
+
+    kind = "a second controller"
+    lasts_s = (0.5, 5.0)
+
+    def step(self) -> None:
+        self.say(self.tempting(source="facility-b", priority=1), retain=self.random.random() < 0.2)
+
+
+class Failover(SignalFault):
+    """A new run of the controller takes over; the old one goes on for a while, with more watts."""
+
+    kind = "the controller fails over"
+    lasts_s = (0.5, 4.0)
+    _old_epoch = 0
+
+    def __init__(self, stage: Stage, random: Random) -> None:
+        super().__init__(stage, random)
+        self.claims = frozenset({"controller"})
+
+    def begin(self) -> None:
+        self._old_epoch = self.rack.facility.fail_over()
+        self.stage.controller.publish()
+
+    def step(self) -> None:
+        self.count(_TEMPTING_WATTS, _LONG_S)
+        self.say(self.tempting(epoch=self._old_epoch))
+
+
+class Silent(SignalFault):
+    """Until budgets end."""
+
+    kind = "the controller is silent"
+    lasts_s = (2.0, 20.0)
+
+    def __init__(self, stage: Stage, random: Random) -> None:
+        super().__init__(stage, random)
+        self.claims = frozenset({"controller", "broker"})
+
+    def begin(self) -> None:
+        self.stage.controller.is_silent = True
+
+    def end(self) -> None:
+        self.stage.controller.is_silent = False
+
+
+class SquareWave(SignalFault):
+    """Budgets that jump up and down, below the floors too, five times a second."""
+
+    kind = "budgets jump up and down"
+    lasts_s = (0.5, 4.0)
+
+    def __init__(self, stage: Stage, random: Random) -> None:
+        super().__init__(stage, random)
+        self.claims = frozenset({"controller"})
+
+    def step(self) -> None:
+        self.stage.controller.change(self.random)
+        self.stage.controller.renew_when_due()
