@@ -42,7 +42,7 @@ class Namespace:
         self._keeper = subprocess.Popen([*before, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.pid = self._keeper.pid
         kinds = ("--net",) if _IS_ROOT else ("--user", "--net", "--preserve-credentials")
-        self.enter = ("nsenter", f"--target={self.pid}", *kinds, "--")
+        self.enter: tuple[str, ...] = ("nsenter", f"--target={self.pid}", *kinds, "--")
         if not self._keeper.stdout or not self._keeper.stdout.readline():
             raise RuntimeError(
                 "no network namespace can be had: run the tests as root, or allow user namespaces"
