@@ -4,6 +4,7 @@ It lives in a runtime directory, so it is replaced atomically but never synced. 
 written is reported once and then done without: the guard's work never depends on it.
 """
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -47,12 +48,13 @@ class StateFile:
 
     def save(self, content: dict[str, Any]) -> None:
         """Replace the content."""
-        line = _ENCODER.encode({"boot_id": self._boot_id, **content})
+        line = _ENCODER.encode({"boot_id": self._boot_id, **content}).encode()
         fresh = self._path + ".new"
         try:
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
             try:
-                os.write(descriptor, line.encode())
+                if os.write(descriptor, line) != len(line):  # as much as there was room for
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             finally:
                 os.close(descriptor)
             os.replace(fresh, self._path)  # noqa: PTH105 - at 1 Hz the plain call costs a third

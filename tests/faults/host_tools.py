@@ -22,7 +22,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 class Unit:
-    """What systemd does for one process: hears it, ends it when it is silent, acts and starts it when it ended.
+    """What systemd does for one process: hears it, ends it when it is silent, starts it again.
 
     `look` has to be called often: nothing happens in between.
 
@@ -182,7 +182,7 @@ class Disk:
 
     def free(self) -> None:
         """Give it back."""
-        self._filler.unlink()
+        self._filler.unlink(missing_ok=True)
 
     def allow_writing(self, *, allowed: bool) -> None:
         """Mount it again, read-only or not."""
@@ -193,7 +193,7 @@ class Disk:
 def short_of_memory(host: Host, mebibytes: int) -> Iterator[None]:
     """Let the daemon's next runs have so much memory and no more, and the kernel end them beyond that.
 
-    Where control groups cannot be made, its address space is limited: then it is told that there is no memory.
+    Where control groups cannot be made, its address space is limited: then it hears that there is none.
     """
     group = _memory_group(mebibytes << 20)
     if group is None:
@@ -225,8 +225,8 @@ def _memory_group(limit_bytes: int) -> Path | None:
 def breakable(host: Host) -> Callable[[str], None]:
     """Have the daemon's next runs fail from within on order; return what orders it (see `inside`)."""
     told = host.directory / "fault"
-    search = {"PYTHONPATH": str(INSIDE), "INSIDE_FAULT": str(told)}
-    host.daemon.environment.update(search)
+    path = os.pathsep.join((str(INSIDE), *filter(None, (os.environ.get("PYTHONPATH"),))))
+    host.daemon.environment.update(PYTHONPATH=path, INSIDE_FAULT=str(told))
 
     def order(fault: str) -> None:
         told.write_text(fault, encoding="utf-8")

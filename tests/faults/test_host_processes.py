@@ -53,7 +53,7 @@ def test_a_loop_that_stands_still_is_lowered_by_the_guard_and_ended_by_the_watch
 
 
 def test_a_bug_anywhere_in_an_iteration_ends_the_daemon_and_not_just_its_control(rig: Rig) -> None:
-    """In deciding, in reading GPUs, in telling of it: what lives and controls nothing is worse than a crash."""
+    """In deciding, in reading GPUs, in telling of it: to live without control is worse than a crash."""
     fail = breakable(rig)
     with managed(rig) as unit:
         sums_mw: list[int] = []
