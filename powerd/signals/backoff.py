@@ -2,9 +2,16 @@
 
 import random
 
+# The first waits are spread over so many times the shortest one, since all hosts lose a broker at once.
+_SPREAD = 4.0
+# Later ones are at most this part of all that was waited before: who was away for a moment is back soon.
+_SHARE = 0.5
+
 
 class Backoff:
-    """Random waits that grow while attempts fail, so that a site's hosts do not come back all at once.
+    """Random waits that grow with the outage, so that a site's hosts do not come back all at once.
+
+    With waits of 1 to 30 s all are back within 5 s of an outage of up to 10 s, and half of a longer one's time.
 
     Args:
         min_s, max_s: bounds of every wait.
@@ -15,11 +22,14 @@ class Backoff:
         self._min_s = min_s
         self._max_s = max_s
         self._rng = rng
-        self._failures = 0
+        self._waited_s = 0.0
 
     def failed(self, *, lasted_s: float) -> float:
         """Return how long to wait after a connection, or an attempt at one, that lasted `lasted_s`."""
         # A broker that accepts and then hangs up is no better than one that refuses.
-        self._failures = 0 if lasted_s > self._max_s else self._failures + 1
-        longest_s = min(self._max_s, self._min_s * 2.0 ** min(self._failures, 30))
-        return self._rng.uniform(self._min_s, max(self._min_s, longest_s))
+        if lasted_s > self._max_s:
+            self._waited_s = 0.0
+        longest_s = min(self._max_s, max(_SPREAD * self._min_s, _SHARE * self._waited_s))
+        wait_s = self._rng.uniform(self._min_s, longest_s)
+        self._waited_s += wait_s
+        return wait_s

@@ -4,6 +4,7 @@ What is broken, how and for how long follows from a seed; at which moment it str
 """
 
 import contextlib
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -96,7 +97,7 @@ class Course:
         self._ear = self._listening()
 
     def run(
-        self, seconds: float, *, faults: float = float("inf"), told: Callable[[], None] = lambda: None
+        self, seconds: float, *, strikes: float = math.inf, told: Callable[[], None] = lambda: None
     ) -> None:
         """Break things for so long, or so many of them, with a calm every minute and one at the end.
 
@@ -107,9 +108,9 @@ class Course:
             NotInControlError: the rack did not come back; it is among the problems too.
         """
         end_boot_s = self.begun_boot_s + seconds
-        while boot_s() < end_boot_s and self.tally.done.total() < faults:
+        while boot_s() < end_boot_s and self.tally.done.total() < strikes:
             next_calm_boot_s = min(end_boot_s, boot_s() + CALM_EVERY_S)
-            while boot_s() < next_calm_boot_s and self.tally.done.total() < faults:
+            while boot_s() < next_calm_boot_s and self.tally.done.total() < strikes:
                 self._turn()
             self.calm()
             told()

@@ -48,9 +48,8 @@ class Health:
             for log in host.directory.glob("*.log"):
                 with log.open("rb") as file:
                     file.seek(self._read.get(log, 0))
-                    new = file.read()
-                # What is cut in two by the end of what is read is looked at again.
-                self._read[log] = self._read.get(log, 0) + max(0, len(new) - 64)
+                    new, end, _ = file.read().rpartition(b"\n")  # a line that is not complete waits
+                self._read[log] = self._read.get(log, 0) + len(new + end)
                 for line in new.decode(errors="replace").splitlines():
                     if any(complaint in line for complaint in _COMPLAINTS):
                         yield f"{log}: {line[:500]}"

@@ -215,7 +215,7 @@ async def test_waits_between_attempts_grow_within_their_bounds_and_differ() -> N
     async with Observed(options(f"mqtt://127.0.0.1:{free_port()}", **limits)) as seen:
         await until(lambda: len(seen.waits_s) >= 40)
         assert all(1.0 <= wait_s <= 30.0 for wait_s in seen.waits_s)
-        assert seen.waits_s[0] <= 2.0
+        assert seen.waits_s[0] <= 4.0
         assert max(seen.waits_s) > 15.0
         assert len(set(seen.waits_s)) == len(seen.waits_s)
 
@@ -336,5 +336,5 @@ async def test_a_bus_that_stops_in_the_middle_of_publishing_stops(broker: Mosqui
 async def test_two_hosts_with_one_client_id_do_not_hammer_the_broker(broker: Mosquitto) -> None:
     """The broker ends one connection for the other. Each try is short-lived, so the waits grow."""
     async with Observed(options(broker.url)) as first, Observed(options(broker.url)) as second:
-        await until(lambda: len(first.waits_s) >= 8 and len(second.waits_s) >= 8)
+        await until(lambda: len(first.waits_s) >= 12 and len(second.waits_s) >= 12)
         assert max(first.waits_s + second.waits_s) > 10.0
