@@ -27,6 +27,7 @@ UNSET_BY_DEFAULT = {
     "guard.ceiling_watts",
     "guard.host_ceiling_watts",
     "signals.meters.least_watts",
+    "signals.native.unsigned",
     "signals.advisory.price_above",
     "signals.advisory.ghg_above_g_per_kwh",
 }
@@ -40,7 +41,7 @@ def with_defaults_spelt_out() -> dict[str, Any]:
 def documented() -> dict[str, Any]:
     """Return the documented values by dotted key, names chosen by the operator written as `*`."""
     anyone = re.compile(
-        r"^(rack\.hosts|rack\.feeds|gpu\.overrides|signals\.meters\.parts|signals\.dsx\.keys)\.[^.]+"
+        r"^(rack\.hosts|rack\.feeds|gpu\.overrides|signals\.meters\.parts|signals\.[a-z]+\.keys)\.[^.]+"
     )
     return {anyone.sub(r"\1.*", ".".join(key)): value for key, value in leaves(with_defaults_spelt_out())}
 
@@ -66,7 +67,7 @@ def test_every_documented_default_is_the_default() -> None:
     for key, shown in documented().items():
         if key in UNSET_BY_DEFAULT:
             assert (in_force | override)[key] is None, key
-        elif not key.startswith(("rack.hosts.", "rack.feeds.", "signals.dsx.keys.")):
+        elif not key.startswith(("rack.hosts.", "rack.feeds.")) and ".keys." not in key:
             default = (in_force | override)[key]
             assert (list(default) if isinstance(default, tuple) else default) == shown, key
 

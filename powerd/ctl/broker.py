@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # imported when needed: the other commands shall not wait for
     from powerd.facility.publish import Publisher
     from powerd.signals.endpoint import BusOptions
     from powerd.signals.outbox import Outgoing
+    from powerd.signatures.jws import Signer
 
 _MAX_SOURCE_CHARACTERS = 64
 
@@ -31,6 +32,10 @@ Every = Annotated[str, typer.Option(help="Say it again this often, until stopped
 Source = Annotated[str, typer.Option(help="Name of the sender; default: powerctl-HOSTNAME.", metavar="NAME")]
 Prefix = Annotated[str, typer.Option(help="Of all topics, above the site.", metavar="TOPIC")]
 Start = Annotated[str, typer.Option(help="now, in 10m, or a time like 2026-11-21T17:00:00Z.", metavar="WHEN")]
+Kid = Annotated[str, typer.Option(help="Name of the signing key, as powerd knows it.")]
+SigningKey = Annotated[
+    str, typer.Option(help="Private EC P-256 or RSA key, PEM or JWK, for its owner alone.", metavar="FILE")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print each message as JSON.")]
 
 Said = TypeVar("Said")
@@ -39,6 +44,21 @@ Said = TypeVar("Said")
 def sender(source: str) -> str:
     """Return the name to speak under."""
     return source or f"powerctl-{socket.gethostname().lower()}"[:_MAX_SOURCE_CHARACTERS]
+
+
+def signer(kid: str, signing_key: str) -> "Signer | None":
+    """Return what signs; None: nothing does.
+
+    Raises:
+        ConfigError: the key file cannot be used.
+    """
+    if bool(kid) != bool(signing_key):
+        raise typer.BadParameter("--kid and --signing-key belong together")
+    if not kid:
+        return None
+    from powerd.signatures.jws import Signer  # noqa: PLC0415 - large
+
+    return Signer(kid, signing_key)
 
 
 def bus_options(

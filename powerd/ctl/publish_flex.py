@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from powerd.ctl.broker import AsJson, Start, at_a_broker, say, watts_or_none, when
+from powerd.ctl.broker import AsJson, Kid, SigningKey, Start, at_a_broker, say, signer, watts_or_none, when
 from powerd.ctl.options import seconds
 from powerd.signals.fields import MAX_SITE_WATTS
 
@@ -31,11 +31,8 @@ def flex_target(
     duration: Annotated[
         str, typer.Option(help="How long; default: until replaced.", metavar="DURATION")
     ] = "",
-    kid: Annotated[str, typer.Option(help="Name of the signing key, as powerd knows it.")] = "",
-    signing_key: Annotated[
-        str,
-        typer.Option(help="Private EC P-256 or RSA key, PEM or JWK, for its owner alone.", metavar="FILE"),
-    ] = "",
+    kid: Kid = "",
+    signing_key: SigningKey = "",
     *,
     bus: "BusOptions",
     best_effort: Annotated[
@@ -50,11 +47,7 @@ def flex_target(
     # Imported here: the other commands shall wait neither for the MQTT client nor for the signatures.
     from powerd.clock import SystemClock  # noqa: PLC0415
     from powerd.dsx.target_publisher import FlexTarget, FlexTargetPublisher  # noqa: PLC0415
-    from powerd.signatures.jws import Signer  # noqa: PLC0415
 
-    if bool(kid) != bool(signing_key):
-        raise typer.BadParameter("--kid and --signing-key belong together")
-    signer = Signer(kid, signing_key) if kid else None
     clock = SystemClock()
     try:
         begins_s = when(start, clock.now().wall_s)
@@ -65,7 +58,7 @@ def flex_target(
             end_s=begins_s + seconds("--duration", duration) if duration else None,
             is_best_effort=best_effort,
         )
-        publisher = FlexTargetPublisher(isv=isv, clock=clock, signer=signer)
+        publisher = FlexTargetPublisher(isv=isv, clock=clock, signer=signer(kid, signing_key))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     say(publisher, bus, said, every_s=None, stopped="the target may have been sent", as_json=as_json)

@@ -55,6 +55,7 @@ from powerd.signals.bus import Bus, Presence
 from powerd.signals.listener import Inbound
 from powerd.signals.report import HostReport
 from powerd.signals.topics import Topics
+from powerd.signatures.rack_secret import read_rack_secret
 from powerd.snapshot import BusStatus
 from powerd.web.server import WebServer
 
@@ -159,6 +160,7 @@ class Daemon:
         ledger_path = Path(host.state_dir) / LEDGER_FILE
         self._recorder = self._make_recorder(ledger_path) if settings.ledger.enabled else None
         self._to_grid = self._make_to_grid()
+        self._bus_reporter = self._make_bus_reporter()
         self._reporter = Reporter(self._listeners(), self._keeper)
         self._controller = self._make_controller(state, damages)
         self.web = WebServer(
@@ -252,6 +254,8 @@ class Daemon:
             self._settings, self._rack, self._config = settings, new.config.rack, new.config
             filters = self._inbound.filters
             self._inbound.replace(*new.ears)
+            if self._bus_reporter is not None:
+                self._bus_reporter.secret = new.secret
             if self._meters is not None:
                 self._meters.judge_by(new.config.rack.hard_limit_mw)
             if self._to_grid is not None:
@@ -296,12 +300,17 @@ class Daemon:
         listeners: list[Callable[[Report], None]] = [observe, publish, keep_events, keep_history]
         if self._recorder is not None:
             listeners.append(self._recorder)
-        if self._bus is None:
-            return listeners
-        listeners.append(BusReporter(self._bus, self._topics, self._host_report, self._keeper))
+        if self._bus_reporter is not None:
+            listeners.append(self._bus_reporter)
         if self._to_grid is not None:
             listeners.append(self._to_grid)
         return listeners
+
+    def _make_bus_reporter(self) -> BusReporter | None:
+        if self._bus is None:
+            return None
+        secret = read_rack_secret(self._settings.rack.leases.key_file)
+        return BusReporter(self._bus, self._topics, self._host_report, self._keeper, secret)
 
     def _make_to_grid(self) -> "DsxReporter | None":
         if self._bus is None or not self._settings.signals.dsx.enabled:

@@ -1,7 +1,7 @@
 """All that the daemon listens to, by its configuration."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from powerd.clock import Clock
 from powerd.core.events.grid_event import GridEvent
@@ -19,6 +19,8 @@ from powerd.settings.model import Settings
 from powerd.settings.rules import meter_options
 from powerd.signals.listener import AdvisoryListener, BudgetListener, Ear, EventListener, Hooks, PeerListener
 from powerd.signals.topics import Topics
+from powerd.signatures.envelope import Envelopes
+from powerd.signatures.rack_secret import read_rack_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ def named_senders(settings: Settings) -> frozenset[str]:
         {
             *signals.native.sources,
             *signals.events.sources,
+            *(key.source for table in (signals.native, signals.events) for key in table.keys.values()),
             *signals.advisory.sources,
             *settings.rack.hosts,
             *signals.meters.parts,
@@ -60,8 +63,11 @@ def named_senders(settings: Settings) -> frozenset[str]:
 def listened_to(settings: Settings, timeline: Timeline) -> Timeline:
     """Drop what was said by senders that the configuration does not listen to any more."""
     native = settings.signals.native
+    if native.unsigned_may == "refuse":
+        timeline = replace(timeline, unsigned={})
     if native.enabled and not native.sources:
-        return only_from(timeline, timeline.seen.keys() - {STANDING})
+        known = timeline.seen.keys() | timeline.ceilings.keys() | timeline.unsigned.keys()
+        return only_from(timeline, known - {STANDING})
     return only_from(timeline, native.sources if native.enabled else ())
 
 
@@ -108,11 +114,19 @@ def ears(
                 sources=signals.native.sources,
                 clock=clock,
                 hooks=Hooks(sinks.budget, *told),
+                envelopes=Envelopes(signals.native.keys, "signals.native.keys"),
+                unsigned=signals.native.unsigned_may,
             )
         )
     if config.has_peers:
         found.append(
-            PeerListener(topics=topics, rack=config.rack, clock=clock, hooks=Hooks(sinks.state, *told))
+            PeerListener(
+                topics=topics,
+                rack=config.rack,
+                clock=clock,
+                hooks=Hooks(sinks.state, *told),
+                secret=read_rack_secret(settings.rack.leases.key_file),
+            )
         )
     if signals.events.enabled:
         found.append(
@@ -122,6 +136,7 @@ def ears(
                 sources=signals.events.sources,
                 clock=clock,
                 hooks=Hooks(sinks.event, *told),
+                envelopes=Envelopes(signals.events.keys, "signals.events.keys"),
             )
         )
     if signals.dsx.enabled:

@@ -31,6 +31,7 @@ from powerd.settings.rules import core_config, rack
 from powerd.signals.endpoint import BusOptions
 from powerd.signals.listener import Ear
 from powerd.signals.topics import Topics
+from powerd.signatures.rack_secret import RackSecret, read_rack_secret
 
 log = structlog.get_logger()
 
@@ -132,11 +133,13 @@ class Prepared(NamedTuple):
     """What other settings come to, with every file read.
 
     Attributes:
+        secret: what the host's states are sealed with.
         connected_by: a digest of all that a connection is made with; empty without a broker.
     """
 
     config: Config
     ears: list[Ear]
+    secret: RackSecret
     options: BusOptions
     connected_by: bytes
 
@@ -152,7 +155,8 @@ def prepared(
     options = bus_options(settings.mqtt, settings.client_id)
     config = core_config(settings, rack(settings))
     heard = ears(settings, config, *listening, meters)
-    return Prepared(config, heard, options, digest(options) if settings.mqtt.url else b"")
+    secret = read_rack_secret(settings.rack.leases.key_file)
+    return Prepared(config, heard, secret, options, digest(options) if settings.mqtt.url else b"")
 
 
 def on_hang_up(reload: Callable[[], None], stop: Callable[[], None]) -> Callable[[], None]:

@@ -17,6 +17,7 @@ from powerd.notify import notify
 from powerd.signals.bus import Bus
 from powerd.signals.report import HostReport
 from powerd.signals.topics import Topics
+from powerd.signatures.rack_secret import RackSecret
 from powerd.snapshot import Snapshot
 
 # How often people are told of the whole rack.
@@ -28,20 +29,27 @@ class BusReporter:
 
     Args:
         keeper: writes promises down before they are sent.
+
+    Attributes:
+        secret: what states are sealed with, so that peers believe them.
     """
 
-    def __init__(self, bus: Bus, topics: Topics, host_report: HostReport, keeper: Keeper) -> None:
+    def __init__(
+        self, bus: Bus, topics: Topics, host_report: HostReport, keeper: Keeper, secret: RackSecret
+    ) -> None:
         self._bus = bus
         self._topics = topics
         self._host_report = host_report
         self._keeper = keeper
+        self.secret = secret
         self._summary_boot_s = 0.0
 
     def __call__(self, report: Report) -> None:
         """Publish the state when there is one to be said, telemetry after each sample, notices at once."""
         snapshot = report.snapshot
         if report.message is not None:
-            self._say(self._host_report.state(snapshot, report.message), report)
+            state = self._host_report.state(snapshot, report.message)
+            self._say(self.secret.sealed(self._topics.state, state), report)
         self._sum_up(snapshot)
         if report.sampled:
             telemetry = self._host_report.telemetry(snapshot)

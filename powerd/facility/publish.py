@@ -157,14 +157,18 @@ class BudgetPublisher(Publisher[Budget]):
     Args:
         topics: of the rack.
         source, clock: as of every `Publisher`.
+        sign: returns a payload and its signature in compact serialisation; None: budgets are not signed.
 
     Raises:
         ValueError: `source` is empty or too long.
     """
 
-    def __init__(self, topics: RackTopics, *, source: str, clock: Clock) -> None:
+    def __init__(
+        self, topics: RackTopics, *, source: str, clock: Clock, sign: Callable[[bytes], str] | None = None
+    ) -> None:
         super().__init__(source=source, clock=clock)
         self._topics = topics
+        self._sign = sign
 
     def message(self, said: Budget) -> Outgoing:
         """Return the next message: retained, and forgotten by an MQTT 5 broker when the lease is over."""
@@ -183,9 +187,10 @@ class BudgetPublisher(Publisher[Budget]):
         }
         labels: dict[str, object] = {"reason": said.reason, "correlation_id": said.correlation_id}
         envelope |= {name: label for name, label in labels.items() if label}
-        return Outgoing(
-            self._topics.budget, encode(envelope), qos=1, retain=True, expiry_s=math.ceil(said.lease_s)
-        )
+        payload = encode(envelope)
+        if self._sign is not None:
+            payload = self._sign(payload).encode()
+        return Outgoing(self._topics.budget, payload, qos=1, retain=True, expiry_s=math.ceil(said.lease_s))
 
 
 async def _unless_closed(session: Session, duration_s: float) -> None:

@@ -16,7 +16,7 @@ from powerd.files.secret_file import check_secrets
 from powerd.settings.errors import explain
 from powerd.settings.layers import Key, merge, origin, problem_of_directory, read_layers
 from powerd.settings.model import Settings
-from powerd.settings.rules import dsx_keys, gpu_policies, lease_rules, meter_options, rack
+from powerd.settings.rules import gpu_policies, lease_rules, meter_options, rack, secrets_and_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,7 @@ def read(
     secrets = {
         "mqtt.password_file": settings.mqtt.password_file,
         "mqtt.key_file": settings.mqtt.key_file,
+        "rack.leases.key_file": settings.rack.leases.key_file,
         "signals.dsx.signing_key_file": settings.signals.dsx.signing_key_file,
     }
     check_secrets(path, secrets)
@@ -93,7 +94,7 @@ def prove(path: Path, settings: Settings) -> None:
         ConfigError: it is not so; one line per problem, with the file and the keys.
     """
     problems = []
-    for made in (rack, gpu_policies, lease_rules, meter_options, dsx_keys):
+    for made in (rack, gpu_policies, lease_rules, meter_options, secrets_and_keys):
         try:
             made(settings)
         except ConfigError as error:

@@ -27,7 +27,7 @@ LIVE: Mapping[str, str] = {
     "rack.site_fraction": "for events that are under way too",
     "rack.feeds": "for events that are under way too",
     "rack.hosts": "less is a cut at once, a larger share is given along the ramp, a floor at once; see Racks",
-    "rack.leases": "see Racks",
+    "rack.leases": "see Racks; key_file is read again",
     "control.objective": "with the next decision",
     "control.hold_s": "from the next plan on",
     "control.failsafe_hold_s": "for a failsafe that is under way too",
@@ -43,8 +43,10 @@ LIVE: Mapping[str, str] = {
     "gpu.floor_watts": "with the next decision",
     "gpu.ceiling_watts": "a lower one is a cut at once",
     "gpu.overrides": "with the next decision; a GPU without a table has the values of [gpu] again",
-    "signals.native": "what a sender that is not listened to any more has said is dropped at once",
-    "signals.events": "events that are held stay held, whoever sent them, as over a restart",
+    "signals.native": "what a sender that is not listened to any more has said is dropped at once; "
+    "the key files are read again",
+    "signals.events": "events that are held stay held, whoever sent them, as over a restart; "
+    "the key files are read again",
     "signals.dsx.isvs": "at once; powerd connects to the broker anew",
     "signals.dsx.other_feeds": "at once",
     "signals.dsx.allow_unsigned": "at once",

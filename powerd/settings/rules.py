@@ -3,7 +3,7 @@
 What no single key shows is found here: whether the rack is feasible, whether times fit together.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from hashlib import blake2b
 
@@ -27,6 +27,8 @@ from powerd.files.secret_file import is_credential
 from powerd.meters.options import DsxOptions, DsxPart, GenericPart, MeterOptions, NativePart, Part
 from powerd.settings.model import Settings
 from powerd.settings.signals import MeterPartSettings
+from powerd.signatures.envelope import KeyEntry
+from powerd.signatures.rack_secret import read_rack_secret
 
 # Sums of decimal fractions are off by less.
 _ROUNDING_S = 1e-6
@@ -231,22 +233,46 @@ def meter_options(settings: Settings) -> MeterOptions:
     return MeterOptions(tuple(parts), dsx, _optional_mw(table.least_watts))
 
 
-def dsx_keys(settings: Settings) -> None:
-    """Prove that the key files of DSX Flex can be used.
+def secrets_and_keys(settings: Settings) -> None:
+    """Prove that the files of keys and secrets can be used.
 
     Raises:
-        ConfigError: one cannot; the text names it.
+        ConfigError: some cannot; one line each.
     """
-    table = settings.signals.dsx
-    if not table.enabled:
+    problems = []
+    for key, file, read in _key_files(settings):
+        try:
+            read(file)
+        except ConfigError as error:
+            problems.append(f"{key}: {error}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _key_files(settings: Settings) -> Iterator[tuple[str, str, Callable[[str], object]]]:
+    """Yield each file in use: its key, its path, and what reads it."""
+    signals, secret_file = settings.signals, settings.rack.leases.key_file
+    # From a shell a credential could never be read.
+    if secret_file and not is_credential(secret_file):
+        yield "rack.leases.key_file", secret_file, read_rack_secret
+    tables: Mapping[str, Mapping[str, KeyEntry]] = {
+        "native": signals.native.keys if signals.native.enabled else {},
+        "events": signals.events.keys if signals.events.enabled else {},
+        "dsx": signals.dsx.keys if signals.dsx.enabled else {},
+    }
+    keys = [
+        (f"signals.{name}.keys.{kid}", entry.file)
+        for name, table in tables.items()
+        for kid, entry in table.items()
+    ]
+    signing_file = signals.dsx.signing_key_file if signals.dsx.enabled else ""
+    if not keys and not signing_file:
         return
     from powerd.signatures.keys import private_key, public_key  # noqa: PLC0415 - large
 
-    for entry in table.keys.values():
-        public_key(entry.file)
-    # From a shell a credential could never be read.
-    if table.signing_key_file and not is_credential(table.signing_key_file):
-        private_key(table.signing_key_file)
+    yield from ((key, file, public_key) for key, file in keys)
+    if signing_file and not is_credential(signing_file):
+        yield "signals.dsx.signing_key_file", signing_file, private_key
 
 
 def advisory_rules(settings: Settings) -> AdvisoryRules:

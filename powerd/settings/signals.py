@@ -1,5 +1,6 @@
 """The `[signals]` tables of the configuration: what powerd listens to, and how far it goes by it."""
 
+from collections.abc import Collection, Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,7 +10,22 @@ from powerd.settings.tables import FeedName, NotNegative, Positive, Segment, Tab
 Qos = Literal[0, 1, 2]
 # Of the DSX Flex schema, from least to most disruptive.
 InfrastructureAction = Literal["SHUTDOWN_NODES", "SHUTDOWN_RACKS", "CUT_DATA_FEEDS", "TRIP_BREAKERS"]
+Unsigned = Literal["accept", "lower_only", "refuse"]
 WholePercent = Annotated[float, Field(ge=0, le=100)]
+
+
+class SourceKeySettings(Table):
+    """A public key, below the `keys` of a kind of message under its `kid`: a file, and whom it speaks for."""
+
+    file: str
+    source: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+def _check_signers(table: str, keys: Mapping[str, SourceKeySettings], sources: Collection[str]) -> None:
+    """Refuse a key of somebody who is not listened to: what it signs would never count."""
+    for kid, entry in keys.items():
+        if sources and entry.source not in sources:
+            raise ValueError(f'{table}.keys.{kid}: its source "{entry.source}" is not in {table}.sources')
 
 
 class NativeSettings(Table):
@@ -19,11 +35,34 @@ class NativeSettings(Table):
         enabled: somebody publishes budgets; else `rack.default_watts`, or the failsafe, is the budget.
         sources: senders whose budgets count; empty = any.
         max_skew_s: a message whose stamps differ more from our synchronised clock may only lower.
+        unsigned: what becomes of budgets that nobody has signed; None = they are accepted as long as no key
+            is configured, and may only lower once one is. In the name of who has a key they never do more.
     """
 
     enabled: bool = True
     sources: tuple[str, ...] = ()
     max_skew_s: NotNegative = 30.0
+    unsigned: Unsigned | None = None
+    keys: dict[str, SourceKeySettings] = Field(default_factory=dict)
+
+    @property
+    def unsigned_may(self) -> Unsigned:
+        """Return what becomes of budgets that nobody has signed."""
+        return self.unsigned or ("lower_only" if self.keys else "accept")
+
+    @model_validator(mode="after")
+    def _somebody_can_sign(self) -> Self:
+        if self.unsigned not in (None, "accept") and not self.keys:
+            raise ValueError(
+                f'signals.native.unsigned = "{self.unsigned}" without a key: nobody could raise a limit; add '
+                "[signals.native.keys], or remove it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _who_signs_is_listened_to(self) -> Self:
+        _check_signers("signals.native", self.keys, self.sources)
+        return self
 
 
 class EventSettings(Table):
@@ -34,6 +73,7 @@ class EventSettings(Table):
         obey_voluntary: follow events that may be opted out of.
         levels_pct: by how much shed levels 0 to 3 lower the cap, in percent of the baseline; 100 = floor.
         unsynced_s: while no time service keeps the clock, events start so much earlier and end so much later.
+        keys: who has one here signs; what others send needs no signature, since it only lowers.
     """
 
     enabled: bool = True
@@ -41,6 +81,12 @@ class EventSettings(Table):
     obey_voluntary: bool = True
     levels_pct: tuple[WholePercent, WholePercent, WholePercent, WholePercent] = (0.0, 10.0, 25.0, 100.0)
     unsynced_s: NotNegative = 30.0
+    keys: dict[str, SourceKeySettings] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _who_signs_is_listened_to(self) -> Self:
+        _check_signers("signals.events", self.keys, self.sources)
+        return self
 
 
 class AdvisorySettings(Table):

@@ -104,7 +104,12 @@ class RosterEntry(Table):
 
 
 class LeaseSettings(Table):
-    """The `[rack.leases]` table, the same on every host of the rack; see `core.leases.leases.LeaseRules`."""
+    """The `[rack.leases]` table, the same on every host of the rack; see `core.leases.leases.LeaseRules`.
+
+    Attributes:
+        key_file: secrets of the rack, one a line: the first seals this host's states, any opens those of
+            others; empty = states are believed as the broker lets them through.
+    """
 
     enabled: bool = True
     ttl_s: Positive = 5.0
@@ -114,6 +119,7 @@ class LeaseSettings(Table):
     lead_s: Positive = 1.0
     silent_s: Positive = 3.5
     least_watts: NotNegative = 20.0
+    key_file: str = ""
 
 
 class RackSettings(Table):

@@ -1,7 +1,7 @@
 """From a topic to the controller: well-formed, allowed messages go on, all else is counted and told."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from powerd.clock import Clock
@@ -10,6 +10,7 @@ from powerd.core.leases.host_state import HostState
 from powerd.core.model import Notice, Severity
 from powerd.core.rack.advisory import AdvisorySignal
 from powerd.core.rack.timeline import BudgetMessage
+from powerd.core.rack.trust import Trust
 from powerd.core.topology import Rack
 from powerd.core.units import MilliWatts
 from powerd.errors import SignalRejectedError
@@ -29,6 +30,8 @@ from powerd.signals.topics import (
     host_of,
     signal_and_zone_of,
 )
+from powerd.signatures.envelope import PLAIN, Envelopes
+from powerd.signatures.rack_secret import NO_SECRET, RackSecret
 
 # Of a topic that somebody made up, people are shown so much.
 MAX_TOPIC_CHARACTERS = 128
@@ -83,6 +86,8 @@ class BudgetListener(Listener[BudgetMessage]):
 
     Args:
         sources: senders that are listened to; empty = all that the broker lets through.
+        envelopes: who signs.
+        unsigned: what becomes of what nobody has signed: `accept`, `lower_only` or `refuse`.
 
     Attributes:
         filters: what to listen to, and at which QoS.
@@ -96,6 +101,8 @@ class BudgetListener(Listener[BudgetMessage]):
         sources: Collection[str],
         clock: Clock,
         hooks: Hooks[BudgetMessage],
+        envelopes: Envelopes = PLAIN,
+        unsigned: str = "accept",
     ) -> None:
         super().__init__(hooks)
         self.filters = {topics.budget: 1}
@@ -103,21 +110,31 @@ class BudgetListener(Listener[BudgetMessage]):
         self._hard_limit_mw = hard_limit_mw
         self._sources = frozenset(sources)
         self._clock = clock
+        self._envelopes = envelopes
+        self._unsigned = unsigned
 
     def on_message(self, topic: str, payload: bytes, retained: bool) -> None:
         """Take one message from the bus."""
         self._take(topic, lambda: self._read(payload, retained=retained))
 
     def _read(self, payload: bytes, *, retained: bool) -> BudgetMessage:
+        now = self._clock.now()
+        opened = self._envelopes.open(payload, now.wall_s)
         message = parse_budget(
-            payload,
-            rack=self._rack,
-            hard_limit_mw=self._hard_limit_mw,
-            retained=retained,
-            received=self._clock.now(),
+            opened.raw, rack=self._rack, hard_limit_mw=self._hard_limit_mw, retained=retained, received=now
         )
         _check_source(message.source, self._sources, "signals.native.sources")
-        return message
+        return replace(message, trust=self._trust(message.source, opened.signer))
+
+    def _trust(self, source: str, signer: str | None) -> Trust:
+        if signer is not None:
+            _check_signer(signer, source)
+            return Trust.SIGNED
+        if self._unsigned == "refuse":
+            raise SignalRejectedError(Reason.UNSIGNED, "it is not signed", source)
+        # Who could sign and has not is somebody else, as far as anybody can tell.
+        may_all = self._unsigned == "accept" and source not in self._envelopes.signers
+        return Trust.BROKER if may_all else Trust.NONE
 
 
 class PeerListener(Listener[HostState]):
@@ -126,27 +143,42 @@ class PeerListener(Listener[HostState]):
     Refusals are counted by host, and as of "unknown" where the roster has no such host, so that nobody can
     fill memory with names.
 
+    Args:
+        secret: what tells the states of hosts from what others say in their name.
+
     Attributes:
         filters: what to listen to, and at which QoS. States are said again every second, each of them
             complete, so the broker is not told that one has arrived.
     """
 
-    def __init__(self, *, topics: RackTopics, rack: Rack, clock: Clock, hooks: Hooks[HostState]) -> None:
+    def __init__(
+        self,
+        *,
+        topics: RackTopics,
+        rack: Rack,
+        clock: Clock,
+        hooks: Hooks[HostState],
+        secret: RackSecret = NO_SECRET,
+    ) -> None:
         super().__init__(hooks)
         self.filters = {topics.states: 0}
         self._rack = rack.name
         self._hard_limit_mw = rack.hard_limit_mw
         self._hosts = frozenset(host.name for host in rack.hosts)
         self._clock = clock
+        self._secret = secret
 
     def on_message(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: ARG002
         """Take one message from the bus; what the broker had in store counts as heard now."""
         self._take(topic, lambda: self._read(topic, payload))
 
     def _read(self, topic: str, payload: bytes) -> HostState:
+        host = host_of(topic)
+        if host in self._hosts:
+            self._secret.check(topic, payload, host)
         return parse_host_state(
             payload,
-            host=host_of(topic),
+            host=host,
             rack=self._rack,
             hosts=self._hosts,
             hard_limit_mw=self._hard_limit_mw,
@@ -160,6 +192,7 @@ class EventListener(Listener[GridEvent]):
     Args:
         hard_limit_mw: of this rack, to tell a wrong unit.
         sources: senders that are listened to; empty = all that the broker lets through.
+        envelopes: who signs; what others send needs no signature, since an event only lowers.
 
     Attributes:
         filters: what to listen to, and at which QoS.
@@ -173,6 +206,7 @@ class EventListener(Listener[GridEvent]):
         sources: Collection[str],
         clock: Clock,
         hooks: Hooks[GridEvent],
+        envelopes: Envelopes = PLAIN,
     ) -> None:
         super().__init__(hooks)
         self.filters = {topics.grid_events: 1}
@@ -180,21 +214,31 @@ class EventListener(Listener[GridEvent]):
         self._hard_limit_mw = hard_limit_mw
         self._sources = frozenset(sources)
         self._clock = clock
+        self._envelopes = envelopes
 
     def on_message(self, topic: str, payload: bytes, retained: bool) -> None:
         """Take one message from the bus."""
         self._take(topic, lambda: self._read(topic, payload, retained=retained))
 
     def _read(self, topic: str, payload: bytes, *, retained: bool) -> GridEvent:
+        now = self._clock.now()
+        opened = self._envelopes.open(payload, now.wall_s)
         event = parse_event(
-            payload,
+            opened.raw,
             event_id=event_id_of(topic),
             hard_limit_mw=self._hard_limit_mw,
             retained=retained,
-            received=self._clock.now(),
+            received=now,
             own=self._own,
         )
         _check_source(event.source, self._sources, "signals.events.sources")
+        if opened.signer is not None:
+            _check_signer(opened.signer, event.source)
+        elif event.source in self._envelopes.signers:
+            # Else anybody could call off, in its name, what it asked for.
+            raise SignalRejectedError(
+                Reason.UNSIGNED, "it is not signed, and its source has a key", event.source
+            )
         return event
 
 
@@ -227,6 +271,12 @@ class AdvisoryListener(Listener[AdvisorySignal]):
 def _check_source(source: str, allowed: Collection[str], key: str) -> None:
     if allowed and source not in allowed:
         raise SignalRejectedError(Reason.SOURCE, f'source "{source}" is not in {key}', source)
+
+
+def _check_signer(signer: str, source: str) -> None:
+    if signer != source:
+        text = f"signed with the key of {signer}, but sent as {printable(source)}"
+        raise SignalRejectedError(Reason.SOURCE, text, signer)
 
 
 class Ear(Protocol):

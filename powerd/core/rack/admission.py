@@ -150,12 +150,14 @@ def _accept(
     key, labels = (message.epoch, message.seq), (message.reason, message.correlation_id)
     statement = Statement(message.source, *key, mw, message.priority, received.boot_s + lease_s, *labels)
     is_signed = message.trust is Trust.SIGNED
-    lag_s = received.boot_s - received.wall_s if received.wall_synced else before and before.lag_s
-    last = (message.issued_at_s, message.digest, failsafe_mw, default_mw, is_signed, lag_s)
+    lag_s = before.lag_s if before else None
+    if received.wall_synced:
+        lag_s = received.boot_s - received.wall_s
+    stamps = (message.issued_at_s, message.digest)
     updated = Timeline(
         {**timeline.statements, message.source: statement},
         {k: v for k, v in timeline.ceilings.items() if not _lifts(message, k, v)},
-        {**timeline.seen, message.source: Seen(*key, *last)},
+        {**timeline.seen, message.source: Seen(*key, *stamps, failsafe_mw, default_mw, is_signed, lag_s)},
         {k: v for k, v in timeline.unsigned.items() if not (is_signed and k == message.source)},
     )
     reason = "clamped_to_hard_limit" if text else ""
