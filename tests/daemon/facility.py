@@ -34,9 +34,10 @@ class Facility:
     Args:
         port: of the broker on the loopback interface.
         prepare: gives a client what it needs to be let in, before it connects.
-        address: of the broker, where several share a port.
+        address: of the broker.
 
     Attributes:
+        address: where the next connection goes to, should this one end: to another node of a cluster, say.
         topic: where budgets go.
         grants: what `grant` published, oldest first.
         seq: of the last message that was made.
@@ -52,7 +53,7 @@ class Facility:
         self.grants: list[Grant] = []
         self._port = port
         self._prepare = prepare
-        self._address = address
+        self.address = address
         self._epoch = int(time.time() * 1000)
         self.seq = 0
         self._client: mqtt.Client | None = None
@@ -115,7 +116,7 @@ class Facility:
         # Keepalive 0: nobody would send the pings, since no thread is running.
         client = mqtt.Client(CallbackAPIVersion.VERSION2)
         self._prepare(client)
-        client.connect(self._address, self._port, keepalive=0)
+        client.connect(self.address, self._port, keepalive=0)
         deadline_s = time.monotonic() + _ANSWER_WITHIN_S
         while not client.is_connected():
             if client.loop(0.01) != mqtt.MQTT_ERR_SUCCESS or time.monotonic() > deadline_s:

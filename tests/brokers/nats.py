@@ -1,0 +1,234 @@
+"""A real NATS server that speaks MQTT, for tests and benchmarks: one, or three that are a cluster."""
+
+import contextlib
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.broker import free_port
+from tests.brokers.client import Client
+from tests.brokers.login import Login
+
+_START_TIMEOUT_S = 15.0
+_ELECTION_TIMEOUT_S = 40.0
+_POLL_S = 0.02
+
+
+class Nats:
+    """One server process. Ports, and what its store holds, stay the same over restarts.
+
+    Args:
+        directory: for its configuration, log and store.
+        name: of the server, in its cluster too.
+        address: of the loopback interface, for MQTT.
+        port: for MQTT; 0 = a free one.
+        settings: further blocks of its configuration.
+        mqtt: further lines of the block `mqtt`.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        name: str = "n1",
+        address: str = "127.0.0.1",
+        port: int = 0,
+        settings: Sequence[str] = (),
+        mqtt: Sequence[str] = (),
+    ) -> None:
+        self.name = name
+        self.address = address
+        self.port = port or free_port()
+        self._settings = tuple(settings)
+        self._mqtt = tuple(mqtt)
+        self._directory = directory
+        self._client_port = free_port()
+        self._http_port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    @property
+    def running(self) -> bool:
+        """Return whether the process is there, stalled or not."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Return the process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """Return what the server wrote since its first start."""
+        return (self._directory / "nats.log").read_text(encoding="utf-8", errors="replace")
+
+    def launch(self) -> None:
+        """Start the server, without waiting until it serves: one of a cluster needs another one for that."""
+        if self.running:
+            raise RuntimeError("the server is already running")
+        self._directory.mkdir(parents=True, exist_ok=True)
+        config = self._directory / "nats.conf"
+        config.write_text(self._text(), encoding="utf-8")
+        with (self._directory / "nats.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                ["nats-server", "-c", str(config)], stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def start(self) -> None:
+        """Start the server and wait until it accepts connections."""
+        self.launch()
+        deadline_s = time.monotonic() + _START_TIMEOUT_S
+        while time.monotonic() < deadline_s:
+            if not self.running:
+                raise RuntimeError(f"nats-server did not start: {self.log}")
+            with contextlib.suppress(OSError):
+                return socket.create_connection((self.address, self.port), timeout=1).close()
+            time.sleep(_POLL_S)
+        raise TimeoutError(f"nats-server does not accept connections: {self.log}")
+
+    def kill(self) -> None:
+        """End it with SIGKILL: sockets break."""
+        if self._process:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait(timeout=10)
+            self._process = None
+
+    def stall(self) -> None:
+        """Freeze it with SIGSTOP: connections stay open and nothing answers."""
+        if self._process:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a stalled server go on."""
+        if self._process:
+            self._process.send_signal(signal.SIGCONT)
+
+    def look(self, path: str) -> dict[str, Any]:
+        """Return what its monitoring says.
+
+        Raises:
+            OSError: it does not answer.
+        """
+        connection = http.client.HTTPConnection("127.0.0.1", self._http_port, timeout=5)
+        try:
+            connection.request("GET", path)
+            document: dict[str, Any] = json.load(connection.getresponse())
+            return document
+        finally:
+            connection.close()
+
+    def serves(self, client_id: str) -> bool:
+        """Say whether a client is connected to this server."""
+        return bool(self.look(f"/connz?mqtt_client={client_id}")["connections"])
+
+    def _text(self) -> str:
+        blocks = (
+            f"server_name: {self.name}",
+            f'http: "127.0.0.1:{self._http_port}"',
+            f'listen: "{self.address}:{self._client_port}"',
+            f'jetstream {{ store_dir: "{self._directory}" }}',
+            "\n".join(("mqtt {", f'listen: "{self.address}:{self.port}"', *self._mqtt, "}")),
+            *self._settings,
+        )
+        return "\n".join(blocks) + "\n"
+
+
+class NatsCluster:
+    """Three servers on three addresses of the loopback interface, MQTT on one port. A context manager.
+
+    Args:
+        directory: exists.
+        login: of a client that tries whether a node serves.
+        mqtt: further lines of the block `mqtt`.
+        settings: further blocks of the configuration.
+
+    Attributes:
+        nodes: the servers.
+        port: of MQTT at all of them.
+    """
+
+    def __init__(
+        self, directory: Path, *, login: Login, mqtt: Sequence[str] = (), settings: Sequence[str] = ()
+    ) -> None:
+        self.port = free_port()
+        self._login = login
+        routes_port = free_port()
+        addresses = [f"127.0.0.{number}" for number in (1, 2, 3)]
+        routes = ", ".join(f'"nats://{address}:{routes_port}"' for address in addresses)
+        self.nodes = [
+            Nats(
+                directory / address,
+                name=f"n{number}",
+                address=address,
+                port=self.port,
+                settings=[
+                    f'cluster {{ name: hall, listen: "{address}:{routes_port}", routes: [{routes}] }}',
+                    *settings,
+                ],
+                mqtt=mqtt,
+            )
+            for number, address in enumerate(addresses, 1)
+        ]
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    @property
+    def log(self) -> str:
+        """Return what all of them wrote, one after the other."""
+        return "".join(node.log for node in self.nodes)
+
+    def start(self) -> None:
+        """Start what does not run, and wait until every node takes clients, so has leaders to talk to."""
+        for node in self.nodes:
+            if not node.running:
+                node.launch()
+        for node in self.nodes:
+            self._wait_until_served(node)
+
+    def kill(self) -> None:
+        """End all of them with SIGKILL."""
+        for node in self.nodes:
+            node.kill()
+
+    def leader(self, stream: str) -> Nats | None:
+        """Return the node that leads one of the streams that MQTT is kept in; None while there is none.
+
+        Raises:
+            OSError: the first node that should be running does not answer.
+        """
+        running = next(node for node in self.nodes if node.running)
+        accounts = running.look("/jsz?streams=true&accounts=true")["account_details"]
+        streams = [each for account in accounts for each in account["stream_detail"]]
+        names = [each["cluster"].get("leader") for each in streams if each["name"] == stream]
+        return next((node for node in self.nodes if node.running and node.name in names), None)
+
+    def _wait_until_served(self, node: Nats) -> None:
+        deadline_s = time.monotonic() + _ELECTION_TIMEOUT_S
+        while time.monotonic() < deadline_s:
+            with contextlib.suppress(OSError), Client(self.port, self._login, address=node.address):
+                return
+            time.sleep(_POLL_S)
+        raise TimeoutError(f"the cluster takes no clients: {node.log}")

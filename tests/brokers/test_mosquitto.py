@@ -1,0 +1,26 @@
+"""Mosquitto, by both versions of MQTT, and in the clear or not."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.authority import Authority
+from tests.brokers.claims import Claims
+from tests.brokers.kinds import Kind, mosquitto_5, mosquitto_311, mosquitto_tls
+from tests.brokers.site import Hosts, Site
+
+
+@pytest.fixture(scope="module", params=[mosquitto_311, mosquitto_5, mosquitto_tls])
+def site(
+    request: pytest.FixtureRequest, hosts: Hosts, ours: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    make: Callable[[Path, Authority], Kind] = request.param
+    kind = make(tmp_path_factory.mktemp("b") / "broker", ours)
+    kind.server.start()
+    with Site(hosts, kind) as site:
+        yield site
+
+
+class TestMosquitto(Claims):
+    pass

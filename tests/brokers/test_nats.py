@@ -1,0 +1,26 @@
+"""NATS server with JetStream, by its MQTT: the engine under DSX Exchange."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.authority import Authority
+from tests.brokers.claims import Claims
+from tests.brokers.kinds import Kind, nats, nats_tls
+from tests.brokers.site import Hosts, Site
+
+
+@pytest.fixture(scope="module", params=[nats, nats_tls])
+def site(
+    request: pytest.FixtureRequest, hosts: Hosts, ours: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    make: Callable[[Path, Authority], Kind] = request.param
+    kind = make(tmp_path_factory.mktemp("b") / "broker", ours)
+    kind.server.start()
+    with Site(hosts, kind) as site:
+        yield site
+
+
+class TestNats(Claims):
+    pass
