@@ -173,6 +173,8 @@ class WebServer:
         runner = web.AppRunner(
             app,
             access_log=None,
+            # Else four kilobytes could become a thousand times as many.
+            auto_decompress=False,
             handle_signals=False,
             keepalive_timeout=_IDLE_TIMEOUT_S,
             lingering_time=0,
