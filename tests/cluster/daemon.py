@@ -1,7 +1,8 @@
 """One run of a host's daemon: real controller, runtime file and messages, put together as `app` does it."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,11 @@ from powerd.core.state import Config, initial_state
 from powerd.daemon.controller import Controller, Options, Report
 from powerd.daemon.host_gpus import HostGpus
 from powerd.daemon.reporter import remembered
-from powerd.errors import SignalRejectedError
+from powerd.desk.desk import Desk
+from powerd.desk.hands import Hands
+from powerd.desk.in_force import InForce
+from powerd.desk.order import OrderEntry
+from powerd.errors import PowerdError, SignalRejectedError
 from powerd.files import events_file, runtime_file
 from powerd.files.latest_file import LatestFile
 from powerd.guard.client import PlanReport
@@ -30,6 +35,7 @@ from powerd.snapshot import BusStatus
 from tests.cluster.event_caps import EventCaps
 from tests.cluster.guard import GuardService, SimGuard
 from tests.cluster.network import Client
+from tests.cluster.orders import Order
 from tests.cluster.world import HostClock, Process, World
 
 SITE, RACK = "s", "r"
@@ -104,6 +110,9 @@ class Watcher(Protocol):
     def reloaded(self, config: Config) -> None:
         """Another configuration is in force."""
 
+    def ordered(self, entry: OrderEntry) -> None:
+        """An order was carried out, or refused."""
+
 
 class WatchedController(Controller):
     """The real one, which also shows what it decided last.
@@ -155,7 +164,7 @@ class Daemon:
         self.process.loop.executor = self._in_thread
         self.pause_before_plan_s = 0.0
         self._tasks: list[asyncio.Task[None]] = []
-        self._reloads: list[asyncio.Task[None]] = []
+        self._changes: list[asyncio.Task[None]] = []
         self._world = world
         self._clock = clock
         self._config = config
@@ -171,18 +180,24 @@ class Daemon:
         self._host_report = HostReport(host=config.host, rack=RACK, epoch=state.leases.epoch)
         self.keeper = runtime_file.Keeper(disk.directory, disk.boot_id, self._on_file)
         self.keeper.keep(remembered(state, config.rack))
+        gpus = HostGpus(
+            self._guard, self, read_within_s=call_deadline_s + 0.6, plan_within_s=2 * call_deadline_s + 1
+        )
+        orders = InForce("enforce")
         self.controller = WatchedController(
             Options(SITE, RACK, config.host, "enforce", period_s),
             config,
             state,
             clock=self,
-            gpus=HostGpus(
-                self._guard, self, read_within_s=call_deadline_s + 0.6, plan_within_s=2 * call_deadline_s + 1
-            ),
+            gpus=gpus,
             report=self._report,
             bus_status=lambda: _BUS,
             may_remember=lambda: self.keeper.works,
+            orders=orders,
         )
+        loop = self.controller
+        hands = Hands(loop.changes, loop.gate, orders, gpus, self, lambda: self._config)
+        self._desk = Desk(hands, watcher.ordered)
         self.controller.event_caps = EventCaps(state.schedule, config.rack)
         client.deliver = partial(self.process.call, self._on_message)
         self.process.call(self._begin)
@@ -206,11 +221,18 @@ class Daemon:
 
     def reload(self, config: Config) -> None:
         """Have it go by another configuration, as soon as it is awake and between two iterations."""
+        self._change(lambda: self._reload(config))
 
-        def begin() -> None:
-            self._reloads.append(self.process.loop.create_task(self._reload(config)))
+    def order(self, order: Order) -> None:
+        """Give it an order, as soon as it is awake."""
+        self._change(lambda: self._carry_out(order))
 
-        self.process.call(begin)
+    def _change(self, change: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self.process.call(lambda: self._changes.append(self.process.loop.create_task(change())))
+
+    async def _carry_out(self, order: Order) -> None:
+        with contextlib.suppress(PowerdError):  # who was refused is told so, as the watcher is
+            await order(self._desk)
 
     async def _reload(self, config: Config) -> None:
         async with self.controller.iterating:
@@ -221,7 +243,7 @@ class Daemon:
     def errors(self) -> list[str]:
         """Return what failed in it that should not have."""
         ended = [repr(task.exception()) for task in self._tasks if task.done()]
-        ended += [repr(task.exception()) for task in self._reloads if task.done() and task.exception()]
+        ended += [repr(task.exception()) for task in self._changes if task.done() and task.exception()]
         return ended + [repr(error) for error in self.process.loop.errors]
 
     async def before_plan(self, plan: Plan) -> None:

@@ -12,7 +12,9 @@ from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
 from powerd.core.topology import Rack
+from powerd.desk.order import OrderEntry
 from tests.cluster.host import RackHost
+from tests.cluster.orders import any_order, enforce
 from tests.cluster.plant import PlantGpu
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ Fault = TypeVar("Fault", bound=Callable[..., None])
 STALL, STOP_ACTION, HANG, REFUSAL, SLOW = 0.2, 0.15, 0.4, 0.15, 0.05
 # Shares of faults that befall no single host, and that are followed by another of the same host.
 ANYWHERE, AGAIN = 0.25, 0.4
+# Somebody orders something once in so many faults.
+ORDERS_EVERY_FAULTS = 3
 
 
 class Adversary:
@@ -43,6 +47,7 @@ class Adversary:
         self._bound_s = rack.scenario.rules.guard_bound_s
         self._random = Random(f"faults {rack.scenario.seed}")
         self._reloads = Random(f"reloads {rack.scenario.seed}")
+        self._orders = Random(f"orders {rack.scenario.seed}")
         self._budget = 0
         self._has_changed_roster = False
         self._read_only: set[str] = set()
@@ -84,6 +89,9 @@ class Adversary:
                 self._later(self._scenario.load_every_s, partial(self._change_load, host, gpu))
         if self._scenario.fault_every_s:
             self._later(self._scenario.fault_every_s, self._next_fault)
+            for host in self._rack.hosts:
+                host.on_order = self._count_order
+            self._order_later()
 
     def _later(self, mean_s: float, call: Callable[[], None]) -> None:
         self._world.after(self._random.expovariate(1 / mean_s), call)
@@ -126,6 +134,25 @@ class Adversary:
         self.counts["GPU wakes" if is_idle else "GPU goes idle"] += 1
         host.plant.set_load(gpu, load_mw)
         self._later(self._scenario.load_every_s, partial(self._change_load, host, gpu))
+
+    # Operators
+
+    def _order_later(self) -> None:
+        mean_s = ORDERS_EVERY_FAULTS * self._scenario.fault_every_s
+        self._world.after(self._orders.expovariate(1 / mean_s), self._order)
+
+    def _order(self) -> None:
+        """Have somebody at one host order something; limits that are not written soon are again."""
+        if self.is_over:
+            return
+        random = self._orders
+        host = random.choice(self._rack.hosts)
+        host.order(any_order(random, list(host.plant.gpus.values())))
+        self._world.after(random.uniform(0.5, 30.0), host.order, enforce)
+        self._order_later()
+
+    def _count_order(self, entry: OrderEntry) -> None:
+        self.counts[f"order: {entry.order}{', refused' if entry.refused else ''}"] += 1
 
     # The facility and the network
 

@@ -10,12 +10,14 @@ from powerd.core.leases.place import entitlement_mw
 from powerd.core.model import Plan
 from powerd.core.state import Config
 from powerd.daemon.controller import Report
+from powerd.desk.order import OrderEntry
 from powerd.files import runtime_file
 from powerd.guard.client import PlanReport
 from powerd.guard.keeper import PLAN_FILE
 from tests.cluster.daemon import Daemon, Disk, StateReader
 from tests.cluster.guard import GuardService
 from tests.cluster.network import Broker
+from tests.cluster.orders import Order
 from tests.cluster.plant import Plant, PlantGpu
 from tests.cluster.theorem import InForce, Theorem, worth_mw
 from tests.cluster.world import HostClock, World
@@ -60,6 +62,7 @@ class RackHost:
         self.iterations = 0
         self.trouble_until_s = 0.0
         self.on_report: Callable[[RackHost, Report], None] | None = None
+        self.on_order: Callable[[OrderEntry], None] = lambda _entry: None
         self.plant = Plant(world, plan.gpus, plan.config.overhead_mw or 0, self._applied)
         self.watch = theorem.watch(self.name, self.plant.applied_mw)
         self.watch.counts_mw = self.counts_mw
@@ -134,6 +137,17 @@ class RackHost:
         self._note("configuration reloaded")
         self.configure(config)
 
+    def order(self, order: Order) -> None:
+        """Give the daemon an order, if there is one."""
+        if self.daemon is not None:
+            self.daemon.order(order)
+
+    def ordered(self, entry: OrderEntry) -> None:
+        """Take in what became of an order."""
+        self.on_order(entry)
+        refused = "refused: " if entry.refused else ""
+        self._note(f"order: {entry.order}: {refused}{entry.outcome}")
+
     def kill_daemon(self) -> None:
         """Kill the daemon; its limits and what the guard has armed stay."""
         if self.daemon is not None:
@@ -198,10 +212,8 @@ class RackHost:
         self._in_force[id(plan)] = (plan, in_force)
         self._remember(daemon)
         cap_mw = decision.rack_cap_mw
-        # Of what asks for less than the floors, the floors are left.
-        by_events_mw = max(rack.least_mw, daemon.controller.event_cap_mw)
-        may_follow_mw = min(self._may_follow_mw(), by_events_mw)
-        self._theorem.decided(self.watch, in_force, self._worth_mw(cap_mw), cap_mw, may_follow_mw)
+        self._theorem.follows(self.watch, cap_mw, self._may_follow_mw(daemon))
+        self._theorem.decided(self.watch, in_force, self._worth_mw(cap_mw))
 
     def arrived(self, daemon: Daemon, plan: Plan, *, accepted: bool) -> None:
         """Take in that a plan has come to the guard."""
@@ -223,6 +235,10 @@ class RackHost:
         """Take in the end of an iteration."""
         self.iterations += 1
         self._remember(daemon)
+        if not daemon.controller.gate.may_write:
+            decision = report.snapshot.decision
+            self._theorem.follows(self.watch, decision.rack_cap_mw, self._may_follow_mw(daemon))
+            self._theorem.stands(self.watch, decision.standing.entitlement_mw)
         self._theorem.check_counted(self.name)
         if self._world.history.on:
             self._tell(report)
@@ -266,13 +282,15 @@ class RackHost:
         leases = daemon.leases
         self._promises, self._is_lost = leases.promises, leases.is_lost
 
-    def _may_follow_mw(self) -> int:
-        """Return the largest budget that may be in force here: heard within a lease, or the failsafe."""
+    def _may_follow_mw(self, daemon: Daemon) -> float:
+        """Return the largest rack cap here: heard within a lease, or the failsafe, and what events leave."""
         rack = self.config.rack
         since_s = self._world.now_s - self._lease_s
         heard = [mw for mw, heard_s in self._heard_s.items() if heard_s >= since_s]
         known = [rack.hard_limit_mw if mw is None else mw for mw in heard]
-        return max(rack.failsafe_mw, rack.least_mw, *known)
+        # Of what asks for less than the floors, the floors are left.
+        by_events_mw = max(rack.least_mw, daemon.controller.event_cap_mw)
+        return min(max(rack.failsafe_mw, rack.least_mw, *known), by_events_mw)
 
     def _applied(self, mw: int) -> None:
         if self._world.history.on:

@@ -160,19 +160,22 @@ class Theorem:
         """Take in that the facility has issued a budget."""
         self._newest_mw = self._rack.usable_mw(max(cap_mw, self._rack.least_mw))
 
-    def decided(
-        self, watch: HostWatch, plan: InForce, worth_mw: int, cap_mw: int, may_follow_mw: float
-    ) -> None:
-        """Take in a plan that is about to be sent to a guard.
+    def follows(self, watch: HostWatch, cap_mw: int, may_follow_mw: float) -> None:
+        """Take in by which rack cap a host goes.
 
         Args:
-            worth_mw: what the host's share of that cap is worth.
-            cap_mw: the rack cap that it was made for.
             may_follow_mw: the largest budget that the host may follow now, less by the grid events it knows.
         """
         if cap_mw > may_follow_mw:
             text = f"{cap_mw / 1000:g} W, none above {may_follow_mw / 1000:g} W is in force"
             self._fail(f"B: {watch.name} follows a budget of {text}")
+
+    def decided(self, watch: HostWatch, plan: InForce, worth_mw: int) -> None:
+        """Take in a plan that is about to be sent to a guard.
+
+        Args:
+            worth_mw: what the host's share of the rack cap is worth that the plan was made for.
+        """
         most_mw = max(watch.floor_mw, worth_mw + sum(plan.used_mw.values()) - watch.lent_mw())
         if plan.entitlement_mw > worth_mw or plan.limit_mw > most_mw:
             text = f"{plan.limit_mw / 1000:g} W, entitled to {most_mw / 1000:g} W"
@@ -180,6 +183,14 @@ class Theorem:
         watch.live.append(plan)
         self._renew(watch)
         self._check_used(watch, plan)
+
+    def stands(self, watch: HostWatch, entitlement_mw: int) -> None:
+        """Take in that a host which writes nothing is entitled to so much: what that covers is its own."""
+        own_mw = entitlement_mw - watch.lent_mw()
+        for plan in watch.live:
+            if plan.arrived and plan.limit_mw <= own_mw:
+                plan.entitlement_mw, plan.used_mw = max(plan.entitlement_mw, entitlement_mw), {}
+        self._renew(watch)
 
     def confirmed(self, watch: HostWatch, plan: InForce) -> None:
         """Take in that a plan was carried out: what is in force begins with the last that the plant shows.
