@@ -22,11 +22,12 @@ class Authority:
         """Return the file that says whom to trust."""
         return str(self.directory / "ca.pem")
 
-    def issue(self, name: str, *, alternatives: str = "") -> tuple[str, str]:
+    def issue(self, name: str, *, alternatives: str = "", days: int = 2) -> tuple[str, str]:
         """Return the files of a new certificate and its key.
 
         Args:
             alternatives: what it may be called besides, as in `IP:127.0.0.1,DNS:other`.
+            days: for which it is good from now on; negative: it has expired.
         """
         certificate, key = self.directory / f"{name}.pem", self.directory / f"{name}.key"
         names = self.directory / f"{name}.ext"
@@ -35,7 +36,7 @@ class Authority:
         _openssl("req", "-newkey", "ec", "-keyout", key, "-out", request, "-subj", f"/CN={name}", *_CURVE)
         _openssl(
             *("x509", "-req", "-in", request, "-CA", self.ca_file, "-CAkey", self.directory / "ca.key"),
-            *("-CAcreateserial", "-extfile", names, "-out", certificate, "-days", "2"),
+            *("-CAcreateserial", "-extfile", names, "-out", certificate, "-days", str(days)),
         )
         return str(certificate), str(key)
 
