@@ -7,12 +7,13 @@ without end, and is mapped before any arithmetic: no clock reaches that far.
 import calendar
 import re
 from dataclasses import dataclass
-from datetime import MAXYEAR, UTC, datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
 
 # As in the OpenAPI document of OpenADR 3.1, with named parts.
 _DURATION = re.compile(
     r"(?P<sign>-?)P(?=\d|T\d)(?:(?P<years>\d+)Y)?(?:(?P<months>\d+)M)?(?:(?P<days>\d+)(?P<unit>[DW]))?"
-    r"(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?"
+    r"(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?",
+    re.ASCII,
 )
 _MAX_CHARACTERS = 64
 _DAY_S, _WEEK_S, _HOUR_S, _MINUTE_S = 86400.0, 604800.0, 3600.0, 60.0
@@ -20,6 +21,8 @@ _MONTHS_A_YEAR = 12
 # Nobody schedules power a thousand years ahead: longer means without end.
 _ENDLESS_MONTHS = 1000 * _MONTHS_A_YEAR
 _ENDLESS_S = 1000 * 365 * _DAY_S
+# The years 1 to 9999; a stamp with an offset reaches a day further.
+_FIRST_S, _LAST_S = -62135596800.0, 253402300799.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +74,22 @@ def parse(text: str) -> Duration:
 def after(start_s: float, duration: Duration) -> float | None:
     """Return the moment that is `duration` after another one, in Unix seconds; None = never.
 
-    The 31st becomes the last day of a shorter month.
+    The 31st becomes the last day of a shorter month. Months from a moment that no calendar has count from the
+    nearest that one has; months back end at the first.
     """
     if duration.is_endless:
         return None
     if not duration.months:
         return start_s + duration.seconds
-    start = datetime.fromtimestamp(start_s, UTC)
+    dated_s = min(max(start_s, _FIRST_S), _LAST_S)
+    start = datetime.fromtimestamp(dated_s, UTC)
     years, month = divmod(start.month - 1 + duration.months, _MONTHS_A_YEAR)
     year, month = start.year + years, month + 1
     if year > MAXYEAR:
         return None
+    if year < MINYEAR:
+        year, month, start = MINYEAR, 1, start.replace(day=1)
     day = min(start.day, calendar.monthrange(year, month)[1])
     # Seconds apart: a day of `datetime` more than there are must not overflow.
     moved = start.replace(year=year, month=month, day=day) - datetime.fromtimestamp(0, UTC)
-    return moved / timedelta(seconds=1) + duration.seconds
+    return start_s - dated_s + moved / timedelta(seconds=1) + duration.seconds

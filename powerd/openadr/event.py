@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
-from powerd.errors import SignalRejectedError
+from powerd.errors import SignalRejectedError, shown
 from powerd.openadr import durations
 from powerd.openadr.durations import Duration
 from powerd.signals import rfc3339
@@ -105,7 +105,7 @@ def object_id(data: JsonObject) -> str:
     fields = Fields(data, "vtn")
     text = fields.text("id", _MAX_CHARACTERS, min_characters=1)
     if not _ID.fullmatch(text):
-        fields.refuse(Reason.ID, f"id {text!a} is not of letters, digits, _ and -")
+        fields.refuse(Reason.ID, f"id {shown(text)} is not of letters, digits, _ and -")
     return text
 
 
@@ -224,7 +224,7 @@ def _unix_s(period: Fields) -> float:
     try:
         return rfc3339.parse(text.upper())  # RFC 3339 allows a small t and z
     except ValueError as error:
-        period.refuse(Reason.TIME, f"start is {text!a}: {error}")
+        period.refuse(Reason.TIME, f"start is {shown(text)}: {error}")
 
 
 def _duration(fields: Fields, name: str) -> Duration | None:
@@ -234,7 +234,7 @@ def _duration(fields: Fields, name: str) -> Duration | None:
     try:
         duration = durations.parse(text)
     except ValueError as error:
-        fields.refuse(Reason.TIME, f"{name} is {text!a}: {error}")
+        fields.refuse(Reason.TIME, f"{name} is {shown(text)}: {error}")
     if duration.is_negative and name == "duration":
         fields.refuse(Reason.NEGATIVE, f"duration is {text}; an interval cannot end before it starts")
     return duration

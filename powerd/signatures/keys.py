@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, RSAKey
 
@@ -20,6 +21,11 @@ MIN_RSA_BITS = 2048
 JoseKey: TypeAlias = ECKey | RSAKey
 
 _MAX_BYTES = 16 * 1024
+# What the libraries raise at a file that holds no key, or a strange one.
+_UNUSABLE = (
+    *(JoseError, UnsupportedAlgorithm, SignalRejectedError),
+    *(ValueError, TypeError, KeyError, AttributeError),
+)
 
 
 class Key(NamedTuple):
@@ -67,7 +73,7 @@ def _read(path: str) -> Key:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SecurityWarning)  # of RSA keys, whose size is judged below
             key = _jwk(raw) if raw.lstrip().startswith(b"{") else _pem(raw)
-    except (JoseError, SignalRejectedError, ValueError, TypeError, KeyError, AttributeError):
+    except _UNUSABLE:
         key = None
     if key is None:
         raise ConfigError(f"{path}: holds no key that is usable: give an EC P-256 or RSA key as PEM or JWK")

@@ -1,5 +1,6 @@
 """Which key files are taken, and why the others are not."""
 
+import base64
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,13 @@ from powerd.signatures.keys import private_key, public_key
 from tests.dsx.keys import jwk, private_pem, public_pem, written
 
 CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+
+
+def of_another_algorithm() -> bytes:
+    """Return a public key in good form, of an algorithm that nobody knows."""
+    der = bytearray(base64.b64decode(public_pem("ec").split(b"-----")[2]))
+    der[der.index(bytes.fromhex("06072a8648ce3d0201")) + 8] = 0x66
+    return b"-----BEGIN PUBLIC KEY-----\n" + base64.encodebytes(der) + b"-----END PUBLIC KEY-----\n"
 
 
 @pytest.mark.parametrize(
@@ -51,6 +59,7 @@ def test_so_is_a_private_one(content: Callable[[], bytes], algorithm: str, tmp_p
         (partial(bytes, b'{"kty":"EC","crv":"P-0","x":"AA","y":"AA"}'), "no key that is usable"),
         (partial(bytes, b'{"kty":"oct","k":"c2VjcmV0"}'), "no key that is usable"),
         (partial(bytes, CERTIFICATE), "no key that is usable"),
+        (of_another_algorithm, "no key that is usable"),
         (partial(public_pem, "p384"), "ES256 needs P-256"),
         (partial(public_pem, "rsa1024"), "1024 bits; RS256 needs 2048"),
         (partial(jwk, "rsa1024"), "1024 bits; RS256 needs 2048"),

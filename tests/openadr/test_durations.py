@@ -41,7 +41,21 @@ def test_what_no_clock_reaches_is_without_end(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "P", "PT", "1H", "P1.5D", "PT1H30", "P-1D", "p1d", "P1D\n", "P1Y ", f"P{'9' * 400}Y", "P1W2D"],
+    [
+        "",
+        "P",
+        "PT",
+        "1H",
+        "P1.5D",
+        "PT1H30",
+        "P-1D",
+        "p1d",
+        "P1D\n",
+        "P1Y ",
+        f"P{'9' * 400}Y",
+        "P1W2D",
+        "P\u0661D",
+    ],
 )
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a duration"):
@@ -54,3 +68,18 @@ def test_whatever_the_document_allows_is_read_and_added_without_an_overflow(text
         duration = parse(text)
         end_s = None if duration.is_negative else after(1.8e9, duration)
         assert end_s is None or end_s >= 1.8e9
+
+
+@pytest.mark.parametrize(
+    ("start", "text", "days"),
+    [
+        ("0001-01-01T00:00:00+23:59", "P1M", 31),
+        ("0001-01-01T00:00:00Z", "-P2M", 0),
+        ("9999-12-31T23:59:59-23:59", "-P1M", -31),
+    ],
+)
+def test_months_from_a_start_that_no_calendar_has_count_from_the_nearest_that_one_has(
+    start: str, text: str, days: int
+) -> None:
+    start_s = rfc3339.parse(start)
+    assert after(start_s, parse(text)) == pytest.approx(start_s + days * 86400, abs=1e-3)

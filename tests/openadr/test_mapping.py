@@ -19,6 +19,7 @@ from powerd.core.events.grid_event import (
 from powerd.core.model import Now
 from powerd.core.rack.advisory import SignalKind
 from powerd.errors import SignalRejectedError
+from powerd.openadr.event import read_event
 from powerd.openadr.mapping import Mapped, safe_id
 from powerd.openadr.options import ACTIONS, Program, Rule
 from powerd.signals.grid_event import encode_event, parse_event
@@ -320,3 +321,13 @@ def test_hostile_events_are_refused_by_one_kind_of_error() -> None:
         with pytest.raises(SignalRejectedError):
             mapped(**fields)
         assert json.dumps(fields)
+
+
+@pytest.mark.parametrize("field", ["id", "intervalPeriod.start", "duration"])
+def test_what_is_refused_is_not_repeated_at_length(field: str) -> None:
+    smiles = "\N{GRINNING FACE}" * 128
+    content = event()
+    content |= {"intervalPeriod": {"start": smiles}} if "." in field else {field: smiles}
+    with pytest.raises(SignalRejectedError) as caught:
+        read_event(content)
+    assert len(str(caught.value)) < 250

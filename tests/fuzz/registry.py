@@ -1,0 +1,77 @@
+"""Which targets there are, and what each of them needs to be tried well."""
+
+from collections.abc import Callable
+from enum import Enum
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple, cast
+
+CORPUS = Path(__file__).parent / "corpus"
+
+Run = Callable[[bytes], None]
+
+
+class Form(Enum):
+    """What inputs look like, so that mutations keep some of it."""
+
+    BYTES = "bytes"
+    JSON = "one JSON value"
+    LINES = "lines, of which any may be JSON"
+
+
+class Target(NamedTuple):
+    """One parser under test.
+
+    Attributes:
+        name: of the function in `tests.fuzz.targets`, and of the directory of its corpus.
+        module: the module that it is in.
+        reads: what it reads, for people.
+        weight: how many inputs it gets, in proportion to the others: less where one costs more.
+    """
+
+    name: str
+    module: str
+    reads: str
+    form: Form = Form.JSON
+    weight: int = 10
+    max_bytes: int = 4096
+
+    def load(self) -> Run:
+        """Return the function, with everything that it imports."""
+        return cast("Run", getattr(import_module(f"tests.fuzz.targets.{self.module}"), self.name))
+
+    @property
+    def corpus(self) -> Path:
+        """Return where its seeds are."""
+        return CORPUS / self.name
+
+    def seeds(self) -> list[bytes]:
+        """Return its seeds, in an order that is always the same."""
+        return [path.read_bytes() for path in sorted(self.corpus.iterdir())]
+
+
+TARGETS = {
+    target.name: target
+    for target in (
+        Target("budget", "native", "a rack budget"),
+        Target("host_state", "native", "what a peer says"),
+        Target("grid_event", "native", "a grid event"),
+        Target("advisory_signal", "native", "a price, or emissions"),
+        Target("topic", "native", "a topic and a filter", Form.LINES),
+        Target("json_object", "native", "JSON of any kind", Form.BYTES, max_bytes=70_000),
+        Target("time_stamp", "native", "a time of RFC 3339", Form.BYTES, max_bytes=64),
+        Target("native_meter", "meters", "a reading in powerd's own form"),
+        Target("generic_meter", "meters", "a reading in any form"),
+        Target("bms_points", "meters", "points of a DSX BMS, one after another", Form.LINES),
+        Target("json_pointer", "meters", "a JSON pointer and a document", Form.LINES),
+        Target("signature", "signed", "a JWS", Form.BYTES),
+        Target("signed_message", "signed", "a message that may be signed", Form.BYTES),
+        Target("key_file", "signed", "a key, PEM or JWK", Form.BYTES),
+        Target("load_target", "signed", "load targets of DSX Flex"),
+        Target("enforcement", "signed", "what DSX agents did"),
+        Target("vtn_answer", "vtn", "an answer of a VTN", Form.BYTES, max_bytes=8192),
+        Target("vtn_event", "vtn", "an event of a VTN"),
+        Target("vtn_object", "vtn", "a program, or where the VTN's broker is"),
+        Target("vtn_duration", "vtn", "a duration of ISO 8601", Form.BYTES, max_bytes=80),
+    )
+}
