@@ -1,0 +1,1 @@
+"""Attackers: what somebody who may publish everything can do to a rack that asks for signatures."""
