@@ -214,10 +214,12 @@ class NvmlDriver:
         """Open NVML, or open it again, and list the GPUs by index.
 
         A GPU that does not even tell its UUID is listed under the name `unidentified-<index>` as opaque and
-        cannot be read: it draws power, so it must not vanish from the account.
+        cannot be read: it draws power, so it must not vanish from the account. It stays so until the next
+        attach: to try sooner would take the other GPUs out of control for as long as the driver takes.
 
         Raises:
-            DriverError: NVML cannot be opened; the text says why and what to do.
+            DriverError: NVML cannot be opened, the text says why and what to do; or it tells the UUID of none
+                of the GPUs, so there is nothing to lose by trying again.
         """
         self.detach()
         try:
@@ -226,6 +228,8 @@ class NvmlDriver:
             found = [self._open_gpu(index) for index in range(pynvml.nvmlDeviceGetCount())]
         except pynvml.NVMLError as error:
             raise _failure(error, "NVML") from error
+        if found and not any(gpu for _, gpu in found):
+            raise DriverError(Kind.LOST, f"NVML: none of {len(found)} GPUs tells its UUID")
         self._gpus = {info.uuid: gpu for info, gpu in found if gpu is not None}
         return tuple(info for info, _ in found)
 

@@ -27,7 +27,7 @@ FIELDS, CONSTRAINTS, ENFORCED, REQUESTED, ENERGY, REASONS, PERSISTENCE, POWER, D
 # Values of `Write.source`.
 BY_NVML, BY_RIVAL, BY_RELOAD, BY_BOARD = range(4)
 
-NO_PERMISSION, NOT_SUPPORTED, GPU_IS_LOST, UNKNOWN = 4, 3, 15, 999
+NO_PERMISSION, NOT_SUPPORTED, GPU_IS_LOST, LIB_RM_VERSION_MISMATCH, UNKNOWN = 4, 3, 15, 18, 999
 
 
 def build(directory: Path, *, old_driver: bool = False) -> Path:
@@ -277,9 +277,15 @@ class FakeNvml:
         """Take a GPU off the bus, or bring it back."""
         self.gpus[gpu].get_error = GPU_IS_LOST if is_lost else 0
 
-    def reload_driver(self) -> None:
-        """Exchange the driver: default limits, counters at zero, and every process has to open it again."""
+    def reload_driver(self, *, is_newer: bool = False) -> None:
+        """Exchange the driver: default limits, counters at zero, and every process has to open it again.
+
+        Args:
+            is_newer: processes that have loaded the library of the one before get no answer any more.
+        """
         with self.now() as gpus:
+            if is_newer:
+                self._host.stale_error = LIB_RM_VERSION_MISMATCH
             for index, gpu in enumerate(gpus):
                 gpu.requested_mw = gpu.default_mw
                 gpu.energy_mj = 0.0
@@ -287,6 +293,14 @@ class FakeNvml:
                 self._log(index, BY_RELOAD)
             self._host.generation += 1
             self._host.loaded = 1
+
+    def reset(self, gpu: int) -> None:
+        """Reset one GPU: it is as after the load of the driver, and no process has to open anything."""
+        with self.now() as gpus:
+            gpus[gpu].requested_mw = gpus[gpu].default_mw
+            gpus[gpu].energy_mj = 0.0
+            gpus[gpu].capped_ns = 0
+            self._log(gpu, BY_RELOAD)
 
     def unload_driver(self) -> None:
         """Leave the host without a driver until `reload_driver`."""

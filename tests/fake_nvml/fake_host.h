@@ -30,7 +30,7 @@
 
 /* NVML return codes (nvml.h). */
 enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7,
-       DRIVER_NOT_LOADED = 9, UNKNOWN = 999 };
+       DRIVER_NOT_LOADED = 9, VERSION_MISMATCH = 18, UNKNOWN = 999 };
 
 /* What a GPU may be told not to answer: the bits of gpu.missing. */
 enum { FIELDS = 1, CONSTRAINTS = 2, ENFORCED = 4, REQUESTED = 8, ENERGY = 16, REASONS = 32, PERSISTENCE = 64,

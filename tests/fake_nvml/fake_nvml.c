@@ -19,6 +19,7 @@ static char host_path[4096];
 static int references;
 static int device = -1; /* open as /dev/nvidiactl is: from the first nvmlInit to the last nvmlShutdown */
 static int64_t opened_generation;
+static int64_t first_generation = -1; /* of the driver whose library this process has loaded */
 static uint64_t opens; /* part of every handle, so that one from before a shutdown is recognised */
 
 EXPORT int nvmlInitWithFlags(unsigned int flags)
@@ -38,6 +39,10 @@ EXPORT int nvmlInitWithFlags(unsigned int flags)
     }
     if (result == SUCCESS && !host->loaded)
         result = DRIVER_NOT_LOADED;
+    if (result == SUCCESS && first_generation < 0)
+        first_generation = host->generation;
+    if (result == SUCCESS && host->generation != first_generation && host->stale_error == VERSION_MISMATCH)
+        result = VERSION_MISMATCH;
     if (result == SUCCESS) {
         if (references++ == 0) {
             opens++;

@@ -1,4 +1,4 @@
-"""A disk that is full, read-only, or gives back what was never written: each file is named, nothing is raised."""
+"""A disk that is full, read-only, or gives back something else: each file is named, nothing is raised."""
 
 import json
 import random
