@@ -11,7 +11,7 @@ _SHARE = 0.5
 class Backoff:
     """Random waits that grow with the outage, so that a site's hosts do not come back all at once.
 
-    With waits of 1 to 30 s all are back within 5 s of an outage of up to 10 s, and half of a longer one's time.
+    With waits of 1 to 30 s all are back within 5 s of an outage of up to 10 s, later within half of its time.
 
     Args:
         min_s, max_s: bounds of every wait.

@@ -2,8 +2,9 @@
 
 Works around what aiomqtt 2.5 leaves to its caller: an attempt that failed keeps its socket and a task, a
 broker that hangs up instead of answering is noticed by time-out only, one that does so right after it is not
-noticed at all, every message costs two task switches, a broker's refusal to publish goes unreported, and a
-cancellation can get lost. Safety never rests on a connection: leases decide.
+noticed at all, a socket that was closed is still waited for to be written to, every message costs two task
+switches, a broker's refusal to publish goes unreported, and a cancellation can get lost.
+Safety never rests on a connection: leases decide.
 """
 
 import asyncio
@@ -230,6 +231,26 @@ class _Client(aiomqtt.Client):
         # aiomqtt would forget an end before its beginning is complete, and never notice it: see `enter`.
         if self._entered:
             super()._on_disconnect(client, userdata, flags, reason_code, properties)
+
+    def _on_socket_register_write(
+        self,
+        client: PahoClient,
+        userdata: object,  # noqa: ARG002 - paho's to give
+        sock: socket.socket,
+    ) -> None:
+        def write() -> None:
+            try:
+                client.loop_write()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the connection is over
+                if not self._disconnected.done():
+                    self._disconnected.set_exception(error)
+
+        def register() -> None:
+            # aiomqtt would go by the number alone, which may be nobody's or another socket's by now.
+            if sock.fileno() != -1:
+                self._loop.add_writer(sock, write)
+
+        self._loop.call_soon_threadsafe(register)
 
     def _on_publish(
         self, client: PahoClient, userdata: object, mid: int, reason_code: ReasonCode, properties: Properties
