@@ -21,6 +21,7 @@ from benchmarks.parser import measure_parser
 from benchmarks.peers import measure_peers
 from benchmarks.rack import measure_cuts, measure_kills, measure_messages, measure_waking
 from benchmarks.reaction import measure_event_reaction, measure_reaction
+from benchmarks.recovery import measure_recovery
 from benchmarks.study import measure_arrivals, measure_bad_days, measure_day, measure_speed, measure_study
 from benchmarks.table import Table
 from tests.cluster.grid_day import run_with_events
@@ -40,6 +41,8 @@ def main() -> int:
     parser.add_argument("--rack-cuts", type=int, default=216, help="cuts of a rack (default 216)")
     parser.add_argument("--kills", type=int, default=200, help="processes killed (default 200)")
     parser.add_argument("--seed", type=int, default=1, help="of the kills (default 1)")
+    parser.add_argument("--rounds", type=int, default=5, help="of each kind of fault (default 5)")
+    parser.add_argument("--kind", default="", help="only kinds of faults that contain this")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"hostile days of racks (default {SEEDS})")
     parser.add_argument("--event-seeds", type=int, default=EVENT_SEEDS, help="the same with grid events")
     parser.add_argument("--turns", type=int, default=12, help="of the HTTP benchmark's crowds (default 12)")
@@ -85,6 +88,7 @@ def main() -> int:
         "study-day": partial(measure_day, options.plot),
         "study-speed": measure_speed,
         "kills": partial(measure_kills, options.kills, options.seed),
+        "recovery": partial(measure_recovery, options.rounds, options.kind),
     }
     unknown = set(options.names) - available.keys()
     if unknown:

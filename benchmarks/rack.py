@@ -4,13 +4,14 @@ Four guards and daemons with four GPUs each, one Mosquitto. Lease parameters are
 periods are a second long; only what a GPU must show before it counts as idle is shorter than on a real rack.
 """
 
+import math
 import random
 import statistics
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -18,11 +19,13 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.table import RAM, Figure, Table, load_note, quantile
+from tests.chaos.catalogue import KILLS
+from tests.chaos.course import Course, NotInControlError
+from tests.chaos.stage import Stage
 from tests.daemon.facility import BASE
 from tests.daemon.host import Host
-from tests.daemon.kills import TABLES, TIMES, Kills
 from tests.daemon.rack import BUDGET_WATTS, NAMES, LeaseTimes, Rack, entitlement_mw, usable_mw
-from tests.daemon.rack_observer import borrowing, history, violations
+from tests.daemon.rack_observer import history
 from tests.daemon.waiting import boot_s
 
 _DEFAULT_TIMES = LeaseTimes(5.0, 10.0, 10.0, 1.0, 1.0, 3.5)
@@ -192,23 +195,22 @@ def measure_kills(kills: int, seed: int) -> Table:
     """Kill processes of a running rack at random, and look for any time at which its budget did not hold."""
     with (
         tempfile.TemporaryDirectory(prefix="powerd-", dir=RAM) as directory,
-        Rack(Path(directory), times=TIMES, tables=TABLES) as rack,
+        Stage(Path(directory)) as stage,
     ):
-        rack.calm()
-        run = Kills(rack, seed)
-        run.run(kills)
-        seconds = boot_s() - run.begun_boot_s
-        found = list(violations(rack, run.begun_boot_s))
-        lent_wh = borrowing(rack, run.begun_boot_s) / 3600
-    counts = (Figure(kind, count, "times") for kind, count in sorted(run.done.items()))
+        stage.rack.calm(watts=6400)
+        course = Course(stage, seed, KILLS, falls=False)
+        with closing(course), suppress(NotInControlError):
+            course.run(math.inf, strikes=kills)
+        seconds = boot_s() - course.begun_boot_s
+    counts = (Figure(kind, count, "times") for kind, count in sorted(course.tally.done.items()))
     note = f"seed {seed}; {load_note()}"
     return Table(
         f"Four hosts: {kills} processes killed or stopped at random in {seconds:.0f} s",
         (
-            Figure("times at which the rack's budget did not hold", len(found), "", 0.0),
+            Figure("times at which anything that is promised did not hold", len(course.problems), "", 0.0),
             *counts,
-            Figure("of them while watts of others were in use", run.on_lease, "times"),
-            Figure("what hosts might draw beyond their own", lent_wh, "Wh"),
+            Figure("of them while watts of others were in use", course.tally.on_lease, "times"),
+            Figure("what hosts might draw beyond their own", course.observer.found.beyond_mws / 3.6e6, "Wh"),
         ),
-        "\n  ".join((note, *found[:5])),
+        "\n  ".join((note, *course.problems[:5])),
     )

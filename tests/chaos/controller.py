@@ -26,6 +26,9 @@ BUDGETS_WATTS: tuple[float | None, ...] = (
     None,
 )
 
+CEILING_WATTS = 9200.0
+STEP_WATTS = 300.0
+
 
 class Controller:
     """Says one budget again and again.
@@ -61,6 +64,13 @@ class Controller:
                 facility.publish(message)
 
     def change(self, random: Random) -> None:
-        """Say another budget from now on."""
-        self.watts = random.choice(BUDGETS_WATTS)
+        """Say another budget from now on, higher or lower."""
+        self._say(random.choice(BUDGETS_WATTS))
+
+    def climb(self) -> None:
+        """Say a somewhat higher budget from now on."""
+        self._say(min(CEILING_WATTS, (self.watts or CEILING_WATTS) + STEP_WATTS))
+
+    def _say(self, watts: float | None) -> None:
+        self.watts = watts
         self._due_boot_s = 0.0

@@ -18,6 +18,7 @@ from tests.chaos.catalogue import ALL, Kind, choose
 from tests.chaos.faults import Fault
 from tests.chaos.health import Health
 from tests.chaos.observer import Observer
+from tests.chaos.signal_faults import SquareWave
 from tests.chaos.stage import Span, Stage
 from tests.daemon.rack import entitlement_mw
 from tests.daemon.waiting import boot_s
@@ -71,8 +72,12 @@ class Tally:
 class Course:
     """Chaos over a rack that is ready and at rest.
 
+    A lower budget leaves a rack time until it counts as its bound. So between every other two calms budgets
+    climb only: then the bound is the newest one, and everything that is used twice shows.
+
     Args:
         kinds: the faults that may happen.
+        falls: between the other calms budgets jump, up and down.
 
     Attributes:
         begun_boot_s: when it began.
@@ -80,7 +85,7 @@ class Course:
         messages: heard on the bus.
     """
 
-    def __init__(self, stage: Stage, seed: int, kinds: tuple[Kind, ...] = ALL) -> None:
+    def __init__(self, stage: Stage, seed: int, kinds: tuple[Kind, ...] = ALL, *, falls: bool = True) -> None:
         self.stage = stage
         self.seed = seed
         self.tally = Tally()
@@ -90,6 +95,7 @@ class Course:
         self.begun_boot_s = boot_s()
         self.messages = 0
         self._kinds = kinds
+        self._falls = falls
         self._random = Random(seed)
         self._active: list[Active] = []
         self._due: dict[str, float] = {}
@@ -172,7 +178,8 @@ class Course:
             action()
 
     def _strike(self) -> None:
-        fault = choose(self._kinds, self._random)(self.stage, self._random)
+        kinds = tuple(kind for kind in self._kinds if self._budgets_jump or kind is not SquareWave)
+        fault = choose(kinds, self._random)(self.stage, self._random)
         lasts_s = self._random.uniform(*fault.lasts_s)
         claimed = {claim for active in self._active for claim in active.fault.claims}
         if len(self._active) >= MOST_AT_ONCE or fault.claims & claimed:
@@ -215,8 +222,15 @@ class Course:
             self._note(f"PROBLEM {problem}")
         self.problems += new
 
+    @property
+    def _budgets_jump(self) -> bool:
+        return self._falls and len(self.tally.back_s) % 2 == 1
+
     def _change_budget(self) -> None:
-        self.stage.controller.change(self._random)
+        if self._budgets_jump:
+            self.stage.controller.change(self._random)
+        else:
+            self.stage.controller.climb()
         self._note(f"budget {self.stage.controller.watts}")
 
     def _change_loads(self) -> None:

@@ -1,6 +1,7 @@
 """Messages that nobody should believe, and a controller that is not as it should be."""
 
 import contextlib
+import http.client
 import json
 import time
 from collections.abc import Iterator
@@ -10,12 +11,11 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from tests.chaos.controller import LEASE_S
 from tests.chaos.faults import Fault
 from tests.chaos.stage import Stage
-from tests.daemon.facility import BASE, Grant
+from tests.daemon.facility import BASE
+from tests.daemon.host import Host
 from tests.daemon.rack import HARD_LIMIT_WATTS, NAMES
-from tests.daemon.waiting import boot_s
 from tests.signals.hostile import HOSTILE
 
 # Everything that a host listens to, or might.
@@ -45,10 +45,20 @@ class SignalFault(Fault):
         """Return a budget with far too many watts, and a long lease."""
         return self.rack.facility.budget(_TEMPTING_WATTS, _LONG_S, **overrides)
 
-    def count(self, watts: float | None, lease_s: float) -> None:
-        """Remember what comes next as a budget: a host that has missed all newer ones may believe it."""
-        now_s = boot_s()
-        self.rack.grants.append(Grant(now_s, watts, now_s + lease_s))
+    def say_late(self, message: dict[str, Any], *, retain: bool = False) -> None:
+        """Publish what is old by now, once every host is known to have had something newer.
+
+        One that has missed all of that would be right to believe it.
+        """
+        if all(self._knows_newer(host, message) for host in self.stage.hosts.values()):
+            self.say(message, retain=retain)
+
+    def _knows_newer(self, host: Host, message: dict[str, Any]) -> bool:
+        lease: dict[str, Any] = {}
+        if self.stage.answers(host):
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                lease = host.status()["budget"]["lease"] or {}
+        return bool(lease) and (lease["epoch"], lease["seq"]) > (message["epoch"], message["seq"])
 
 
 class Garbage(SignalFault):
@@ -135,22 +145,21 @@ class Replayed(SignalFault):
     def step(self) -> None:
         if len(self.stage.controller.said) > 1:
             message = self.random.choice(self.stage.controller.said[:-1])
-            self.count(message["watts"], LEASE_S)
-            self.say(message, retain=self.random.random() < 0.3)
+            self.say_late(message, retain=self.random.random() < 0.3)
 
 
 class OutOfOrder(SignalFault):
     """A message with more watts is overtaken by the one after it."""
 
     kind = "budgets out of order"
-    lasts_s = (0.0, 0.0)
+    lasts_s = (0.5, 2.0)
 
     def begin(self) -> None:
-        self.count(_TEMPTING_WATTS, _LONG_S)
-        late = self.tempting()
+        self._late = self.tempting()
         self.stage.controller.publish()
-        self.say(late)
-        self.say(late)
+
+    def step(self) -> None:
+        self.say_late(self._late)
 
 
 class Expired(SignalFault):
@@ -187,8 +196,7 @@ class Failover(SignalFault):
         self.stage.controller.publish()
 
     def step(self) -> None:
-        self.count(_TEMPTING_WATTS, _LONG_S)
-        self.say(self.tempting(epoch=self._old_epoch))
+        self.say_late(self.tempting(epoch=self._old_epoch))
 
 
 class Silent(SignalFault):

@@ -36,7 +36,7 @@ def test_no_kill_lets_the_rack_draw_more_than_its_budget(library: Path, tmp_path
     """`python -m benchmarks kills` does the same for as long as you like."""
     with Stage(tmp_path, library) as stage:
         stage.rack.calm(watts=6400)
-        course = Course(stage, KILLS_SEED, KILLS)
+        course = Course(stage, KILLS_SEED, KILLS, falls=False)
         with contextlib.closing(course), contextlib.suppress(NotInControlError):
             course.run(math.inf, strikes=STRIKES)
         assert course.problems == [], explain(course)

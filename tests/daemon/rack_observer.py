@@ -10,7 +10,6 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator
 from heapq import merge
-from itertools import pairwise
 from typing import NamedTuple
 
 from tests.daemon.facility import Grant
@@ -123,15 +122,3 @@ def _counts(rack: Rack, name: str) -> Iterator[tuple[Grant, float]]:
         replaced_boot_s = followed[position][0] if position < len(followed) else math.inf
         last_boot_s = grant.end_boot_s + rack.times.guard_bound_s
         yield grant, min(replaced_boot_s, last_boot_s) + rack.times.memory_s
-
-
-def borrowing(rack: Rack, since_boot_s: float) -> float:
-    """Return the watt-seconds that hosts might draw beyond their own entitlement under the newest budget."""
-    moments = history(rack, since_boot_s)
-    total = 0.0
-    for moment, after in pairwise(moments):
-        newest = [grant for grant in rack.grants if grant.published_boot_s <= moment.boot_s]
-        own_mw = entitlement_mw(newest[-1].watts or 0.0) if newest else 0
-        beyond_mw = sum(max(0, mw - own_mw) for mw in moment.worst_mw.values())
-        total += beyond_mw / 1000 * (after.boot_s - moment.boot_s)
-    return total
