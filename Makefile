@@ -6,13 +6,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Linters of what is packaged are no part of powerd's own environment.
 LINTERS := build/linters
+# What powerd runs on and nothing else, as the Debian package bundles it; and what lists and audits that.
+RUNTIME := build/runtime
+AUDITORS := build/auditors
 ARGS ?=
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
 NOT_INSTALLED := echo "cannot install the Python packages of pyproject.toml: pip failed, see above" >&2; exit 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test demo bench soak fuzz sbom audit lint format generated docs dist deb deb-test lint-packaging clean
+.PHONY: help setup test demo bench soak fuzz sbom audit audit-ci lint format generated docs dist deb deb-test lint-packaging clean
 
 help:                ## list the targets
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -77,6 +80,18 @@ lint-packaging: $(VENV)/.demo $(LINTERS)/.done  ## role and manifests by their o
 		$(LINTERS)/bin/ansible-playbook -i packaging/ansible/inventory.yml packaging/ansible/try.yml
 	$(LINTERS)/bin/kubernetes-validate --strict packaging/kubernetes/daemonset.yaml packaging/kubernetes/namespace.yaml
 
+sbom: $(RUNTIME)/.done $(AUDITORS)/.done  ## what powerd runs on, as CycloneDX, in dist/powerd.cdx.json
+	@mkdir -p dist
+	@$(AUDITORS)/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
+		--output-file dist/powerd.cdx.json $(RUNTIME)/bin/python
+	@echo "dist/powerd.cdx.json: $$(grep -c '"purl"' dist/powerd.cdx.json) packages"
+
+audit: sbom          ## known vulnerabilities of all of that; fails where the advisories cannot be had
+	@$(AUDITORS)/bin/python .ci/audit.py $(RUNTIME)/lib/python3*/site-packages
+
+audit-ci: sbom       ## the same, but where the advisories cannot be had it says so and goes on
+	@$(AUDITORS)/bin/python .ci/audit.py --unless-offline $(RUNTIME)/lib/python3*/site-packages
+
 clean:               ## remove what the targets above made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
 	find powerd tests -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -115,6 +130,18 @@ $(VENV)/.docs: pyproject.toml $(VENV)/.python
 $(LINTERS)/.done: $(VENV)/.python
 	$(PYTHON) -m venv $(LINTERS)
 	@$(LINTERS)/bin/python -m pip install -q --disable-pip-version-check ansible-lint kubernetes-validate yamllint
+	@touch $@
+
+$(RUNTIME)/.done: pyproject.toml packaging/debian/constraints.txt $(VENV)/.python
+	@rm -rf $(RUNTIME)
+	$(PYTHON) -m venv --without-pip $(RUNTIME)
+	@$(BIN)/python -m pip -q --disable-pip-version-check --python $(RUNTIME)/bin/python install --no-compile \
+		--constraint packaging/debian/constraints.txt . || { $(NOT_INSTALLED); }
+	@touch $@
+
+$(AUDITORS)/.done: $(VENV)/.python
+	$(PYTHON) -m venv $(AUDITORS)
+	@$(AUDITORS)/bin/python -m pip install -q --disable-pip-version-check cyclonedx-bom pip-audit || { $(NOT_INSTALLED); }
 	@touch $@
 
 # A minimal Debian, with what an administrator would have beside powerd.
