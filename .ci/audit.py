@@ -4,8 +4,8 @@
     audit.py [--unless-offline] SITE_PACKAGES
 
 Exit codes: 0 every package was looked up and none has a known vulnerability, 1 one has, 3 some package was
-looked up nowhere. pip-audit itself calls it a success when a service knows none of the packages, as a mirror of
-PyPI does. With --unless-offline 3 becomes 0, for runs that have no way to a service: they still say, in
+looked up nowhere. pip-audit itself calls it a success when a service knows none of the packages, as a mirror
+of PyPI does. With --unless-offline 3 becomes 0, for runs that have no way to a service: they still say, in
 capitals, what was not done.
 """
 
