@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
         return _OK
     try:
         options = _parse(argv)
-        gpu, guard = guard_config.load(Path(options.config), os.environ)
+        gpu, guard = _configuration(options)
         if options.apply_fallback:
             return _apply_fallback(guard, _driver(gpu))
         if options.release:
@@ -85,6 +85,21 @@ def _parse(argv: list[str]) -> _Options:
     if not options.config:
         raise ConfigError("--config FILE is missing; see powerd guard --help")
     return options
+
+
+def _configuration(options: _Options) -> tuple[GpuConfig, GuardConfig]:
+    """Return what the files say. Whoever made them useless shall not keep limits up: a stop action goes on.
+
+    Raises:
+        ConfigError: a source cannot be used.
+    """
+    try:
+        return guard_config.load(Path(options.config), os.environ)
+    except ConfigError as error:
+        if not options.apply_fallback:
+            raise
+        journal.log(journal.WARNING, f"{error}; falling back as if nothing were configured")
+        return GpuConfig(), GuardConfig()
 
 
 def _driver(gpu: GpuConfig) -> Driver:

@@ -36,6 +36,7 @@ class Unit:
         starts: runs begun.
         codes: how the runs ended.
         on_stop: called after the stop action of a run that has ended.
+        action: what is done then, always the same.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Unit:
         self._heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._heard.bind(str(self._address))
         self._heard.setblocking(False)
-        self._action = Process(
+        self.action = Process(
             (*PYTHON, "powerd.guard", "--config", str(host.config), "--apply-fallback"),
             host.directory / "stop.log",
             host.environment,
@@ -64,7 +65,7 @@ class Unit:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._action.close()
+        self.action.close()
         self._heard.close()
 
     def look(self) -> None:
@@ -99,8 +100,8 @@ class Unit:
         if not self.starts:
             return
         self.codes.append(self._process.wait())
-        self._action.start()
-        self._action.wait()
+        self.action.start()
+        self.action.wait()
         self.on_stop()
 
     def _start(self) -> None:
