@@ -29,8 +29,11 @@ Message = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def shared(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """Return one running host for all cases: what does not count leaves nothing behind."""
-    with Rig(tmp_path_factory.mktemp("h"), library) as rig:
+    """Return one running host for all cases: what does not count leaves nothing behind.
+
+    The guard is patient: on a machine with other things to do a daemon may stand still for a second.
+    """
+    with Rig(tmp_path_factory.mktemp("h"), library, tables={"control": {"hold_s": 10.0}}) as rig:
         rig.start()
         yield rig
         assert list(unearned_raises(rig)) == []
