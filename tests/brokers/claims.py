@@ -40,7 +40,7 @@ class Claims:
 
     def test_a_grid_event_is_obeyed_until_it_is_cancelled(self, site: Site) -> None:
         site.calm()
-        bridge = Bridge(site.facility)
+        bridge = Bridge(site.grid)
         bridge.ask(f"ev-{site.kind.server.port}", Interval(-1, 60, {"limit_watts": 2300}))
         site.wait_for(lambda: site.obeyed(2300), what="the event obeyed")
         bridge.cancel_all()
@@ -83,7 +83,7 @@ class Claims:
     ) -> None:
         site.calm()
         dies, stops = (f"{BASE}/host/{name}/online" for name in site.hosts)
-        with site.client("observer", dies, stops) as people:
+        with site.client("grafana", dies, stops) as people:
             site.wait_for(lambda: len(people.heard) == 2, what="both known to be online")
             site.first.daemon.kill()
             assert site.second.daemon.terminate() == 0

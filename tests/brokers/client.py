@@ -57,13 +57,13 @@ class Client:
             Heard(message.topic, bytes(message.payload), message.retain, message.qos)
         )
         self._client.on_connect = lambda _client, _data, _flags, code, _more: self._connected(code.is_failure)
-        self._client.on_disconnect = lambda *_: self.lost.set()
+        self._client.on_disconnect = lambda *_: self._ended()
         self._client.on_subscribe = lambda _client, _data, _mid, codes, _more: self._subscribed(codes)
 
     def __enter__(self) -> Self:
         self._client.connect(*self._where)
         self._client.loop_start()
-        if not self._listens.wait(_ANSWER_WITHIN_S):
+        if not self._listens.wait(_ANSWER_WITHIN_S) or self.lost.is_set():
             self.__exit__(None, None, None)
             raise ConnectionError(f"the broker at {self._where} does not let this client in")
         return self
@@ -81,6 +81,17 @@ class Client:
         sent.wait_for_publish(_ANSWER_WITHIN_S)
         return sent.is_published()
 
+    def round_trip(self) -> None:
+        """Return when the broker has dealt with all that was published, and all it had sent by then is heard.
+
+        Raises:
+            ConnectionError: it does not answer.
+        """
+        self._listens.clear()
+        self._client.subscribe(self._filters)
+        if not self._listens.wait(_ANSWER_WITHIN_S) or self.lost.is_set():
+            raise ConnectionError(f"the broker at {self._where} does not answer")
+
     def payloads(self, topic: str) -> list[bytes]:
         """Return what came on a topic."""
         return [each.payload for each in [*self.heard] if each.topic == topic]
@@ -92,6 +103,10 @@ class Client:
             self._client.subscribe(self._filters)
         else:
             self._listens.set()
+
+    def _ended(self) -> None:
+        self.lost.set()
+        self._listens.set()
 
     def _subscribed(self, codes: list[ReasonCode]) -> None:
         self.granted = [code.value for code in codes]

@@ -70,7 +70,8 @@ class Site:
 
     Attributes:
         first, second: the hosts.
-        facility: publishes anything on the budget topic.
+        facility: publishes budgets.
+        grid: publishes grid events.
     """
 
     def __init__(self, hosts: Hosts, kind: Kind, *, facility: Facility | None = None) -> None:
@@ -78,6 +79,7 @@ class Site:
         self.hosts = hosts.all
         self.first, self.second = hosts.all.values()
         self.facility = facility or Facility(kind.server.port, kind.login("facility").prepare)
+        self.grid = Facility(kind.server.port, kind.login("vtn1").prepare)
 
     def __enter__(self) -> Self:
         for host in self.hosts.values():
@@ -92,6 +94,7 @@ class Site:
         for host in self.hosts.values():
             host.daemon.close()
         self.facility.close()
+        self.grid.close()
         self.kind.server.kill()
 
     def start(self) -> None:

@@ -1,4 +1,4 @@
-"""Mosquitto, by both versions of MQTT, and in the clear or not."""
+"""Mosquitto: by both versions of MQTT, in the clear or not, and as it is packaged."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,10 +8,13 @@ import pytest
 from tests.authority import Authority
 from tests.brokers.claims import Claims
 from tests.brokers.kinds import Kind, mosquitto_5, mosquitto_311, mosquitto_tls
+from tests.brokers.packaged import packaged_mosquitto, packaged_mosquitto_with_passwords
 from tests.brokers.site import Hosts, Site
 
+KINDS = (mosquitto_311, mosquitto_5, mosquitto_tls, packaged_mosquitto, packaged_mosquitto_with_passwords)
 
-@pytest.fixture(scope="module", params=[mosquitto_311, mosquitto_5, mosquitto_tls])
+
+@pytest.fixture(scope="module", params=KINDS)
 def site(
     request: pytest.FixtureRequest, hosts: Hosts, ours: Authority, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:

@@ -1,4 +1,4 @@
-"""NATS server with JetStream, by its MQTT: the engine under DSX Exchange."""
+"""NATS server with JetStream, by its MQTT, as it comes and as packaged: the engine under DSX Exchange."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,10 +8,13 @@ import pytest
 from tests.authority import Authority
 from tests.brokers.claims import Claims
 from tests.brokers.kinds import Kind, nats, nats_tls
+from tests.brokers.packaged import packaged_nats
 from tests.brokers.site import Hosts, Site
 
+KINDS = (nats, nats_tls, packaged_nats)
 
-@pytest.fixture(scope="module", params=[nats, nats_tls])
+
+@pytest.fixture(scope="module", params=KINDS)
 def site(
     request: pytest.FixtureRequest, hosts: Hosts, ours: Authority, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
