@@ -13,7 +13,7 @@ from typing import Any
 from powerd.core.leases.memory import has_peers, roster_digest
 from powerd.core.topology import Rack
 from powerd.core.units import watts
-from powerd.errors import ConfigError
+from powerd.errors import ConfigError, printable_lines
 from powerd.settings.loading import Loaded, leaves, prove, read
 from powerd.settings.model import Settings
 from powerd.settings.rules import lease_rules, rack
@@ -139,7 +139,7 @@ def as_dict(report: Report) -> dict[str, Any]:
 
 def render(report: Report) -> str:
     """Return the report as text for a terminal."""
-    return "\n".join(_text(report))
+    return printable_lines("\n".join(_text(report)))
 
 
 def _report(path: Path, loaded: Loaded, problems: tuple[str, ...]) -> Report:

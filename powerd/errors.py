@@ -6,7 +6,13 @@ class PowerdError(Exception):
 
 
 class ConfigError(PowerdError):
-    """The configuration cannot be used. The text names the file and the key."""
+    """The configuration cannot be used. The text names the file and the key, line by line.
+
+    Keys and values are repeated in it, also of a file that somebody else wrote: none acts on a terminal.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable_lines(text))
 
 
 class GuardError(PowerdError):
@@ -49,6 +55,18 @@ class DaemonUnreachableError(PowerdError):
 
 class UnknownGpuError(PowerdError):
     """No GPU, or more than one, goes by that name. The text lists the known ones."""
+
+
+def printable(text: str) -> str:
+    """Replace what a terminal or a log would act on instead of showing it."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return a text of several lines, each of them `printable`."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def innermost(group: BaseExceptionGroup[BaseException]) -> str:

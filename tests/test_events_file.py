@@ -81,6 +81,13 @@ def test_a_damaged_file_is_refused_as_a_whole(tmp_path: Path, old: str, new: str
         events_file.load(tmp_path)
 
 
+def test_a_version_of_any_length_is_told_in_one_short_line(tmp_path: Path) -> None:
+    (tmp_path / events_file.FILE_NAME).write_text('{"version":"' + "9\\n" * 5000 + '"}')
+    with pytest.raises(ValueError, match="is not 1") as caught:
+        events_file.load(tmp_path)
+    assert len(str(caught.value)) < 100
+
+
 def test_others_cannot_read_what_a_start_goes_by(tmp_path: Path) -> None:
     events_file.save(tmp_path, a_schedule())
     assert (tmp_path / events_file.FILE_NAME).stat().st_mode & 0o077 == 0

@@ -29,6 +29,16 @@ def every_kind() -> list[Entry]:
     return [Entry(1.5, "", Began("s", "r", "h", "enforce", "1")), *rack.entries, Entry(2.5, "", Lost(3))]
 
 
+def test_the_largest_number_that_is_read_is_read_again_once_it_was_written() -> None:
+    for number in (2**63 - 1, 2**63 - 1024, -(2**63 - 1)):
+        try:
+            entry = decode(0, "", "clock_stepped", f'{{"by_s":{number}}}')
+        except ValueError:
+            continue
+        assert entry is not None
+        assert decode(0, "", "clock_stepped", encode(entry.body)) == entry
+
+
 def test_every_kind_is_read_as_it_was_written() -> None:
     entries = every_kind()
     assert {kind_of(entry.body) for entry in entries} == set(KINDS)

@@ -196,6 +196,17 @@ def test_the_minimum_is_enough_and_writes_nothing(write: Write) -> None:
             "", "", '[gpu]\ndriver = "amd"\n', ':13: gpu.driver must be "nvml"', id="unknown driver"
         ),
         pytest.param("", "", "[log\n", ": not valid TOML: ", id="not TOML"),
+        pytest.param(
+            "", "", f"[log]\nlevel = {'[' * 2000}\n", ": not valid TOML: nested too deeply", id="deep"
+        ),
+        pytest.param("", "", f"[log]\nlevel = {'1' * 5000}\n", ": not valid TOML: ", id="digits"),
+        pytest.param(
+            "",
+            "",
+            "[gpu.simulated]\nstart_boot_s = nan\n",
+            ":13: gpu.simulated.start_boot_s must be a finite number",
+            id="not a time",
+        ),
     ],
 )
 def test_a_mistake_is_named_by_file_line_and_key(
@@ -210,6 +221,11 @@ def test_a_mistake_is_named_by_file_line_and_key(
 def test_all_mistakes_are_reported_at_once(write: Write) -> None:
     problems = refusal(write("40000", "-1", "[log]\nlevel = 'loud'\nfromat = 'json'\n")).splitlines()
     assert [line.split(": ")[1] for line in problems] == ["rack.hard_limit_watts", "log.level", "log.fromat"]
+
+
+def test_nothing_in_a_file_acts_on_the_terminal_that_shows_its_mistakes(write: Write) -> None:
+    problem = refusal(write("", "", '["\\u001b]0;x\\u0007"]\n"\\u202e" = "\\u001b[2J"\n'))
+    assert all(line.isprintable() for line in problem.split("\n"))
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
@@ -304,6 +320,7 @@ def test_a_host_without_signals_needs_no_broker(write: Write) -> None:
         ("POWERD_CONTROL_PERIOD_S", "2", "control_period_s: unknown key"),
         ("POWERD_CONTROL__PERIOD_S", "soon", "control.period_s: should be a valid number, not 'soon'"),
         ("POWERD_RACK__FEEDS", "[a", "not valid JSON"),
+        ("POWERD_RACK__FEEDS", "[" * 2000, "not valid JSON"),
         ("POWERD_HOST", "n3", "host: should be a valid dictionary or instance of HostSettings, not 'n3'"),
     ],
 )

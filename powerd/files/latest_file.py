@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from powerd.errors import shown
 from powerd.files import records
 
 Content = TypeVar("Content")
@@ -33,7 +34,7 @@ def load_file(path: Path, kind: type[Record], version: int) -> Record | None:
         return None
     data = records.loads(text)
     if data.get("version") != version:
-        raise ValueError(f"version {data.get('version')!r} is not {version}")
+        raise ValueError(f"version {shown(data.get('version'))} is not {version}")
     return records.read(kind, data, "file")
 
 

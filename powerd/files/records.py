@@ -113,7 +113,8 @@ def _member(kind: type[StrEnum], data: object, where: str) -> StrEnum:
 def _number(kind: type[float], data: object, where: str) -> float:
     number = cast("float", data if kind is float and type(data) is int else _exactly(kind, data, where))
     least = -LARGEST if kind is float else 0
-    if not least <= number <= LARGEST:  # so written, it also refuses what is not a number
+    # So written, it also refuses what is not a number; the largest integer is a little more as a double.
+    if not (least <= number <= LARGEST and abs(kind(number)) <= LARGEST):
         raise ValueError(f"{where} is {shown(number)}: out of range")
     return kind(number)
 

@@ -4,6 +4,7 @@ The same dataclasses are the `[guard]` and `[gpu]` tables of `powerd.settings.lo
 definition. The guard reads only these two tables; the daemon validates the rest.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -81,6 +82,8 @@ class SimulatedGpus:
                 f'gpu.simulated.load must be training, inference, mixed, idle or full, not "{self.load}"'
             )
         _positive("gpu.simulated", count=self.count, time_factor=self.time_factor)
+        if not math.isfinite(self.start_boot_s):
+            raise ValueError(f"gpu.simulated.start_boot_s must be a finite number, not {self.start_boot_s}")
 
 
 @dataclass(frozen=True)

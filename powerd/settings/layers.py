@@ -152,7 +152,9 @@ def _read_file(path: Path) -> Layer:
         raise ConfigError(problems[0])
     try:
         tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not valid TOML: nested too deeply") from error
+    except ValueError as error:  # also of a number with thousands of digits
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     return Layer(str(path), tree, {key: f"{path}:{line}" for key, line in _lines(text)})
 
@@ -204,7 +206,7 @@ def _environment_value(name: str, text: str) -> object:
         return text
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"environment {name}: not valid JSON: {error}") from error
 
 

@@ -9,6 +9,7 @@ from typing import NoReturn, TypeVar, cast
 
 from powerd.core.units import MW_PER_W, MilliWatts, milliwatts
 from powerd.errors import SignalRejectedError, shown
+from powerd.errors import printable as printable  # noqa: PLC0414 - by this name for all who read messages
 from powerd.signals import rfc3339
 from powerd.signals.reasons import Reason
 from powerd.signals.strict_json import JsonObject
@@ -275,10 +276,3 @@ def _source_of(data: JsonObject) -> str:
     source = data.get("source")
     is_known = isinstance(source, str) and 0 < len(source) <= MAX_SOURCE_CHARACTERS
     return printable(cast("str", source)) if is_known else "unknown"
-
-
-def printable(text: str) -> str:
-    """Replace what a terminal or a log would act on instead of showing it."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -93,5 +93,5 @@ class FaultFile:
             document = json.loads(path.read_text(encoding="utf-8"))
             gpus = {index: GpuFaults(**faults) for index, faults in document.pop("gpus", {}).items()}
             return HostFaults(gpus=gpus, **document)
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise DriverError(Kind.UNKNOWN, f"gpu.simulated.commands: {path}: {error}") from error

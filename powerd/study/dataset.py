@@ -13,6 +13,11 @@ from powerd.errors import ConfigError
 
 BUNDLED = Path(__file__).parent / "data"
 
+# More than any GPU draws: tables have an entry for each watt.
+MOST_W = 100_000.0
+# Of all other numbers, so that their sums are finite.
+_MOST = 1e12
+
 
 class DataError(ConfigError):
     """A data file cannot be used. The text names file, line and column."""
@@ -65,7 +70,7 @@ class Dataset:
             if heads.setdefault(name, head) != head:
                 raise row.error("curve_id", f'"{name}" is another model or kind of work further up')
             point = Point(
-                row.positive("power_limit_w"), row.number("throughput"), row.positive("avg_power_w")
+                row.positive("power_limit_w", MOST_W), row.number("throughput"), row.positive("avg_power_w")
             )
             points.setdefault(name, []).append(point)
         path = self.directory / "power_curves.csv"
@@ -137,7 +142,7 @@ class _Row:
             raise DataError(f"{self.path}:1: column {column} is missing")
         return self.cells[column]
 
-    def number(self, column: str) -> float:
+    def number(self, column: str, most: float = _MOST) -> float:
         text = self.text(column)
         try:
             value = float(text)
@@ -145,10 +150,12 @@ class _Row:
             raise self.error(column, f'"{text}" is not a number') from None
         if not math.isfinite(value) or value < 0:
             raise self.error(column, f"{text} is not a number >= 0")
+        if value > most:
+            raise self.error(column, f"{text} is above {most:g}")
         return value
 
-    def positive(self, column: str) -> float:
-        value = self.number(column)
+    def positive(self, column: str, most: float = _MOST) -> float:
+        value = self.number(column, most)
         if value == 0:
             raise self.error(column, "must be above 0")
         return value

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import atheris
 
+from tests.fuzz import place
 from tests.fuzz.mutate import Words, mutated
 from tests.fuzz.registry import TARGETS, Run
 
@@ -26,10 +27,12 @@ def main(names: list[str]) -> None:
         runs = {name: TARGETS[name].load() for name in names}
     for line in sys.stdin:
         name, log, arguments = json.loads(line)
+        place.directory()  # libFuzzer ends its process without a chance to remove anything
         child = os.fork()
         if not child:
             _search(name, runs[name], log, arguments)
         _, status = os.waitpid(child, 0)
+        place.remove()
         sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
         sys.stdout.flush()
 

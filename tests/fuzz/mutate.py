@@ -4,6 +4,7 @@ What a search by coverage cannot see is that bytes are JSON: flipped bits rarely
 are changed value by value, with words that the seeds of the target use.
 """
 
+import copy
 import json
 import random
 from collections.abc import Iterator, Sequence
@@ -96,7 +97,7 @@ def _in_json(data: bytes, words: Words, rng: random.Random) -> bytes:
             holder[key] = _turned(holder[key], rng)
         case 2:
             other, at = rng.choice(places)
-            holder[key] = json.loads(json.dumps(other[at]))
+            holder[key] = copy.deepcopy(other[at])
         case 3 if isinstance(holder, dict):
             holder[rng.choice(words.keys)] = rng.choice(words.values)
         case 3:
@@ -105,7 +106,10 @@ def _in_json(data: bytes, words: Words, rng: random.Random) -> bytes:
             holder[rng.choice(words.keys)] = holder.pop(key)
         case _:
             holder[key] = rng.choice(words.values)
-    return json.dumps(tree, separators=(",", ":")).encode()
+    try:
+        return json.dumps(tree, separators=(",", ":")).encode()
+    except RecursionError:
+        return _in_bytes(data, rng)
 
 
 def _turned(value: Any, rng: random.Random) -> Any:

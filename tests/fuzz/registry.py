@@ -73,5 +73,15 @@ TARGETS = {
         Target("vtn_event", "vtn", "an event of a VTN"),
         Target("vtn_object", "vtn", "a program, or where the VTN's broker is"),
         Target("vtn_duration", "vtn", "a duration of ISO 8601", Form.BYTES, max_bytes=80),
+        Target("settings", "configuration", "powerd.toml, by daemon and guard", Form.LINES, weight=2),
+        Target("environment", "configuration", "variables", Form.LINES, weight=3),
+        Target("bridge", "configuration", "openadr.toml", Form.LINES, weight=5),
+        Target("study_data", "configuration", "curves and traces, as CSV", Form.LINES, weight=5),
+        Target("simulated_faults", "configuration", "faults of simulated GPUs"),
+        Target("runtime_file_content", "files", "what a daemon remembers", weight=5),
+        Target("events_file_content", "files", "the grid events it holds", weight=5),
+        Target("orders_file_content", "files", "the orders that hold"),
+        Target("bridge_file", "files", "what a bridge remembers"),
+        Target("ledger_entries", "files", "entries of the ledger", Form.LINES, weight=5, max_bytes=8192),
     )
 }

@@ -37,6 +37,8 @@ def test_columns_may_come_in_any_order_and_more_of_them_do_not_matter(tmp_path: 
         (GOOD + "a,M,w,train,300,fast,200\n", ':4: column throughput: "fast" is not a number'),
         (GOOD + "a,M,w,train,nan,3,200\n", ":4: column power_limit_w: nan is not a number >= 0"),
         (GOOD + "a,M,w,train,300,-1,200\n", ":4: column throughput: -1 is not a number >= 0"),
+        (GOOD + "a,M,w,train,1e18,3,9\n", ":4: column power_limit_w: 1e18 is above 100000"),
+        (GOOD + "a,M,w,train,300,1e308,9\n", ":4: column throughput: 1e308 is above 1e+12"),
         (GOOD + "a,M,w,train,300,3,0\n", ":4: column avg_power_w: must be above 0"),
         (GOOD + "a,M,w,train,300,3\n", ":4: not 7 columns as in line 1"),
         (GOOD + "a,N,w,train,300,3,200\n", ':4: column curve_id: "a" is another model'),
