@@ -38,6 +38,18 @@ def facility_signer(directory: Path) -> Signer:
     return Signer(KID, written(directory / "facility.key", private_pem(KEY)))
 
 
+def encoded(message: Mapping[str, Any]) -> bytes:
+    """Return a message as it is published."""
+    return json.dumps(message).encode()
+
+
+def content(token: bytes) -> dict[str, Any]:
+    """Return what was signed, whoever has signed it."""
+    payload = token.split(b".")[1]
+    decoded: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
+    return decoded
+
+
 def segment(content: object) -> str:
     """Return one part of a JWS."""
     raw = content if isinstance(content, bytes) else json.dumps(content).encode()
