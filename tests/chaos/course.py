@@ -4,6 +4,7 @@ What is broken, how and for how long follows from a seed; at which moment it str
 """
 
 import contextlib
+import http.client
 import math
 import time
 from collections import Counter, deque
@@ -201,8 +202,9 @@ class Course:
             self._go_on(active)
         for host in self.stage.hosts.values():
             if self.stage.answers(host):
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, http.client.HTTPException):
                     self.stage.rack.follows(host)
+        self.stage.look_at_the_clock()
 
     def _go_on(self, active: Active) -> None:
         if not active.ended and boot_s() >= active.end_boot_s:

@@ -8,7 +8,8 @@ against powerd is what docs/leases.md and docs/guarantees.md promise:
 - every limit that is set is within its GPU's range.
 
 What is not: a limit that someone else raised counts as it was until powerd has had time to set it back, and a
-GPU that cannot be set may keep its host above its bound as long as all its others are at their minimum.
+GPU that cannot be set may keep its host above its bound as long as all its others are at their minimum. A
+host whose guard the machine gave no time to come back is not judged.
 """
 
 import math
@@ -26,7 +27,7 @@ from tests.fake_nvml import BY_NVML, Write
 
 # A host with nothing wrong any more has that long to set back what others have raised, and to find GPUs that
 # take limits again.
-SETTLES_WITHIN_S = 10.0
+SETTLES_WITHIN_S = 15.0
 # Limits are whole watts.
 _ROUNDING_MW = 1_000
 
@@ -167,19 +168,21 @@ class Observer:
                 for grant in self._stage.rack.grants
                 if grant.published_boot_s <= span.begin_boot_s
             ]
-            last_boot_s = max(*ends, span.begin_boot_s + times.ttl_s) + times.guard_bound_s
+            last_boot_s = max((*ends, span.begin_boot_s + times.ttl_s)) + times.guard_bound_s
             is_above = worst_mw[name] > failsafe_mw and self._can_do_more(name, at_boot_s)
             if at_boot_s > last_boot_s and is_above:
                 self._violated(at_boot_s, f"{name} hears nobody, and has {worst_mw[name] / 1000:g} W")
 
     def _worst_mw(self, name: str, at_boot_s: float) -> int:
         is_excused = _covers(self._stage.troubled[name], at_boot_s, SETTLES_WITHIN_S)
+        if _covers(self._stage.late[name], at_boot_s, SETTLES_WITHIN_S):
+            return 0
         limits_mw = (gpu.counted_mw if is_excused else gpu.limit_mw for gpu in self._gpus[name])
         return OVERHEAD_WATTS * 1000 + sum(limits_mw)
 
     def _can_do_more(self, name: str, at_boot_s: float) -> bool:
         """Say whether a host has a GPU that takes limits and is above its minimum."""
-        return any(
+        return not _covers(self._stage.late[name], at_boot_s, SETTLES_WITHIN_S) and any(
             gpu.limit_mw > GPU_MIN_WATTS * 1000 + _ROUNDING_MW
             and not _covers(self._stage.stuck[name, index], at_boot_s, SETTLES_WITHIN_S)
             for index, gpu in enumerate(self._gpus[name])

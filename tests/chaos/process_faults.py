@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from powerd import renewal
 from tests.chaos.faults import Fault, HostFault
-from tests.chaos.stage import Revival, Stage, process_of
+from tests.chaos.stage import Revival, Stage
 
 # When systemd kills a guard that hangs, less than WatchdogSec= as the guard's bound is less than usual too.
 WATCHDOG_S = 2.0
@@ -27,9 +27,7 @@ class Killed(HostFault):
 
     def begin(self) -> None:
         for part in self.needs:
-            self.stage.down.add((self.host.name, part))
-            self.stage.frozen.discard((self.host.name, part))
-            process_of(self.host, part).kill()
+            self.stage.kill(self.host, part)
         restart_s = self.random.uniform(0.1, 1.0) * self.stage.restart_s
         self._revival = self.stage.revive(self.host, self.needs, action=self.action, restart_s=restart_s)
 
@@ -123,12 +121,16 @@ class Upgraded(HostFault):
 
     def begin(self) -> None:
         self._before = self._starts()
+        self.stage.leaves(self.host, "guard")
         for process in (self.host.guard, self.host.daemon):
             process.signal(renewal.SIGNAL)
 
     def is_over(self) -> bool:
         serve = all(now > then for now, then in zip(self._starts(), self._before, strict=True))
-        return serve and self.stage.is_ready(self.host)
+        if not serve or not self.stage.is_ready(self.host):
+            return False
+        self.stage.returns(self.host, "guard")
+        return True
 
     def _starts(self) -> tuple[int, int]:
         """Return how often guard and daemon have begun to serve in this run of theirs."""

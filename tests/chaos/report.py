@@ -23,6 +23,7 @@ def figures(course: Course) -> dict[str, Any]:
         "calms": len(tally.back_s),
         "longest way back to control in s": round(max(tally.back_s, default=0.0), 2),
         "moments above the bound by GPUs that do not obey": found.excused,
+        "guards that the machine brought back too late": sum(map(len, course.stage.late.values())),
         "least distance from the bound in W": round(found.closest_mw / 1000, 1),
         "borrowed in Wh": round(found.beyond_mws / 3.6e6, 1),
         **{f"largest {part} in MiB": round(mib, 1) for part, mib in health.largest_rss_mib.items()},

@@ -30,6 +30,8 @@ TABLES: Tables = {
     "signals": {"native": {"sources": [SOURCE]}},
 }
 PARTS = ("daemon", "guard")
+# A guard that is back has its GPUs at their fallback so soon, in any case.
+_MARGIN_S = 1.0
 
 
 @dataclass
@@ -59,6 +61,7 @@ class Stage:
         stuck: by host and GPU, times at which a limit could not be set.
         troubled: by host, times at which something was wrong there.
         cut_off: by host, times at which the broker could not be reached.
+        late: by host, times at which a guard should have been back, had the machine given it time.
     """
 
     def __init__(
@@ -90,6 +93,8 @@ class Stage:
         }
         self.troubled: dict[str, list[Span]] = {name: [] for name in self.hosts}
         self.cut_off: dict[str, list[Span]] = {name: [] for name in self.hosts}
+        self.late: dict[str, list[Span]] = {name: [] for name in self.hosts}
+        self._guard_left_boot_s: dict[str, float] = {}
         self._revivals: list[Revival] = []
 
     def __enter__(self) -> Self:
@@ -120,8 +125,16 @@ class Stage:
             return host.guard_listens() and host.is_ready()
         return False
 
+    def kill(self, host: Host, part: str) -> None:
+        """End a process."""
+        self.leaves(host, part)
+        self.down.add((host.name, part))
+        self.frozen.discard((host.name, part))
+        process_of(host, part).kill()
+
     def freeze(self, host: Host, part: str) -> None:
         """Stop a process."""
+        self.leaves(host, part)
         self.frozen.add((host.name, part))
         process_of(host, part).freeze()
 
@@ -129,6 +142,27 @@ class Stage:
         """Let a stopped process go on."""
         process_of(host, part).thaw()
         self.frozen.discard((host.name, part))
+        self.returns(host, part)
+
+    def leaves(self, host: Host, part: str) -> None:
+        """Remember since when a process cannot do its work."""
+        if part == "guard":
+            self._guard_left_boot_s.setdefault(host.name, boot_s())
+
+    def returns(self, host: Host, part: str) -> None:
+        """Note that a process can do its work again."""
+        if part == "guard":
+            self.look_at_the_clock()
+            self._guard_left_boot_s.pop(host.name, None)
+            for span in self.late[host.name]:
+                span.end_boot_s = min(span.end_boot_s, boot_s())
+
+    def look_at_the_clock(self) -> None:
+        """Note whose guard is away for longer than a guard may be: that is the machine's doing."""
+        for name, left_boot_s in self._guard_left_boot_s.items():
+            due_boot_s = left_boot_s + self.rack.times.guard_bound_s - _MARGIN_S
+            if boot_s() > due_boot_s and not (self.late[name] and math.isinf(self.late[name][-1].end_boot_s)):
+                self.late[name].append(Span(due_boot_s))
 
     def revive(self, host: Host, parts: tuple[str, ...], *, action: bool, restart_s: float) -> "Revival":
         """Begin to do what systemd does for processes of a host that have ended."""
@@ -168,6 +202,9 @@ class Revival:
                 process_of(self._host, part).start()
                 self._stage.down.discard((self._host.name, part))
         self.is_done = self._stage.is_ready(self._host)
+        if self.is_done:
+            for part in self._parts:
+                self._stage.returns(self._host, part)
         return self.is_done
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,8 @@ def stage(place: Stage) -> Stage:
     place.rack.grants[:] = [Grant(now_s, BUDGET_WATTS, now_s + 60)]
     for followed in place.rack.followed.values():
         followed.clear()
-    for spans in (*place.stuck.values(), *place.troubled.values(), *place.cut_off.values()):
+    excuses = (place.stuck, place.troubled, place.cut_off, place.late)
+    for spans in chain.from_iterable(each.values() for each in excuses):
         spans.clear()
     for name in NAMES:
         for index in range(GPUS):
@@ -162,3 +164,15 @@ def test_a_process_that_ends_and_a_traceback_are_seen(stage: Stage) -> None:
     assert "Traceback" in second
     assert health.crashes == 1
     assert health.look() == []
+
+
+def test_a_host_whose_guard_the_machine_let_wait_is_not_judged_and_the_others_are(stage: Stage) -> None:
+    observer = Observer(stage)
+    stage.late[N1].append(Span())
+    powerd_writes(stage, N1, 0, 340)
+    assert observer.look() == []
+    stage.rack.grants[:] = [Grant(boot_s() - LONG_AGO_S, 5200, boot_s() - LONG_AGO_S / 2)]
+    for name in NAMES[1:]:
+        for index in range(GPUS):
+            powerd_writes(stage, name, index, 400)
+    assert observer.look() != []
