@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from benchmarks.footprint import cpu_s, resident_mib
 from benchmarks.table import RAM, Figure, Table, load_note, quantile
+from tests.daemon.host import Tables
 from tests.daemon.rig import Rig, gpu_budget_mw
 from tests.daemon.waiting import boot_s
 from tests.endurance.flooder import LISTED
@@ -24,7 +25,7 @@ RATE_PER_S = 5000.0
 CUTS = 200
 _LARGE_PER_S = 200.0
 _EVERY_S = 0.3
-_TOP_WATTS, _STEP_WATTS, _STEPS = 4200, 100, 10
+_TOP_WATTS, _STEP_WATTS, _STEPS = 4000, 100, 10
 _LEASE_S = 300.0
 _BUSY_MW = 500_000
 _WARM_S = 2.0
@@ -85,7 +86,7 @@ def measure_flood(cuts: int = CUTS, kinds: tuple[Kind, ...] = KINDS) -> Table:
     figures: list[Figure] = []
     control = {"period_s": 1.0, "hold_s": 5.0}
     native = {"sources": ["facility-a", LISTED]}
-    tables = {"control": control, "guard": {"call_deadline_s": 1.0}, "signals.native": native}
+    tables: Tables = {"control": control, "guard": {"call_deadline_s": 1.0}, "signals.native": native}
     with (
         tempfile.TemporaryDirectory(prefix="powerd-", dir=RAM) as directory,
         Rig(Path(directory), tables=tables) as rig,

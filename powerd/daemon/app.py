@@ -26,6 +26,7 @@ from powerd.daemon.controller import Controller, Options, Report
 from powerd.daemon.ears import Sinks, ears, listened_to, meter_ear, named_senders
 from powerd.daemon.first_state import first_state
 from powerd.daemon.host_gpus import HostGpus
+from powerd.daemon.intake import Intake
 from powerd.daemon.overhead_sensor import OverheadSampler, overhead_sensor
 from powerd.daemon.recorder import Recorder
 from powerd.daemon.reload import Reloader, on_hang_up, prepared
@@ -151,6 +152,11 @@ class Daemon:
         )
         self._sampler = self._make_sampler()
         self._traces = Traces()
+        self._intake = Intake(
+            lambda message: self._controller.submit(message),  # noqa: PLW0108
+            lambda event: self._controller.submit_event(event),  # noqa: PLW0108
+            self._notice,
+        )
         self._sinks = self._make_sinks()
         self._listening = (self._topics, self._clock, self._sinks)
         self._meters = meter_ear(settings, self._config, *self._listening)
@@ -218,8 +224,8 @@ class Daemon:
     def _make_sinks(self) -> Sinks:
         # The controller is made after what listens for it.
         return Sinks(
-            budget=lambda message: self._controller.submit(message),  # noqa: PLW0108
-            event=lambda event: self._controller.submit_event(event),  # noqa: PLW0108
+            budget=self._intake.budget,
+            event=self._intake.event,
             state=lambda state: self._controller.submit_state(state),  # noqa: PLW0108
             meter=lambda heard: self._controller.submit_meter(heard),  # noqa: PLW0108
             signal=lambda signal: self._controller.submit_signal(signal),  # noqa: PLW0108
@@ -294,10 +300,13 @@ class Daemon:
             self._events_file.keep(report.state.schedule)
             self._orders.keep(report.snapshot.orders)
 
+        def believe(report: Report) -> None:
+            self._intake.believed = report.state.timeline.seen
+
         def keep_history(report: Report) -> None:
             self._history.take(report.snapshot, report.notices, is_sampled=report.sampled)
 
-        listeners: list[Callable[[Report], None]] = [observe, publish, keep_events, keep_history]
+        listeners: list[Callable[[Report], None]] = [observe, publish, believe, keep_events, keep_history]
         if self._recorder is not None:
             listeners.append(self._recorder)
         if self._bus_reporter is not None:

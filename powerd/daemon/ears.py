@@ -19,6 +19,7 @@ from powerd.settings.model import Settings
 from powerd.settings.rules import meter_options
 from powerd.signals.listener import AdvisoryListener, BudgetListener, Ear, EventListener, Hooks, PeerListener
 from powerd.signals.topics import Topics
+from powerd.signals.turnstile import thinned
 from powerd.signatures.envelope import Envelopes
 from powerd.signatures.rack_secret import read_rack_secret
 
@@ -97,6 +98,8 @@ def ears(
 ) -> list[Ear]:
     """Return what listens, the busiest first.
 
+    What can ask for a cut is read whatever comes. Of the rest, a flood costs watts or comfort: it is thinned.
+
     Args:
         meters: as `meter_ear` returned it.
 
@@ -120,12 +123,15 @@ def ears(
         )
     if config.has_peers:
         found.append(
-            PeerListener(
-                topics=topics,
-                rack=config.rack,
-                clock=clock,
-                hooks=Hooks(sinks.state, *told),
-                secret=read_rack_secret(settings.rack.leases.key_file),
+            thinned(
+                PeerListener(
+                    topics=topics,
+                    rack=config.rack,
+                    clock=clock,
+                    hooks=Hooks(sinks.state, *told),
+                    secret=read_rack_secret(settings.rack.leases.key_file),
+                ),
+                sinks.notice,
             )
         )
     if signals.events.enabled:
@@ -145,11 +151,14 @@ def ears(
         hooks = Hooks(sinks.event, *told)
         found.append(dsx_listener(settings, config, clock=clock, traces=sinks.traces, hooks=hooks))
     if meters is not None:
-        found.append(meters)
+        found.append(thinned(meters, sinks.notice))
     if signals.advisory.enabled:
         found.append(
-            AdvisoryListener(
-                topics=topics, sources=signals.advisory.sources, hooks=Hooks(sinks.signal, *told)
+            thinned(
+                AdvisoryListener(
+                    topics=topics, sources=signals.advisory.sources, hooks=Hooks(sinks.signal, *told)
+                ),
+                sinks.notice,
             )
         )
     return found

@@ -31,6 +31,7 @@ from powerd.signals.endpoint import BusOptions
 from powerd.signals.outbox import Outbox
 from powerd.signals.strict_json import JsonObject
 from powerd.signals.topics import SiteTopics, event_id_of
+from powerd.signals.turnstile import Turnstile
 from powerd.signals.wire import encode
 
 HEARTBEAT_S = 10.0
@@ -92,10 +93,13 @@ class Bridge:
         self._advice = Advice(options, topics, self._announcer)
         self._held = Held(self._memory, options, outside.on_notice)
         self._site = reports.Site(options.reports.racks)
+        turnstile = Turnstile[tuple[str, bytes, bool]](
+            lambda message: self._on_message(*message), outside.on_notice
+        )
         self._bus = Bus(
             broker,
             filters={topics.grid_events: 1, topics.summaries: 0},
-            on_message=self._on_message,
+            on_message=lambda *message: turnstile.take(message[0], message),
             on_notice=self._on_bus_notice,
             presence=Presence(topics.bridge_online(options.source), self._online),
             outbox=Outbox(max_messages=MAX_WAITING),

@@ -15,7 +15,6 @@ from powerd.core.model import Notice, Severity
 from powerd.errors import BusError, ConfigError, PublishRefusedError
 from powerd.signals.backoff import Backoff
 from powerd.signals.endpoint import BusOptions, endpoint
-from powerd.signals.inbox import Inbox
 from powerd.signals.mqtt import OnMessage, Session, connect
 from powerd.signals.outbox import Outbox, Outgoing
 from powerd.snapshot import BusStatus
@@ -50,9 +49,8 @@ class Bus:
         filters: what to listen to, and at which QoS.
         on_message: gets topic, payload, and whether the broker had it stored. Called from the event loop,
             straight from the socket, so it must be quick.
-        on_notice: told once about each change: connected, lost, refused, flooded.
+        on_notice: told once about each change: connected, lost, refused.
         presence: the host's online topic; None for a client that is no host.
-        inbox: limits what `on_message` gets to see.
         outbox: where messages wait; of another size for a client that has much to say.
         rng, sleep: for tests.
 
@@ -68,7 +66,6 @@ class Bus:
         on_message: OnMessage,
         on_notice: Callable[[Notice], None],
         presence: Presence | None = None,
-        inbox: Inbox[tuple[bytes, bool]] | None = None,
         outbox: Outbox | None = None,
         rng: random.Random | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -79,7 +76,6 @@ class Bus:
         self._on_message = on_message
         self._on_notice = on_notice
         self._presence = presence
-        self._inbox = inbox or Inbox()
         self._sleep = sleep
         self._rng = rng or random.SystemRandom()
         self._backoff = self._fresh_backoff()
@@ -87,7 +83,6 @@ class Bus:
         self._outbox = outbox or Outbox()
         self._max_qos = _EXACTLY_ONCE
         self._to_publish = asyncio.Event()
-        self._release_timer: asyncio.TimerHandle | None = None
         self._session: Session | None = None
         self._protocol = ""
         self._error = ""
@@ -129,25 +124,16 @@ class Bus:
             certificate_end_wall_s=self._certificate_end_wall_s,
         )
 
-    @property
-    def flooded(self) -> int:
-        """Return how many messages were dropped unread because there were too many of their topic."""
-        return self._inbox.dropped
-
     async def run(self) -> NoReturn:
         """Connect, serve, and connect again, until cancelled. Then say goodbye, without the will."""
         loop = asyncio.get_running_loop()
-        try:
-            while True:
-                begun_s = loop.time()
-                try:
-                    await self._serve()
-                except (BusError, ConfigError) as error:
-                    self._lost(str(error))
-                    await self._pause(self._backoff.failed(lasted_s=loop.time() - begun_s))
-        finally:
-            if self._release_timer:
-                self._release_timer.cancel()
+        while True:
+            begun_s = loop.time()
+            try:
+                await self._serve()
+            except (BusError, ConfigError) as error:
+                self._lost(str(error))
+                await self._pause(self._backoff.failed(lasted_s=loop.time() - begun_s))
 
     async def _serve(self) -> None:
         """Hold one connection for as long as it lasts; return when another one is asked for.
@@ -249,32 +235,6 @@ class Bus:
 
     def _arrived(self, topic: str, payload: bytes, retained: bool) -> None:
         self._received += 1
-        loop = asyncio.get_running_loop()
-        if self._inbox.offer(topic, (payload, retained), loop.time()):
-            self._deliver(topic, payload, retained)
-        elif self._release_timer is None:
-            self._release_later(loop)
-
-    def _release_later(self, loop: asyncio.AbstractEventLoop) -> None:
-        due_s = self._inbox.next_due_s
-        self._release_timer = loop.call_at(due_s, self._release) if due_s is not None else None
-
-    def _release(self) -> None:
-        loop = asyncio.get_running_loop()
-        for topic, (payload, retained) in self._inbox.due(loop.time()):
-            self._deliver(topic, payload, retained)
-        for topic in self._inbox.new_floods():
-            self._on_notice(
-                Notice(
-                    "signal_flood",
-                    Severity.WARNING,
-                    f"{topic}: more messages than are read; only the latest counts",
-                    topic,
-                )
-            )
-        self._release_later(loop)
-
-    def _deliver(self, topic: str, payload: bytes, retained: bool) -> None:
         try:
             self._on_message(topic, payload, retained)
         except Exception as error:  # noqa: BLE001 - reported below; one message must not end the connection

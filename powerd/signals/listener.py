@@ -33,6 +33,9 @@ from powerd.signals.topics import (
 from powerd.signatures.envelope import PLAIN, Envelopes
 from powerd.signatures.rack_secret import NO_SECRET, RackSecret
 
+# A budget with all its fields at their longest, and signed, has less. What a grid event may have takes a
+# hundred times as long to read, and budgets are read however many come.
+MAX_BUDGET_BYTES = 8 * 1024
 # Of a topic that somebody made up, people are shown so much.
 MAX_TOPIC_CHARACTERS = 128
 
@@ -118,6 +121,9 @@ class BudgetListener(Listener[BudgetMessage]):
         self._take(topic, lambda: self._read(payload, retained=retained))
 
     def _read(self, payload: bytes, *, retained: bool) -> BudgetMessage:
+        if len(payload) > MAX_BUDGET_BYTES:
+            text = f"payload has {len(payload)} bytes, more than {MAX_BUDGET_BYTES}"
+            raise SignalRejectedError(Reason.TOO_LARGE, text)
         now = self._clock.now()
         opened = self._envelopes.open(payload, now.wall_s)
         message = parse_budget(

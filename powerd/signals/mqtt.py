@@ -40,6 +40,9 @@ _VERSIONS = {"5": aiomqtt.ProtocolVersion.V5, "3.1.1": aiomqtt.ProtocolVersion.V
 # MQTT 5, section 2.4. paho reports return code 1 of a broker that only knows 3.1.1 as the same.
 _UNSUPPORTED_PROTOCOL_VERSION = 0x84
 _UNSPECIFIED_ERROR = 0x80
+# Nothing that powerd reads is larger (`strict_json.MAX_BYTES`, and a topic): what is would be held in memory
+# before it could be refused. A broker that speaks MQTT 5 keeps it to itself.
+MAX_PACKET_BYTES = 256 * 1024
 # Without it a state that follows an acknowledgement waits for the broker's delayed TCP ACK, up to 40 ms.
 _SOCKET_OPTIONS = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 
@@ -282,6 +285,10 @@ class _Client(aiomqtt.Client):
 def _client(
     options: BusOptions, where: Endpoint, version: str, on_message: OnMessage | None, will: Outgoing | None
 ) -> _Client:
+    limits = None
+    if version == "5":
+        limits = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho declares no types
+        limits.MaximumPacketSize = MAX_PACKET_BYTES
     client = _Client(
         where.host,
         where.port,
@@ -293,6 +300,7 @@ def _client(
         queue_type=_delivering_queue(on_message or _ignore),
         timeout=ANSWER_TIMEOUT_S,
         keepalive=options.keepalive_s,
+        properties=limits,
         tls_context=where.tls,
         socket_options=_SOCKET_OPTIONS,
         logger=_silent_logger(),

@@ -22,7 +22,7 @@ EVENTS = f"powerd/v1/{SITE}/grid/event"
 LISTED, STRANGER = "facility-b", "nobody"
 # What the listed one asks for: more than any cut, so that it hides none.
 LISTED_WATTS = 4400
-_TICK_S = 0.01
+_TICK_S = 0.005
 _EPOCH = 1_700_000_000_000
 
 Message = tuple[str, bytes]
@@ -139,7 +139,7 @@ def flood(port: int, kind: str, rate_per_s: float, seconds: float, qos: int, *, 
     while (elapsed_s := time.monotonic() - begin_s) < seconds:
         due = int(elapsed_s * rate_per_s) - sent
         # After a pause of this process there is no burst: it would be another flood.
-        burst = min(due, int(10 * _TICK_S * rate_per_s) + 1)
+        burst = min(due, int(3 * _TICK_S * rate_per_s) + 1)
         numbers = (number % 65535 + 1 for number in range(sent, sent + burst))
         some = itertools.islice(messages, burst)
         connection.sendall(

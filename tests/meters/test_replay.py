@@ -13,7 +13,6 @@ from powerd.core.metering.meter import Meter, MeterAlive, hear, stale, total_mw
 from powerd.meters.options import DsxPart
 from powerd.meters.values import Sample
 from powerd.signals.endpoint import BusOptions
-from powerd.signals.inbox import Inbox
 from powerd.signals.mqtt import connect
 from powerd.signals.outbox import Outgoing
 from tests.broker import Mosquitto
@@ -78,7 +77,6 @@ async def replay(directory: Path, rows: Iterable[Row], ears: Ears) -> None:
             ears.listener.on_message(topic, payload, retained)
 
     done: list[str] = []
-    inbox = Inbox[tuple[bytes, bool]](rate_per_s=1e6, burst=10_000)  # 99 s pass in a moment
     rows = list(rows)
     with Mosquitto(directory / "broker") as broker:
         async with connect(BusOptions(broker.url, "bms")) as bms:
@@ -86,9 +84,7 @@ async def replay(directory: Path, rows: Iterable[Row], ears: Ears) -> None:
                 if "/Metadata/" in row.topic:
                     await bms.publish(Outgoing(row.topic, row.payload, qos=1, retain=True))
             filters = {**ears.listener.filters, LAST_TOPIC: 0}
-            async with Observed(
-                options(broker.url), on_message=arrived, subscriptions=filters, inbox=inbox
-            ) as host:
+            async with Observed(options(broker.url), on_message=arrived, subscriptions=filters) as host:
                 await host.connected()
                 for row in rows:
                     if "/Metadata/" not in row.topic:

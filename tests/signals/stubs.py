@@ -10,7 +10,6 @@ from typing import Self
 from powerd.core.model import Notice
 from powerd.signals.bus import Bus, Presence
 from powerd.signals.endpoint import BusOptions
-from powerd.signals.inbox import Inbox
 from powerd.signals.mqtt import OnMessage
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -69,7 +68,6 @@ class Observed:
         options: BusOptions,
         *filters: str,
         on_message: OnMessage | None = None,
-        inbox: Inbox[tuple[bytes, bool]] | None = None,
         presence: Presence | None = None,
         subscriptions: Mapping[str, int] | None = None,
     ) -> None:
@@ -82,7 +80,6 @@ class Observed:
             on_message=on_message or self._record,
             on_notice=self.notices.append,
             presence=presence,
-            inbox=inbox,
             rng=random.Random(1),
             sleep=self._sleep,
         )

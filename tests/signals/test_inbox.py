@@ -1,37 +1,37 @@
 import random
 
-from powerd.signals.inbox import OTHER_TOPICS, Inbox
+from powerd.signals.inbox import OTHER_KEYS, Inbox
 
 RATE_PER_S = 20
 BURST = 20
 
 
 def replay(inbox: Inbox[int], offers: list[tuple[float, str]]) -> list[tuple[float, str, int]]:
-    """Offer numbered messages at given times; return what was read, when, in order."""
+    """Offer numbered messages at given times; return what passed, when, in order."""
     read: list[tuple[float, str, int]] = []
-    for number, (at_s, topic) in enumerate([*offers, (float("inf"), "")]):
+    for number, (at_s, key) in enumerate([*offers, (float("inf"), "")]):
         while (due_s := inbox.next_due_s) is not None and due_s <= at_s:
             read += [(due_s, *item) for item in inbox.due(due_s)]
-        if topic and inbox.offer(topic, number, at_s):
-            read.append((at_s, topic, number))
+        if key and inbox.offer(key, number, at_s):
+            read.append((at_s, key, number))
     return read
 
 
-def test_messages_below_the_rate_are_read_at_once() -> None:
+def test_messages_below_the_rate_pass_at_once() -> None:
     offers = [(number / RATE_PER_S, "a") for number in range(200)]
     inbox = Inbox[int]()
     assert replay(inbox, offers) == [(at_s, "a", number) for number, (at_s, _) in enumerate(offers)]
     assert inbox.dropped == 0
 
 
-def test_a_burst_after_a_pause_is_read_at_once() -> None:
+def test_a_burst_after_a_pause_passes_at_once() -> None:
     inbox = Inbox[int]()
     offers = [(100.0, "a")] * BURST + [(200.0, "a")] * BURST
     assert len(replay(inbox, offers)) == 2 * BURST
     assert inbox.dropped == 0
 
 
-def test_of_a_flood_the_newest_message_is_always_read_and_the_rest_is_counted() -> None:
+def test_of_a_flood_the_newest_message_always_passes_and_the_rest_is_counted() -> None:
     offers = [(number / 5000, "a") for number in range(5000)]
     inbox = Inbox[int]()
     read = replay(inbox, offers)
@@ -62,10 +62,10 @@ def test_a_message_is_never_later_than_one_interval_and_never_out_of_order() -> 
     assert last_read_s - offers[-1][0] <= 1 / RATE_PER_S + 1e-9
 
 
-def test_a_flood_on_one_topic_does_not_delay_another() -> None:
+def test_a_flood_of_one_key_does_not_delay_another() -> None:
     offers = sorted([(number / 1000, "loud") for number in range(2000)] + [(1.0, "quiet"), (1.5, "quiet")])
     read = replay(Inbox[int](), offers)
-    assert [at_s for at_s, topic, _ in read if topic == "quiet"] == [1.0, 1.5]
+    assert [at_s for at_s, key, _ in read if key == "quiet"] == [1.0, 1.5]
 
 
 def test_a_flood_is_reported_once_and_again_only_after_a_pause() -> None:
@@ -77,12 +77,12 @@ def test_a_flood_is_reported_once_and_again_only_after_a_pause() -> None:
     assert inbox.new_floods() == ["a"]
 
 
-def test_made_up_topics_cannot_fill_the_memory_and_known_ones_are_still_heard() -> None:
-    inbox = Inbox[int](max_topics=10)
+def test_made_up_keys_cannot_fill_the_memory_and_known_ones_are_still_heard() -> None:
+    inbox = Inbox[int](max_keys=10)
     assert inbox.offer("budget", 0, 0.0)
     read = [inbox.offer(f"made-up-{number}", number, 0.0) for number in range(1000)]
     assert sum(read) == 9
     assert inbox.dropped == 991
-    assert inbox.new_floods() == [OTHER_TOPICS]
+    assert inbox.new_floods() == [OTHER_KEYS]
     assert inbox.offer("budget", 1, 0.001)
-    assert inbox.offer("another", 2, 10.0), "topics gone quiet make room"
+    assert inbox.offer("another", 2, 10.0), "keys gone quiet make room"

@@ -9,7 +9,7 @@ from powerd.clock import SystemClock
 from powerd.core.leases.host_state import HostState, Key
 from powerd.core.model import Notice
 from powerd.core.rack.timeline import BudgetMessage
-from powerd.signals.listener import BudgetListener, Hooks, Inbound, PeerListener
+from powerd.signals.listener import MAX_BUDGET_BYTES, BudgetListener, Hooks, Inbound, PeerListener
 from powerd.signals.topics import DEFAULT_PREFIX, Topics
 from tests.broker import Mosquitto
 from tests.signals.budgets import GOOD, HARD_LIMIT_MW
@@ -79,6 +79,16 @@ def test_a_message_that_cannot_be_used_is_counted_and_told_and_the_next_one_is_r
     assert TOPICS.state_of("h1") in ears.notices[0].text
     ears.hear(TOPICS.state_of("h1"), payload(replace(STATE, host="h1")))
     assert len(ears.states) == 1
+
+
+def test_a_budget_that_takes_long_to_read_is_refused_unread_and_the_longest_in_good_order_is_not() -> None:
+    ears = Ears()
+    longest = encoded(GOOD | {"reason": "\U0001f525" * 128, "correlation_id": "\U0001f525" * 128})
+    ears.hear(TOPICS.budget, longest)
+    ears.hear(TOPICS.budget, encoded(GOOD) + b" " * MAX_BUDGET_BYTES)
+    assert len(longest) < MAX_BUDGET_BYTES * 3 / 4, "signed, it is a third longer"
+    assert [budget.mw for budget in ears.budgets] == [30_000_000]
+    assert ears.refusals == [("unknown", "too_large")]
 
 
 def test_hosts_that_are_not_in_the_roster_are_counted_together() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from powerd.errors import SignalRejectedError
-from powerd.signals.strict_json import MAX_BYTES, MAX_DEPTH, loads
+from powerd.signals.strict_json import MAX_BYTES, MAX_DEPTH, MAX_PARTS, loads
 from tests.signals.hostile import HOSTILE
 
 
@@ -29,6 +29,8 @@ def nested(levels: int) -> bytes:
     ("payload", "reason"),
     [
         pytest.param(b'{"a":"' + b"x" * MAX_BYTES + b'"}', "too_large", id="more than 64 KiB"),
+        pytest.param(b'{"a":[' + b"[]," * MAX_PARTS + b"1]}", "too_large", id="thousands of arrays"),
+        pytest.param(b'{"a":[' + b"{}," * MAX_PARTS + b"1]}", "too_large", id="thousands of objects"),
         pytest.param(b'{"a":"\xff"}', "encoding", id="not UTF-8"),
         pytest.param(b'{"a":"\xed\xa0\x80"}', "encoding", id="surrogate as UTF-8"),
         pytest.param(b'{"a":"\xc0\xaf"}', "encoding", id="overlong UTF-8"),
