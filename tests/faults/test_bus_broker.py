@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.facility import LEASE_S
 from tests.daemon.observer import excesses, unearned_raises
-from tests.daemon.rig import FAILSAFE_WATTS, Rig, gpu_budget_mw
+from tests.daemon.rig import Rig, gpu_budget_mw
 
 LONG_S = 240
 
@@ -64,14 +63,11 @@ def replays(host: Rig) -> float:
 
 
 def test_a_broker_that_has_lost_its_store_takes_no_budget_away_and_gives_none(host: Rig) -> None:
-    grant = host.obey(2800)
+    grant = host.obey(2800, LONG_S)
     before_mw = host.sum_mw()
     host.broker.restart(persistence=False)
     connected_again(host)
     host.wait_iterations(2)
-    assert (host.sum_mw(), host.status()["state"]) == (before_mw, "limited")
-    host.wait_for(lambda: host.obeyed(FAILSAFE_WATTS), within_s=LEASE_S + 10, what="failsafe")
-    host.wait_iterations(2)
-    assert host.obeyed(FAILSAFE_WATTS)
-    host.obey(3000)
+    assert (host.sum_mw(), host.status()["budget"]["lease"]["seq"]) == (before_mw, host.facility.seq)
+    host.obey(3000, LONG_S)
     assert list(excesses(host, grant.published_boot_s)) == []
