@@ -5,7 +5,7 @@ Invariant: an entry is never overwritten within a boot, also not by a guard that
 """
 
 from powerd.guard import journal
-from powerd.guard.statefile import StateFile
+from powerd.guard.statefile import StateFile, stored_mw
 
 
 class Baseline:
@@ -20,8 +20,10 @@ class Baseline:
         self._limits_mw: dict[str, int | None] = {}
         limits = file.load().get("limits_mw", {})
         try:
-            self._limits_mw = {str(uuid): None if mw is None else int(mw) for uuid, mw in limits.items()}
-        except (AttributeError, TypeError, ValueError):
+            self._limits_mw = {
+                str(uuid): None if mw is None else stored_mw(mw) for uuid, mw in limits.items()
+            }
+        except (AttributeError, ValueError):
             journal.log(journal.WARNING, "the stored baseline cannot be understood; starting a new one")
 
     def record(self, uuid: str, requested_mw: int | None) -> None:

@@ -4,16 +4,27 @@ Invariant: every call ends, with the guard's answer or with an error; a broken c
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from powerd.core.model import GpuReading, Outcome, Plan
-from powerd.errors import GuardRefusedError, GuardUnreachableError
-from powerd.guard.protocol import Message, decode, encode, outcome_from, reading_from, writes_to
+from powerd.errors import GuardRefusedError, GuardUnreachableError, printable, shown
+from powerd.guard.protocol import (
+    MAX_TEXT_CHARS,
+    Message,
+    decode,
+    encode,
+    outcome_from,
+    reading_from,
+    writes_to,
+)
 from powerd.snapshot import CallHistogram
 
 _HELLO_ID = 0
+
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +101,7 @@ class GuardClient:
                 f"{self._path}: {error.strerror or error}; is the guard running?"
             ) from error
         try:
-            self._token = (await hello)["token"]
+            self._token = self._understood(await hello, lambda said: str(said["token"]))
         except BaseException:
             wire.close()
             raise
@@ -103,17 +114,7 @@ class GuardClient:
         Raises:
             GuardError: no answer, or a refusal.
         """
-        answer = await self._ask({"op": "read"})
-        return GuardReport(
-            readings=tuple(reading_from(fields) for fields in answer["readings"]),
-            generation=answer["generation"],
-            driver_error=answer["driver_error"],
-            writes_forbidden=answer["writes_forbidden"],
-            fallback_count=answer["fallback_count"],
-            calls={name: _histogram(fields) for name, fields in answer["calls"].items()},
-            keeps_plans=answer["keeps_plans"],
-            attachment=answer["attachment"],
-        )
+        return self._understood(await self._ask({"op": "read"}), _report)
 
     async def plan(self, plan: Plan) -> PlanReport:
         """Have a plan executed; it gets the next number of this connection.
@@ -134,8 +135,7 @@ class GuardClient:
                 "end_boot_s": plan.end_boot_s,
             }
         )
-        outcomes = tuple(outcome_from(fields) for fields in answer["outcomes"])
-        return PlanReport(outcomes, answer["last_cut_boot_s"])
+        return self._understood(answer, lambda said: PlanReport(_outcomes(said), said["last_cut_boot_s"]))
 
     async def release(self) -> tuple[Outcome, ...]:
         """Have the limits put back that GPUs had before the first write, and the dead-man's switch disarmed.
@@ -143,8 +143,7 @@ class GuardClient:
         Raises:
             GuardError: no answer, or a refusal.
         """
-        answer = await self._ask({"op": "release", "token": self._token})
-        return tuple(outcome_from(fields) for fields in answer["outcomes"])
+        return self._understood(await self._ask({"op": "release", "token": self._token}), _outcomes)
 
     async def detach(self, why: str) -> None:
         """Have the guard begin to let go of the driver, and stay away from it until `attach`.
@@ -175,6 +174,32 @@ class GuardClient:
         if self._wire is None:
             raise GuardUnreachableError(f"{self._path}: not connected")
         return await self._wire.ask(request)
+
+    def _understood(self, answer: Message, read: Callable[[Message], Content]) -> Content:
+        """Return what is in an answer: a guard of another version must not end the daemon."""
+        try:
+            return read(answer)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise GuardUnreachableError(
+                f"{self._path}: the guard's reply cannot be understood: {shown(error)}"
+            ) from error
+
+
+def _report(answer: Message) -> GuardReport:
+    return GuardReport(
+        readings=tuple(reading_from(fields) for fields in answer["readings"]),
+        generation=answer["generation"],
+        driver_error=answer["driver_error"],
+        writes_forbidden=answer["writes_forbidden"],
+        fallback_count=answer["fallback_count"],
+        calls={name: _histogram(fields) for name, fields in answer["calls"].items()},
+        keeps_plans=answer["keeps_plans"],
+        attachment=answer["attachment"],
+    )
+
+
+def _outcomes(answer: Message) -> tuple[Outcome, ...]:
+    return tuple(outcome_from(fields) for fields in answer["outcomes"])
 
 
 def _histogram(fields: dict[str, Any]) -> CallHistogram:
@@ -246,10 +271,15 @@ class _Wire(asyncio.Protocol):
         except ValueError as error:
             self._fail(f"{self._path}: the guard's reply cannot be understood: {error}")
             return
-        future = self._waiting.pop(reply.get("id", _HELLO_ID), None)
+        number = reply.get("id", _HELLO_ID)
+        if type(number) is not int:
+            self._fail(f"{self._path}: the guard's reply cannot be understood: its id is {shown(number)}")
+            return
+        future = self._waiting.pop(number, None)
         if reply.get("ok") is not True:
-            refusal = GuardRefusedError(str(reply.get("error", "refused without a reason")))
-            if future is None and reply.get("id") == _HELLO_ID:
+            text = printable(str(reply.get("error", "refused without a reason"))[:MAX_TEXT_CHARS])
+            refusal = GuardRefusedError(text)
+            if future is None and number == _HELLO_ID:
                 self._fail(str(refusal))
             elif future is not None and not future.done():
                 future.set_exception(refusal)

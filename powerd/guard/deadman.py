@@ -5,6 +5,7 @@ goes on until each GPU is confirmed at or below its fallback, or a newer plan ta
 survives a restart of the guard.
 """
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from powerd.guard import journal
 from powerd.guard.driver import FORBID_WRITES_VARIABLE
 from powerd.guard.fleet import Fleet
 from powerd.guard.jobs import Done, Job, Op, writes_forbidden
-from powerd.guard.statefile import StateFile
+from powerd.guard.statefile import StateFile, stored_mw
 
 _FIRST_RETRY_S = 0.1
 _LAST_RETRY_S = 1.0
@@ -68,7 +69,7 @@ class DeadMan:
             return
         try:
             armed = [_armed_from(entry) for entry in content["armed"]]
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, LookupError, OverflowError, TypeError, ValueError):
             journal.log(journal.WARNING, "the stored plan cannot be understood; starting without it")
             return
         self._old, self._new = (
@@ -208,5 +209,7 @@ class DeadMan:
 
 
 def _armed_from(entry: dict[str, Any]) -> Armed:
-    fallback_mw = {str(uuid): int(mw) for uuid, mw in entry["fallback_mw"].items()}
-    return Armed(float(entry["end_boot_s"]), fallback_mw)
+    end_boot_s = float(entry["end_boot_s"])
+    if not math.isfinite(end_boot_s):
+        raise ValueError("a plan that never ends")
+    return Armed(end_boot_s, {str(uuid): stored_mw(mw) for uuid, mw in entry["fallback_mw"].items()})

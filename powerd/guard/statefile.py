@@ -12,6 +12,19 @@ from typing import Any
 
 from powerd.clock import boot_id
 from powerd.guard import journal
+from powerd.guard.protocol import MAX_MW
+
+
+def stored_mw(value: object) -> int:
+    """Return milliwatts out of a file.
+
+    Raises:
+        ValueError: they are none that a limit can have.
+    """
+    if type(value) is not int or not 0 <= value <= MAX_MW:
+        raise ValueError(f"{value!a:.40} is no limit in milliwatts")
+    return value
+
 
 _ENCODER = json.JSONEncoder(check_circular=False, separators=(",", ":"))
 

@@ -83,5 +83,8 @@ TARGETS = {
         Target("orders_file_content", "files", "the orders that hold"),
         Target("bridge_file", "files", "what a bridge remembers"),
         Target("ledger_entries", "files", "entries of the ledger", Form.LINES, weight=5, max_bytes=8192),
+        Target("guard_requests", "guard", "requests to the guard", Form.LINES, weight=2),
+        Target("guard_answers", "guard", "answers of the guard", Form.LINES, weight=3),
+        Target("guard_files", "guard", "the guard's own files", weight=2),
     )
 }

@@ -166,7 +166,14 @@ def test_a_plan_of_another_boot_is_not_armed(rig: Rig, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "[" * 10_000, "\udcff", '{"armed": 7}', '{"armed": [{}]}']
+    "content",
+    [
+        *("", "{", "[]", "[" * 10_000, "\udcff", '{"armed": 7}', '{"armed": [{}]}'),
+        '{"armed": [{"end_boot_s": NaN, "fallback_mw": {"GPU-0": 200000}}]}',
+        '{"armed": [{"end_boot_s": 1001, "fallback_mw": {"GPU-0": Infinity}}]}',
+        '{"armed": [{"end_boot_s": 1001, "fallback_mw": ["GPU-0"]}]}',
+        f'{{"armed": [{{"end_boot_s": {"9" * 400}, "fallback_mw": {{}}}}]}}',
+    ],
 )
 def test_a_stored_plan_that_makes_no_sense_costs_one_warning(
     rig: Rig, tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]

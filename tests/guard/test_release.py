@@ -66,6 +66,16 @@ def test_a_baseline_of_another_boot_is_not_put_back(rig: Rig, tmp_path: Path) ->
     assert rig.limits_w()[0] == 200
 
 
+@pytest.mark.parametrize("limits", ['{"GPU-0": Infinity}', '{"GPU-0": -1}', '{"GPU-0": 1e12}', '["GPU-0"]'])
+def test_a_stored_baseline_that_makes_no_sense_is_not_put_back(rig: Rig, tmp_path: Path, limits: str) -> None:
+    rig.plan(cuts={0: 200})
+    boot_id = json.loads((tmp_path / "baseline.json").read_text())["boot_id"]
+    (tmp_path / "baseline.json").write_text(f'{{"boot_id": "{boot_id}", "limits_mw": {limits}}}')
+    rig.start()
+    assert release(rig) == ()
+    assert rig.limits_w()[0] == 200
+
+
 def test_release_without_a_write_before_changes_nothing(rig: Rig) -> None:
     assert release(rig) == ()
     assert rig.driver.writes == []

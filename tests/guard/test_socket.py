@@ -321,3 +321,34 @@ async def test_the_client_hears_that_it_may_not_use_the_guard(
     with pytest.raises(GuardRefusedError, match="user id 12345"):
         await client.connect()
     assert not client.is_connected
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [{"id": 0, "ok": True}],
+        [{"id": 0, "ok": True, "token": "a"}, {"id": 1, "ok": True}],
+        [{"id": 0, "ok": True, "token": "a"}, {"id": 1, "ok": True, "readings": [{}]}],
+        [{"id": 0, "ok": True, "token": "a"}, {"id": [1], "ok": True}],
+        [{"id": 0, "ok": True, "token": "a"}, {"id": 1, "ok": False, "error": "\x1b[2J" * 1000}],
+    ],
+)
+async def test_a_guard_of_another_mind_costs_the_daemon_one_error(
+    tmp_path: Path, answers: list[dict[str, object]]
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for each in answers:
+            writer.write(encode(each))
+            await reader.readline()
+        writer.close()
+
+    server = await asyncio.start_unix_server(answer, tmp_path / "other.sock")
+    client = GuardClient(tmp_path / "other.sock")
+    with pytest.raises((GuardRefusedError, GuardUnreachableError)) as caught:
+        await client.connect()
+        await client.read()
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 700
+    await client.close()
+    server.close()
+    await server.wait_closed()
