@@ -4,7 +4,7 @@ Nothing is tried twice here but a request whose token was refused: when to ask a
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import aiohttp
@@ -39,7 +39,7 @@ class Binding:
     username: str = ""
     ca_pem: str = ""
     cert_pem: str = ""
-    key_pem: str = ""
+    key_pem: str = field(default="", repr=False)
 
 
 class VtnClient:

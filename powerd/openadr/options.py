@@ -70,7 +70,7 @@ class VtnOptions:
 
     url: str
     client_id: str
-    client_secret: str
+    client_secret: str = field(repr=False)
     ven_name: str
     token_url: str = ""
     scope: str = ""

@@ -166,7 +166,8 @@ def load(path: Path) -> Settings:
     try:
         settings = Settings.model_validate(layers[0].tree)
     except ValidationError as error:
-        raise ConfigError("\n".join(explain(error, layers, Settings))) from error
+        # Without its cause, which repeats what was given, and that may be a secret in the wrong place.
+        raise ConfigError("\n".join(explain(error, layers, Settings))) from None
     secrets = {
         "vtn.client_secret_file": settings.vtn.client_secret_file,
         "mqtt.password_file": settings.mqtt.password_file,

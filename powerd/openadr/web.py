@@ -102,9 +102,12 @@ def tls_context(ca_file: str) -> ssl.SSLContext:
         ConfigError: the file of authorities cannot be used.
     """
     try:
-        return ssl.create_default_context(cafile=ca_file or None)
+        context = ssl.create_default_context(cafile=ca_file or None)
     except OSError as error:  # ssl.SSLError is one too
         raise ConfigError(f"vtn.ca_file {ca_file}: {error.strerror or error}") from None
+    # As it is by default; but the system's OpenSSL may be configured otherwise.
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def _is_loopback(host: str) -> bool:

@@ -55,7 +55,8 @@ def read(
     try:
         settings = Settings(**merge(layers))
     except ValidationError as error:
-        raise ConfigError("\n".join(explain(error, layers, Settings))) from error
+        # Without its cause, which repeats what was given, and that may be a secret in the wrong place.
+        raise ConfigError("\n".join(explain(error, layers, Settings))) from None
     secrets = {
         "mqtt.password_file": settings.mqtt.password_file,
         "mqtt.key_file": settings.mqtt.key_file,

@@ -219,12 +219,15 @@ class MqttSettings(Table):
         # The value is not repeated in any of these messages: it may hold a password.
         if not value:
             return value
-        parts = urlsplit(value)
         if "@" in value:
             raise ValueError("must not hold a user or password; use mqtt.username and mqtt.password_file")
+        try:
+            parts = urlsplit(value)
+            _ = parts.port  # raises ValueError, with the text that is no port in it
+        except ValueError:
+            raise ValueError("should look like mqtts://broker.example:8883") from None
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path not in ("", "/"):
             raise ValueError("should look like mqtts://broker.example:8883")
-        _ = parts.port  # raises ValueError out of range
         return value
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ Invariant: a checked endpoint is encrypted, on this machine, or plaintext by the
 
 import ipaddress
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from powerd.errors import ConfigError
@@ -30,7 +30,7 @@ class BusOptions:
     url: str
     client_id: str
     username: str = ""
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
@@ -105,6 +105,8 @@ def _tls_context(options: BusOptions) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=options.ca_file or None)
     except OSError as error:  # ssl.SSLError is one too
         raise ConfigError(f"mqtt.ca_file {options.ca_file}: {error.strerror or error}") from None
+    # As it is by default; but the system's OpenSSL may be configured otherwise.
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     if options.cert_file:
         try:
             context.load_cert_chain(options.cert_file, options.key_file or None)
