@@ -108,11 +108,12 @@ def _rest(stage: Stage) -> None:
 
 def _start_again(stage: Stage) -> None:
     """Have all daemons forget that they lost the broker not long ago."""
-    for host in stage.hosts.values():
-        fault = Upgraded(stage, random.Random(0))
-        fault.host = host
-        fault.begin()
-        stage.rack.wait_for(fault.is_over, what=fault.what())
+    stage.rack.wait_for(lambda: all(map(stage.is_ready, stage.hosts.values())), what="all hosts ready")
+    upgrades = [Upgraded(stage, random.Random(0), host) for host in stage.hosts.values()]
+    for upgrade in upgrades:
+        upgrade.begin()
+    for upgrade in upgrades:
+        stage.rack.wait_for(upgrade.is_over, what=upgrade.what())
 
 
 def _is_obeyed(stage: Stage, watts: float) -> bool:

@@ -35,6 +35,7 @@ _LOADS_EVERY_S = (1.0, 4.0)
 _LOOK_EVERY_S = 0.1
 _JUDGE_EVERY_S = 1.0
 _TICK_S = 0.01
+_TOLD_S = 30.0
 
 
 class NotInControlError(Exception):
@@ -83,6 +84,7 @@ class Course:
     Attributes:
         begun_boot_s: when it began.
         problems: every violation of what is promised, in words.
+        before_first: what happened in the 30 s before the first of them was seen.
         messages: heard on the bus.
     """
 
@@ -93,11 +95,16 @@ class Course:
         self.observer = Observer(stage)
         self.health = Health(stage)
         self.problems: list[str] = []
+        self.before_first: list[str] = []
         self.begun_boot_s = boot_s()
         self.messages = 0
         self._kinds = kinds
         self._falls = falls
-        self._random = Random(seed)
+        # One for each thing that goes on, so that no delay of one changes another.
+        self._randoms = {
+            name: Random(f"{seed} {name}") for name in ("strike", "budget", "loads", "look", "judge")
+        }
+        self._strikes = 0
         self._active: list[Active] = []
         self._due: dict[str, float] = {}
         self._is_calm = False
@@ -143,7 +150,7 @@ class Course:
         self._turn_until(self._is_in_control, ended_boot_s, "a new budget obeyed by every host")
         self.tally.back_s.append(boot_s() - ended_boot_s)
         self._note(f"in control again after {self.tally.back_s[-1]:.1f} s")
-        self.problems += self.health.weigh()
+        self._report(self.health.weigh())
         self._is_calm = False
 
     def _is_in_control(self) -> bool:
@@ -156,9 +163,7 @@ class Course:
             if boot_s() > since_boot_s + CALM_WITHIN_S:
                 rest = "; ".join(active.fault.what() for active in self._active)
                 limits = {name: self.stage.rack.worst_mw(name) / 1000 for name in self.stage.hosts}
-                self.problems.append(
-                    f"{boot_s():.3f}: not within {CALM_WITHIN_S:g} s: {what} ({rest}) {limits}"
-                )
+                self._report([f"{boot_s():.3f}: not within {CALM_WITHIN_S:g} s: {what} ({rest}) {limits}"])
                 raise NotInControlError(self.problems[-1])
             self._turn()
 
@@ -175,13 +180,15 @@ class Course:
 
     def _when_due(self, name: str, every_s: tuple[float, float], action: Callable[[], None]) -> None:
         if boot_s() >= self._due.get(name, 0.0):
-            self._due[name] = boot_s() + self._random.uniform(*every_s)
+            self._due[name] = boot_s() + self._randoms[name].uniform(*every_s)
             action()
 
     def _strike(self) -> None:
         kinds = tuple(kind for kind in self._kinds if self._budgets_jump or kind is not SquareWave)
-        fault = choose(kinds, self._random)(self.stage, self._random)
-        lasts_s = self._random.uniform(*fault.lasts_s)
+        self._strikes += 1
+        random = Random(f"{self.seed} strike {self._strikes}")
+        fault = choose(kinds, random)(self.stage, random)
+        lasts_s = random.uniform(*fault.lasts_s)
         claimed = {claim for active in self._active for claim in active.fault.claims}
         if len(self._active) >= MOST_AT_ONCE or fault.claims & claimed:
             return
@@ -220,8 +227,11 @@ class Course:
 
     def _judge(self) -> None:
         new = [*self.observer.look(), *self.health.look()]
-        for problem in new:
-            self._note(f"PROBLEM {problem}")
+        self._report(new)
+
+    def _report(self, new: list[str]) -> None:
+        if new and not self.problems:
+            self.before_first = list(self._last(_TOLD_S))
         self.problems += new
 
     @property
@@ -230,7 +240,7 @@ class Course:
 
     def _change_budget(self) -> None:
         if self._budgets_jump:
-            self.stage.controller.change(self._random)
+            self.stage.controller.change(self._randoms["budget"])
         else:
             self.stage.controller.climb()
         self._note(f"budget {self.stage.controller.watts}")
@@ -238,15 +248,14 @@ class Course:
     def _change_loads(self) -> None:
         """Let some hosts be busy, so that there is mostly somebody to lend, and to borrow."""
         names = list(self.stage.hosts)
-        busy = self._random.sample(names, self._random.choice((1, 1, 2, 3)))
+        busy = self._randoms["loads"].sample(names, self._randoms["loads"].choice((1, 1, 2, 3)))
         self.stage.rack.busy(*busy)
         self.stage.rack.idle(*(name for name in names if name not in busy))
 
     def _note(self, text: str) -> None:
         self.tally.diary.append((boot_s(), text))
 
-    def last(self, seconds: float) -> Iterator[str]:
-        """Yield what happened in the last so many seconds."""
+    def _last(self, seconds: float) -> Iterator[str]:
         for at_boot_s, text in self.tally.diary:
             if at_boot_s >= boot_s() - seconds:
                 yield f"{at_boot_s:.3f} {text}"

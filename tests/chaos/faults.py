@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import ClassVar
 
-from tests.chaos.stage import Span, Stage
+from tests.chaos.stage import Stage
 from tests.daemon.host import Host
 
 
@@ -58,7 +58,10 @@ class Fault:
 
 
 class HostFault(Fault):
-    """Something wrong with one host, chosen at random.
+    """Something wrong with one host.
+
+    Args:
+        host: which; None = any.
 
     Attributes:
         needs: the parts of the host that are claimed.
@@ -66,11 +69,10 @@ class HostFault(Fault):
 
     needs: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, stage: Stage, random: Random) -> None:
+    def __init__(self, stage: Stage, random: Random, host: Host | None = None) -> None:
         super().__init__(stage, random)
-        self.host: Host = stage.hosts[random.choice(list(stage.hosts))]
+        self.host = host or stage.hosts[random.choice(list(stage.hosts))]
         self.claims = frozenset(f"{self.host.name}/{part}" for part in self.needs)
-        self._trouble: Span | None = None
 
     def hosts(self) -> Iterable[str]:
         return (self.host.name,)

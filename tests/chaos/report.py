@@ -48,7 +48,7 @@ def explain(course: Course) -> str:
         [
             f"seed {course.seed}: {len(course.problems)} violations",
             *course.problems[:20],
-            "the last 30 s:",
-            *course.last(30.0),
+            "the 30 s before the first was seen:",
+            *course.before_first,
         ]
     )
