@@ -29,6 +29,8 @@ _TABLES = {
     "control": {"period_s": 1.0, "hold_s": 5.0},
     "mqtt": {"reconnect_min_s": 1.0, "reconnect_max_s": 30.0, "keepalive_s": 10},
 }
+# RestartSec= of both units.
+_RESTART_S = (1.0, 1.0)
 # Lower than any failsafe: every GPU of every host has to move.
 _FRESH_WATTS = 5000.0
 _LEASE_S = 120.0
@@ -50,7 +52,7 @@ def measure_recovery(rounds: int, names: str = "") -> Table:
     """
     with (
         tempfile.TemporaryDirectory(prefix="powerd-", dir=RAM) as directory,
-        Stage(Path(directory), times=_TIMES, tables=_TABLES) as stage,
+        Stage(Path(directory), times=_TIMES, tables=_TABLES, restart_s=_RESTART_S) as stage,
     ):
         stage.rack.start()
         stage.rack.busy(*stage.hosts)

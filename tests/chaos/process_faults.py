@@ -28,7 +28,7 @@ class Killed(HostFault):
     def begin(self) -> None:
         for part in self.needs:
             self.stage.kill(self.host, part)
-        restart_s = self.random.uniform(0.1, 1.0) * self.stage.restart_s
+        restart_s = self.random.uniform(*self.stage.restart_s)
         self._revival = self.stage.revive(self.host, self.needs, action=self.action, restart_s=restart_s)
 
     def is_over(self) -> bool:

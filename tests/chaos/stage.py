@@ -53,7 +53,7 @@ class Stage:
         directory: for state, sockets and logs; short, since it holds Unix sockets.
         library: the fake NVML library; None builds it.
         tables: merged into the configuration of every host, over `TABLES`.
-        restart_s: how long after the death of a process it is started again.
+        restart_s: how long after the death of a process it is started again: the shortest and the longest.
 
     Attributes:
         down: processes that somebody has ended on purpose, by host and part.
@@ -71,7 +71,7 @@ class Stage:
         *,
         times: LeaseTimes = TIMES,
         tables: Tables | None = None,
-        restart_s: float = 1.0,
+        restart_s: tuple[float, float] = (0.1, 1.0),
     ) -> None:
         self._tables = merged(TABLES, tables or {})
         self.rack = Rack(directory, library, times=times, tables=self._tables)
