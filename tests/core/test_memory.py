@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from powerd.core.leases.leases import LeaseRules, Leases
+from powerd.core.leases.leases import LeaseRules, Leases, hear
 from powerd.core.leases.memory import LeaseMemory, has_peers, keep, recall, roster_digest, tend
 from powerd.core.leases.place import entitlement_mw
 from powerd.core.topology import Host, Rack
@@ -207,3 +207,27 @@ def test_hosts_that_differ_in_anything_that_entitlements_or_leases_rest_on_have_
 
 def test_the_order_in_which_hosts_are_listed_makes_no_difference() -> None:
     assert roster_digest(replace(RACK, hosts=RACK.hosts[::-1]), RULES) == ROSTER
+
+
+# What was heard before the start
+
+
+def test_what_a_host_said_before_the_start_is_no_news_after_it_whoever_says_it_again() -> None:
+    before = hear(leases(), [says("h2", seq=7), says("h3", seq=4)], "h1")
+    again = hear(started(keep(before, RACK)), [says("h2", seq=6), says("h3", seq=5)], "h1")
+    assert set(again.peers) == {"h3"}
+    third = hear(started(keep(again, RACK), boot_s=300.0), [says("h2", seq=6), says("h3", seq=4)], "h1")
+    assert not third.peers
+    # What it said last the broker has kept, and that is no older than what is known.
+    assert set(hear(third, [says("h2", seq=7)], "h1").peers) == {"h2"}
+
+
+def test_a_peer_that_starts_again_is_heard_at_once() -> None:
+    known = started(keep(hear(leases(), [says("h2", seq=7)], "h1"), RACK))
+    assert set(hear(known, [says("h2", seq=1, epoch=EPOCH + 1)], "h1").peers) == {"h2"}
+
+
+def test_what_is_heard_is_by_itself_no_reason_to_write() -> None:
+    """It changes every second; what it is for changes seldom, and brings it along."""
+    before = hear(leases(), [says("h2", seq=7)], "h1")
+    assert keep(before, RACK) == keep(hear(before, [says("h2", seq=8)], "h1"), RACK)

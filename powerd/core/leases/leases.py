@@ -114,6 +114,7 @@ class Leases(NamedTuple):
         wait_until_boot_s: while memory is lost, not before this moment.
         foreign_epoch: the largest own epoch, above `epoch`, that somebody else spoke of; 0 if nobody did.
         formers: the rack as it was, until all hosts agree on the new one: others may still go by an old one.
+        heard: of before the start: the key of the newest message of each other host; none before it counts.
     """
 
     epoch: int = 0
@@ -130,6 +131,7 @@ class Leases(NamedTuple):
     wait_until_boot_s: float = 0.0
     foreign_epoch: int = 0
     formers: tuple[Rack, ...] = ()
+    heard: Mapping[str, Key] = MappingProxyType({})
 
 
 def hear(leases: Leases, states: Iterable[HostState], host: str) -> Leases:
@@ -144,22 +146,21 @@ def hear(leases: Leases, states: Iterable[HostState], host: str) -> Leases:
         if state.host == host:
             epoch = state.key.epoch
         else:
-            known = peers.get(state.host)
-            if known is not None and state.key <= known.key:
+            newest, last = peers.get(state.host), leases.heard.get(state.host, state.key)
+            if state.key < last or (newest is not None and state.key <= newest.key):
                 continue
             peers[state.host] = state
             news.setdefault(state.host, []).append(state)
             epoch = own_epoch_in(state, host)
-        if own_epoch < epoch <= LARGEST_EPOCH:
-            own_epoch = epoch
+        own_epoch = epoch if own_epoch < epoch <= LARGEST_EPOCH else own_epoch
     promises = tuple(
         promise
         for promise in leases.promises
         if not any(is_superseded(promise, state, host) for state in news.get(promise.to, ()))
     )
     # An own epoch that this run does not know: the clock was set back, or the name is used twice.
-    foreign_epoch = own_epoch if own_epoch > leases.epoch else 0
-    return leases._replace(peers=peers, promises=promises, foreign_epoch=foreign_epoch)
+    foreign = own_epoch if own_epoch > leases.epoch else 0
+    return leases._replace(peers=peers, promises=promises, foreign_epoch=foreign)
 
 
 def own_epoch_in(state: HostState, host: str) -> int:
@@ -209,9 +210,8 @@ def lease_end_boot_s(leases: Leases, lend: Lend, rules: LeaseRules) -> float | N
 
     It runs from the sending of the message that it answers, which was before the donor heard it.
     """
-    if lend.answers.epoch != leases.epoch:
-        return None
-    sent_boot_s = leases.sent_boot_s.get(lend.answers.seq)
+    is_ours = lend.answers.epoch == leases.epoch
+    sent_boot_s = leases.sent_boot_s.get(lend.answers.seq) if is_ours else None
     return None if sent_boot_s is None else sent_boot_s + rules.ttl_s
 
 

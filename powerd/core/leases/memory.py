@@ -6,10 +6,10 @@ changed.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from powerd.core.leases.host_state import HostState
+from powerd.core.leases.host_state import HostState, Key
 from powerd.core.leases.leases import LeaseRules, Leases, Promise, expire
 from powerd.core.model import Now
 from powerd.core.topology import Rack
@@ -25,6 +25,8 @@ class LeaseMemory:
         is_lost, wait_until_boot_s: memory had been lost, and was still being waited for.
         rack: the roster of the last run.
         formers: rosters of before, until all hosts go by that one.
+        heard: the key of the newest message of each other host: what is older is no news, whoever says it
+            again. It alone is no reason to write.
     """
 
     epoch: int
@@ -33,12 +35,15 @@ class LeaseMemory:
     wait_until_boot_s: float
     rack: Rack
     formers: tuple[Rack, ...] = ()
+    heard: dict[str, Key] = field(default_factory=dict, compare=False)
 
 
 def keep(leases: Leases, rack: Rack) -> LeaseMemory:
     """Return what has to outlive the daemon."""
     epoch = max(leases.epoch, leases.foreign_epoch)
-    return LeaseMemory(epoch, leases.promises, leases.is_lost, leases.wait_until_boot_s, rack, leases.formers)
+    heard = {**leases.heard, **{name: state.key for name, state in leases.peers.items()}}
+    waiting = (leases.is_lost, leases.wait_until_boot_s)
+    return LeaseMemory(epoch, leases.promises, *waiting, rack, leases.formers, heard)
 
 
 def recall(
@@ -51,7 +56,7 @@ def recall(
         of_this_boot: the times in it were counted on this clock.
     """
     epoch = max(int(now.wall_s * 1000), memory.epoch + 1 if memory else 0)
-    leases = Leases(epoch=epoch, started_boot_s=now.boot_s)
+    leases = Leases(epoch=epoch, started_boot_s=now.boot_s, heard=memory.heard if memory else {})
     if has_peers(rack, rules):
         rosters = (memory.rack, *memory.formers) if memory else ()
         leases = leases._replace(formers=tuple(roster for roster in rosters if roster != rack))
