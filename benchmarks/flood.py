@@ -12,14 +12,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.footprint import cpu_s, resident_mib
 from benchmarks.table import RAM, Figure, Table, load_note, quantile
 from tests.daemon.host import Tables
 from tests.daemon.rig import Rig, gpu_budget_mw
 from tests.daemon.waiting import boot_s
-from tests.endurance.flooder import LISTED
+from tests.dsx.keys import public_pem, written
+from tests.endurance.flooder import LISTED, SIGNER
+from tests.security.forge import KEY, KID
 
 RATE_PER_S = 5000.0
 CUTS = 200
@@ -27,6 +29,7 @@ _LARGE_PER_S = 200.0
 _EVERY_S = 0.3
 _TOP_WATTS, _STEP_WATTS, _STEPS = 4000, 100, 10
 _LEASE_S = 300.0
+_PERIOD_S = 1.0
 _BUSY_MW = 500_000
 _WARM_S = 2.0
 _BOUND_MS, _BOUND_MIB = 50.0, 20.0
@@ -54,6 +57,7 @@ KINDS = (
     Kind("a sender listened to that loops", "looping"),
     Kind("payloads of 60 KiB", "large", _LARGE_PER_S),
     Kind("made-up topics of grid events", "topics"),
+    Kind("signatures that are forged", "forged"),
     Kind("garbage, QoS 1, retained", "garbage", options=("qos1", "retain")),
 )
 
@@ -67,7 +71,8 @@ class Seen:
         grown_mib: the daemon's memory at its largest, above that before.
         sent_per_s: messages of the flood; 0 without one.
         read_per_s: messages that the daemon took from the broker.
-        longest_s: between two iterations.
+        missed: periods of the loop without an iteration.
+        answers_ms: the slowest answer by HTTP.
     """
 
     delays_ms: list[float]
@@ -77,28 +82,37 @@ class Seen:
     log_lines: int
     sent_per_s: float
     read_per_s: float
-    longest_s: float
+    missed: float
     answers_ms: float
 
 
 def measure_flood(cuts: int = CUTS, kinds: tuple[Kind, ...] = KINDS) -> Table:
     """Cut without a flood, and under each kind of it."""
     figures: list[Figure] = []
-    control = {"period_s": 1.0, "hold_s": 5.0}
-    native = {"sources": ["facility-a", LISTED]}
-    tables: Tables = {"control": control, "guard": {"call_deadline_s": 1.0}, "signals.native": native}
-    with (
-        tempfile.TemporaryDirectory(prefix="powerd-", dir=RAM) as directory,
-        Rig(Path(directory), tables=tables) as rig,
-    ):
-        rig.start()
-        for index in range(len(rig.gpus.gpus)):
-            rig.gpus.set_demand(index, _BUSY_MW)
-        calm = _cut(rig, cuts, None)
-        figures += _figures("no flood", calm, None)
-        for kind in kinds:
-            figures += _figures(kind.name, _cut(rig, cuts, kind), calm)
+    control = {"period_s": _PERIOD_S, "hold_s": 5.0}
+    tables: Tables = {"control": control, "guard": {"call_deadline_s": 1.0}}
+    with tempfile.TemporaryDirectory(prefix="powerd-", dir=RAM) as name:
+        directory = Path(name)
+        tables = {**tables, "signals.native": _senders(directory)}
+        with Rig(directory, tables=tables) as rig:
+            rig.start()
+            for index in range(len(rig.gpus.gpus)):
+                rig.gpus.set_demand(index, _BUSY_MW)
+            calm = _cut(rig, cuts, None)
+            figures += _figures("no flood", calm, None)
+            for kind in kinds:
+                figures += _figures(kind.name, _cut(rig, cuts, kind), calm)
     return Table(f"A flood of {RATE_PER_S:g} messages/s, {cuts} cuts each", tuple(figures), load_note())
+
+
+def _senders(directory: Path) -> dict[str, Any]:
+    """Return the `[signals.native]` of a daemon that listens to three, of whom one signs."""
+    key = written(directory / "facility.pem", public_pem(KEY), 0o644)
+    return {
+        "sources": ["facility-a", LISTED, SIGNER],
+        "keys": {KID: {"file": key, "source": SIGNER}},
+        "unsigned": "accept",
+    }
 
 
 def _figures(name: str, seen: Seen, calm: Seen | None) -> list[Figure]:
@@ -118,7 +132,7 @@ def _figures(name: str, seen: Seen, calm: Seen | None) -> list[Figure]:
         Figure("  memory of the daemon grows", seen.grown_mib, "MiB", _BOUND_MIB),
         Figure("  CPU of the daemon, of one core", seen.cpu_pct, "%"),
         Figure("  lines in the log, per minute", seen.log_lines, "/min"),
-        Figure("  longest time between two iterations", seen.longest_s, "s"),
+        Figure("  periods of the loop missed", seen.missed, "", 0.0),
         Figure("  slowest answer by HTTP", seen.answers_ms, "ms"),
     ]
 
@@ -128,14 +142,16 @@ def _cut(rig: Rig, cuts: int, kind: Kind | None) -> Seen:
     rig.obey(_TOP_WATTS, lease_s=_LEASE_S, within_s=20)
     pid = rig.daemon.pid
     begun_s, mib, used_s, lines = time.monotonic(), resident_mib(pid), cpu_s(pid), rig.daemon.log.count("\n")
-    received = rig.status()["bus"]["received"]
+    before = rig.status()
     flooding = None if kind is None else _begin(rig, kind, cuts * _EVERY_S * 1.1 + 2 * _WARM_S)
     if kind is not None:
         time.sleep(_WARM_S)
     watcher = _Watcher(rig, pid)
     published = _publish(rig, cuts, watcher.look)
     elapsed_s = time.monotonic() - begun_s
-    read = rig.wait_for(rig.status, 30)["bus"]["received"] - received
+    after = rig.wait_for(rig.status, 30)
+    read = after["bus"]["received"] - before["bus"]["received"]
+    iterations = after["iteration"] - before["iteration"]
     used_s = cpu_s(pid) - used_s
     sent = 0.0
     if flooding is not None:
@@ -150,7 +166,7 @@ def _cut(rig: Rig, cuts: int, kind: Kind | None) -> Seen:
         log_lines=round((rig.daemon.log.count("\n") - lines) * 60 / elapsed_s),
         sent_per_s=sent,
         read_per_s=read / elapsed_s,
-        longest_s=watcher.longest_s,
+        missed=max(0, int(elapsed_s / _PERIOD_S) - 1 - iterations),
         answers_ms=watcher.slowest_ms,
     )
 
@@ -165,17 +181,15 @@ class _Watcher:
     """Looks at the daemon now and then, so seldom that it costs nothing."""
 
     def __init__(self, rig: Rig, pid: int) -> None:
-        self.most_mib = self.longest_s = self.slowest_ms = 0.0
+        self.most_mib = self.slowest_ms = 0.0
         self._rig, self._pid = rig, pid
 
     def look(self) -> None:
         """Read its memory, and ask how it is."""
         self.most_mib = max(self.most_mib, resident_mib(self._pid))
         asked_s = time.monotonic()
-        status = self._rig.wait_for(self._rig.status, 30)
+        self._rig.wait_for(self._rig.status, 30)
         self.slowest_ms = max(self.slowest_ms, (time.monotonic() - asked_s) * 1e3)
-        age_s = boot_s() - status["now"]["boot_s"] if "now" in status else 0.0
-        self.longest_s = max(self.longest_s, age_s)
 
 
 def _publish(rig: Rig, cuts: int, look: Callable[[], None]) -> list[tuple[float, float]]:

@@ -20,6 +20,8 @@ BUDGET_TOPIC = f"{BASE}/budget"
 EVENTS = f"powerd/v1/{SITE}/grid/event"
 # A sender that the daemon listens to, and one that it does not.
 LISTED, STRANGER = "facility-b", "nobody"
+# One that signs.
+SIGNER = "facility-c"
 # What the listed one asks for: more than any cut, so that it hides none.
 LISTED_WATTS = 4400
 _TICK_S = 0.005
@@ -92,6 +94,14 @@ def _topics(begin: int) -> Iterator[Message]:
     return ((f"{EVENTS}/made-up-{number}", payload) for number in itertools.count(begin))
 
 
+def _forged(begin: int) -> Iterator[Message]:
+    """Budgets of one that signs, signed by somebody else."""
+    from tests.security.forge import OWN_KEY, signed  # noqa: PLC0415 - large, and only for this
+
+    payloads = [signed(budget(SIGNER, begin + number), OWN_KEY).encode() for number in range(200)]
+    return ((BUDGET_TOPIC, payload) for payload in itertools.cycle(payloads))
+
+
 def _counted(template: bytes, begin: int) -> Iterator[bytes]:
     before, after = template.split(b"123456789")
     return (b"%s%d%s" % (before, number, after) for number in itertools.count(begin))
@@ -105,6 +115,7 @@ KINDS: dict[str, Callable[[int], Iterator[Message]]] = {
     "looping": _looping,
     "large": _large,
     "topics": _topics,
+    "forged": _forged,
 }
 
 
