@@ -11,13 +11,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 from urllib.parse import urlsplit
 
-from powerd.errors import ConfigError, DaemonUnreachableError, PowerdError
+from powerd.errors import ConfigError, DaemonUnreachableError, PowerdError, printable
 
 DEFAULT_URL = "http://127.0.0.1:9780"
 _TIMEOUT_S = 5.0
+# More than a day of a host with many GPUs: what is longer does not come from powerd.
+_MAX_ANSWER_BYTES = 32 << 20
 
 Document: TypeAlias = dict[str, Any]
 
@@ -69,7 +71,7 @@ class Daemon:
         connection = self._connection(within_s)
         try:
             answer = self._sent(connection, "GET", path, None)
-            body = answer.read().decode(errors="replace")
+            body = answer.read(_MAX_ANSWER_BYTES).decode(errors="replace")
         except (OSError, http.client.HTTPException):
             raise self._not_powerd() from None
         finally:
@@ -98,7 +100,7 @@ class Daemon:
             for line in iter(lambda: self._line(answer), b""):
                 name, _, value = line.partition(b":")
                 if name == b"data":
-                    yield json.loads(value)
+                    yield self._document(value)
         finally:
             connection.close()
 
@@ -134,10 +136,17 @@ class Daemon:
 
     def _read(self, answer: http.client.HTTPResponse) -> Document:
         try:
-            document = json.loads(answer.read())
+            text = answer.read(_MAX_ANSWER_BYTES)
         except OSError as error:
             raise self._no_answer(error) from None
-        except (http.client.HTTPException, ValueError):
+        except http.client.HTTPException:
+            raise self._not_powerd() from None
+        return self._document(text)
+
+    def _document(self, text: bytes) -> Document:
+        try:
+            document = _harmless(json.loads(text, parse_constant=_no_number))
+        except (ValueError, RecursionError):
             raise self._not_powerd() from None
         if not isinstance(document, dict):
             raise self._not_powerd()
@@ -145,7 +154,7 @@ class Daemon:
 
     def _line(self, answer: http.client.HTTPResponse) -> bytes:
         try:
-            return answer.readline()
+            return answer.readline(_MAX_ANSWER_BYTES)
         except (OSError, http.client.HTTPException) as error:
             raise DaemonUnreachableError(f"{self.where} fell silent: {error}") from None
 
@@ -175,6 +184,19 @@ class Daemon:
         if parts.scheme != "http" or not host:
             raise ConfigError(f'--url "{self.url}" is not like {DEFAULT_URL}')
         return http.client.HTTPConnection(host, port, timeout=within_s)
+
+
+def _harmless(value: Any) -> Any:  # noqa: ANN401 - of JSON
+    """Return JSON whose texts a terminal shows and does not act on: others have chosen some of them."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {printable(key): _harmless(each) for key, each in value.items()}
+    return [_harmless(each) for each in value] if isinstance(value, list) else value
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")
 
 
 def _entry(path: Path) -> str:

@@ -111,7 +111,7 @@ def _watch(daemon: Daemon, interval_s: float, count: int) -> None:
     from powerd.ctl.views import top as view_top  # noqa: PLC0415
 
     news = _News(daemon, first)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
 
     def drawn() -> object:
         size = view_top.Size(console.size.width, console.size.height)

@@ -24,10 +24,10 @@ STYLES = {
 
 def console() -> Console:
     """Return where to print: no colour off a terminal, and there a width that cuts nothing."""
-    plain = Console(highlight=False, soft_wrap=False)
+    plain = Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
     if plain.is_terminal:
         return plain
-    return Console(highlight=False, no_color=True, width=_OFF_TERMINAL_COLUMNS)
+    return Console(highlight=False, markup=False, emoji=False, no_color=True, width=_OFF_TERMINAL_COLUMNS)
 
 
 def status_screen(status: Document, code: ExitCode, reasons: Sequence[str], columns: int) -> RenderableType:
@@ -191,7 +191,7 @@ def _bar(draw: float | None, limit: float | None, scale: float) -> str:
     """Return `####  |   `: the draw as cells, the limit as a line."""
     cells = ["#" if (draw or 0) * _BAR_CELLS > i * scale else "." for i in range(_BAR_CELLS)]
     if limit is not None and scale > 0:
-        cells[min(_BAR_CELLS - 1, int(limit * _BAR_CELLS / scale))] = "|"
+        cells[min(_BAR_CELLS - 1, max(0, int(limit * _BAR_CELLS / scale)))] = "|"
     return "".join(cells)
 
 
