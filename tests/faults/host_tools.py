@@ -88,7 +88,7 @@ class Unit:
             self.look()
             return condition()
 
-        return self._host.wait_for(look, 40.0, what=what)
+        return self._host.wait_for(look, 60.0, what=what)
 
     def _listen(self) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -1,10 +1,11 @@
 """The daemon itself fails: it stands still, has a bug, cannot start, runs out of memory or descriptors."""
 
+import http.client
 import resource
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -68,14 +69,24 @@ def test_a_bug_anywhere_in_an_iteration_ends_the_daemon_and_not_just_its_control
         assert max(sums_mw) <= gpu_budget_mw(FAILSAFE_WATTS)
 
 
+def test_a_bug_in_handling_one_message_costs_that_message_and_nothing_else(rig: Rig) -> None:
+    fail = breakable(rig)
+    with managed(rig) as unit:
+        fail("raise on_message")
+        rig.publish_budget(2800, lease_s=60)
+        rig.wait_for(lambda: "a bug in on_message" in rig.daemon.log, what="the bug told of")
+        rig.obey(2600, lease_s=60)
+        assert (unit.codes, rig.status()["bus"]["connected"]) == ([], True)
+
+
 def test_a_configuration_that_cannot_be_loaded_keeps_the_fallback_however_often_it_is_tried(rig: Rig) -> None:
     with managed(rig) as unit:
         sums_mw: list[int] = []
         unit.on_stop = lambda: sums_mw.append(rig.sum_mw())
         rig.configure({"rack": {"failsafe_watts": "a lot"}})
         rig.daemon.kill()
-        unit.until(lambda: len(unit.codes) == 4, what="four ends")
-        assert unit.codes == [-signal.SIGKILL, *[2] * 3]
+        unit.until(lambda: len(unit.codes) == 3, what="three ends")
+        assert unit.codes == [-signal.SIGKILL, 2, 2]
         assert "rack.failsafe_watts" in rig.daemon.log
         assert max(sums_mw) <= gpu_budget_mw(FAILSAFE_WATTS)
         rig.configure({})
@@ -94,6 +105,33 @@ def test_a_daemon_that_leaks_is_killed_by_the_kernel_and_that_is_a_crash_like_an
         assert sums_mw[0] <= gpu_budget_mw(FAILSAFE_WATTS)
         unit.until(rig.is_ready, what="the next daemon ready")
         rig.obey(2600, lease_s=60)
+
+
+def test_a_daemon_that_gets_no_memory_any_more_obeys_or_ends_and_never_lives_on_without_control(
+    rig: Rig,
+) -> None:
+    """All that it had left is taken, the system refuses it more, and it is asked for all that it can tell."""
+    fail = breakable(rig)
+    with managed(rig, WATCHDOG_S) as unit:
+        hungry = rig.daemon.pid
+        _, hard = resource.prlimit(hungry, resource.RLIMIT_AS)
+        resource.prlimit(hungry, resource.RLIMIT_AS, (address_space(hungry), hard))
+        fail("exhaust 16")
+        rig.publish_budget(2600, lease_s=60)
+        for path in ("/metrics", "/v1/history", "/v1/status", "/openapi.json"):
+            with suppress(OSError, http.client.HTTPException):
+                rig.get(path)
+        unit.until(lambda: unit.codes or rig.obeyed(2600), what="the cut, or its end")
+        if rig.daemon.pid == hungry:
+            resource.prlimit(hungry, resource.RLIMIT_AS, (hard, hard))
+        unit.until(rig.is_ready, what="answers")
+        rig.obey(2800, lease_s=60)
+
+
+def address_space(pid: int) -> int:
+    """Return the bytes of memory that a process has mapped."""
+    pages, _, _ = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").partition(" ")
+    return int(pages) * resource.getpagesize()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ INSIDE_FAULT names a file with one line: what is to go wrong, and of what.
     stall PATH    the main thread does nothing but turn in a circle, as long as PATH exists
     raise NAME    the next call of a function of that name in powerd is an error, once
     leak MB       memory is taken until there is none left, or so much is held
+    exhaust KB    memory is taken as long as there is any, down to pieces of that size
 """
 
 import os
@@ -19,7 +20,7 @@ _held: list[bytearray] = []
 
 def _fail(_number: int, _frame: FrameType | None) -> None:
     fault, _, of_what = Path(os.environ["INSIDE_FAULT"]).read_text(encoding="utf-8").strip().partition(" ")
-    {"stall": _stall, "raise": _raise_in, "leak": _leak}[fault](of_what)
+    {"stall": _stall, "raise": _raise_in, "leak": _leak, "exhaust": _exhaust}[fault](of_what)
 
 
 def _stall(path: str) -> None:
@@ -39,6 +40,15 @@ def _raise_in(name: str) -> None:
 
 def _leak(mebibytes: str) -> None:
     _held.extend(bytearray(b"x") * _MEBIBYTE for _ in range(int(mebibytes)))
+
+
+def _exhaust(kibibytes: str) -> None:
+    size = _MEBIBYTE
+    while size >= int(kibibytes) << 10:
+        try:
+            _held.append(bytearray(size))
+        except MemoryError:
+            size //= 2
 
 
 signal.signal(signal.SIGRTMIN, _fail)
