@@ -3,10 +3,13 @@
 Decides form only; what is worth a line is decided where it happens. Invariant: one event is one line, and
 nothing in it controls a terminal, whatever a message from outside contained. Only "console" prints more: the
 tracebacks of our own errors, over several lines. Configured once, from the command line's entry point.
+
+How much is written is bounded, whoever can bring about a line: see `Throttle`.
 """
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Literal, TextIO, TypeAlias
 
@@ -23,8 +26,17 @@ _LEVELS: Mapping[Level, int] = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
-# Control characters other than the line end, which every renderer escapes itself.
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != ord("\n")}
+# Lines of each of two classes: errors, and all else. What is worth a line comes in tens.
+BURST_LINES = 300
+LINES_PER_S = 4.0
+# No text of ours is longer; what others sent might be.
+MAX_VALUE_CHARACTERS = 2000
+# Control characters other than the line end, which every renderer escapes itself; and what changes the order
+# or the lines of a text, or cannot be seen in it.
+_UNSEEN = (*range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != ord("\n")} | {
+    code: f"\\u{code:04x}" for code in _UNSEEN
+}
 
 _Event: TypeAlias = MutableMapping[str, Any]
 _Processor: TypeAlias = Callable[[Any, str, _Event], Any]
@@ -42,7 +54,9 @@ def configure(log_format: Format, level: Level, stream: TextIO | None = None) ->
     stream = stream or sys.stderr
     structlog.configure(
         processors=[
+            Throttle(time.monotonic),
             structlog.contextvars.merge_contextvars,
+            _shortened,
             structlog.processors.add_log_level,
             *_rendering(log_format, colours=stream.isatty()),
         ],
@@ -51,6 +65,50 @@ def configure(log_format: Format, level: Level, stream: TextIO | None = None) ->
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[_FromLibraries()], level=logging.WARNING, force=True)
+
+
+class Throttle:
+    """Drops lines beyond a rate: in no minute are more than 540 written of either class, in the long run 240.
+
+    The next line that is written has the number of those dropped before it, as `suppressed`. An error is
+    never dropped for the sake of what is none.
+
+    Args:
+        now_s: a clock that never goes back.
+    """
+
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        self._now_s = now_s
+        self._left = {True: float(BURST_LINES), False: float(BURST_LINES)}
+        self._last_s = now_s()
+        self._suppressed = 0
+
+    def __call__(self, _logger: object, method: str, event: _Event) -> _Event:
+        """Let a line pass.
+
+        Raises:
+            structlog.DropEvent: there were too many.
+        """
+        now_s = self._now_s()
+        more, self._last_s = (now_s - self._last_s) * LINES_PER_S, now_s
+        self._left = {kind: min(BURST_LINES, left + more) for kind, left in self._left.items()}
+        is_error = method in ("error", "critical", "exception")
+        if self._left[is_error] < 1:
+            self._suppressed += 1
+            raise structlog.DropEvent
+        self._left[is_error] -= 1
+        if self._suppressed:
+            event["suppressed"], self._suppressed = self._suppressed, 0
+        return event
+
+
+def _shortened(_logger: object, _method: str, event: _Event) -> _Event:
+    return {
+        key: f"{value[:MAX_VALUE_CHARACTERS]}…"
+        if isinstance(value, str) and len(value) > MAX_VALUE_CHARACTERS
+        else value
+        for key, value in event.items()
+    }
 
 
 def _rendering(log_format: Format, *, colours: bool) -> list[_Processor]:

@@ -1,14 +1,16 @@
 """One event, one line, in the format that was asked for."""
 
+import contextlib
 import io
 import json
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import structlog
 
-from powerd.log import Format, configure
+from powerd.log import BURST_LINES, LINES_PER_S, Format, Throttle, configure
 
 
 class Terminal(io.StringIO):
@@ -74,7 +76,7 @@ def test_less_urgent_events_than_the_level_are_dropped() -> None:
 def test_a_hostile_value_can_neither_start_a_line_nor_control_a_terminal(log_format: Format) -> None:
     stream = io.StringIO()
     configure(log_format, "info", stream)
-    structlog.get_logger().info("budget_rejected", source="x\n<0>panic\r\x1b[2J\x9b")
+    structlog.get_logger().info("budget_rejected", source="x\n<0>panic\r\x1b[2J\x9b\u202e\u2028\u200b")
     assert len(stream.getvalue().splitlines()) == 1
     assert stream.getvalue()[:-1].isprintable()
 
@@ -100,3 +102,58 @@ def test_an_exception_stays_on_one_line_of_the_journal() -> None:
         structlog.get_logger().exception("iteration_failed")
     assert stream.getvalue().startswith("<3>iteration_failed exception=")
     assert stream.getvalue().count("\n") == 1
+
+
+class Second:
+    """A clock that is set."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def lines(throttle: Throttle, method: str, count: int) -> list[dict[str, Any]]:
+    written = []
+    for _ in range(count):
+        with contextlib.suppress(structlog.DropEvent):
+            written.append(dict(throttle(None, method, {"event": "x"})))
+    return written
+
+
+def test_a_storm_writes_a_bounded_number_of_lines_and_says_how_many_it_has_not() -> None:
+    clock = Second()
+    throttle = Throttle(clock)
+    first_minute = 0
+    for _ in range(60):
+        clock.now_s += 1
+        first_minute += len(lines(throttle, "warning", 1000))
+    assert first_minute <= BURST_LINES + 60 * LINES_PER_S
+    clock.now_s += 1
+    assert lines(throttle, "warning", 1)[0]["suppressed"] > 59_000
+    assert "suppressed" not in lines(throttle, "warning", 1)[0]
+
+
+def test_a_storm_of_warnings_drops_no_error_and_one_of_errors_is_bounded_too() -> None:
+    throttle = Throttle(Second())
+    lines(throttle, "warning", 10_000)
+    assert len(lines(throttle, "error", 10_000)) == BURST_LINES
+
+
+def test_ordinary_lines_are_all_written() -> None:
+    clock = Second()
+    throttle = Throttle(clock)
+    for _ in range(1000):
+        clock.now_s += 0.5
+        assert len(lines(throttle, "info", 2)) == 2
+
+
+def test_the_log_that_is_configured_is_bounded_in_lines_and_their_length() -> None:
+    stream = io.StringIO()
+    configure("journal", "info", stream)
+    for _ in range(10 * BURST_LINES):
+        structlog.get_logger().warning("storm", text="x" * 100_000)
+    written = stream.getvalue().splitlines()
+    assert len(written) < 2 * BURST_LINES
+    assert max(map(len, written)) < 3000
