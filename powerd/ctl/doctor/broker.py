@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from powerd.certificates import Certificates
 from powerd.ctl.doctor.check import Check, failed, not_checked, ok, warning
+from powerd.ctl.doctor.trust import trust
 from powerd.errors import BusError, ConfigError, PublishRefusedError
 from powerd.settings.bus import bus_options
 from powerd.settings.model import Settings
@@ -37,7 +38,7 @@ class _Found(NamedTuple):
         refused: filters that the broker did not grant.
         publish_error: why the message could not be published; empty if it was.
         back_s: after how long the message came back; None if it did not.
-        own_state_came: the state that the daemon has the broker keep was delivered.
+        kept: what was delivered, the newest by topic.
         server_end_wall_s: until when the broker's certificate is good; None without TLS.
     """
 
@@ -46,7 +47,7 @@ class _Found(NamedTuple):
     refused: list[str]
     publish_error: str
     back_s: float | None
-    own_state_came: bool
+    kept: dict[str, bytes]
     server_end_wall_s: float | None
 
 
@@ -69,6 +70,7 @@ def broker(settings: Settings) -> Iterator[Check]:
         yield failed("broker.reach", str(error) or f"{options.url}: no answer within {_WITHIN_S:g} s", fix)
     else:
         yield from _told(found, options, topics)
+        yield from trust(settings, topics, found.kept)
 
 
 def days_left(name: str, whose: str, end_wall_s: float, now_wall_s: float) -> Check:
@@ -97,13 +99,15 @@ async def _go(options: BusOptions, topics: Topics) -> _Found:
         ConfigError: the options cannot be used.
         TimeoutError: it took too long.
     """
-    came: dict[str, float] = {}
+    came: dict[str, bytes] = {}
+    back_s: list[float] = []
     is_back = asyncio.Event()
     payload = f"doctor {os.getpid()} {time.time_ns()}".encode()
 
     def hear(topic: str, body: bytes, _retained: bool) -> None:
-        came.setdefault(topic, time.monotonic())
+        came[topic] = body
         if topic == topics.doctor and body == payload:
+            back_s.append(time.monotonic())
             is_back.set()
 
     begun_s = time.monotonic()
@@ -120,8 +124,8 @@ async def _go(options: BusOptions, topics: Topics) -> _Found:
         connect_s,
         refused,
         error,
-        came[topics.doctor] - sent_s if is_back.is_set() else None,
-        topics.state in came,
+        back_s[0] - sent_s if back_s else None,
+        came,
         session.certificate_end_wall_s,
     )
 
@@ -147,7 +151,7 @@ def _told(found: _Found, options: BusOptions, topics: Topics) -> Iterator[Check]
         yield failed(
             "broker.read", f"may not read {', '.join(needed)}", "grant it in the broker's access list"
         )
-    elif found.own_state_came:
+    elif topics.state in found.kept:
         yield ok("broker.read", "the state that the daemon has the broker keep is delivered")
     else:
         text = "subscriptions are granted, but no state of this host came"
@@ -164,7 +168,7 @@ def _round_trip(found: _Found, topics: Topics) -> Check:
         return failed(name, found.publish_error, fix)
     if found.back_s is not None:
         return ok(name, f"a message on {topics.doctor} came back in {found.back_s * 1000:.0f} ms")
-    if found.protocol == "5" or found.own_state_came:
+    if found.protocol == "5" or topics.state in found.kept:
         return ok(
             name, f"the broker takes what this host writes; it may not read {topics.doctor}, which is no harm"
         )
