@@ -33,14 +33,10 @@ def settings(directory: Path, native: dict[str, Any] | None = None, key_file: st
         ConfigError: it cannot be used.
     """
     hosts = {name: {"share": 1.0, "floor_watts": 1000} for name in HOSTS}
-    tables = {
+    limits = {"hard_limit_watts": 40000, "failsafe_watts": 20000}
+    tables: dict[str, dict[str, Any]] = {
         "host": {"site": "hel1", "rack": "r12", "name": "h1"},
-        "rack": {
-            "hard_limit_watts": 40000,
-            "failsafe_watts": 20000,
-            "hosts": hosts,
-            "leases": {"key_file": key_file},
-        },
+        "rack": {**limits, "hosts": hosts, "leases": {"key_file": key_file}},
         "mqtt": {"url": "mqtt://127.0.0.1:1"},
         "signals": {"native": native or {}},
     }
@@ -89,10 +85,8 @@ def test_the_budget_that_the_broker_keeps_is_looked_at(
 def test_hosts_without_the_secret_of_the_rack_are_named(tmp_path: Path) -> None:
     file = written(tmp_path / "secret", forge.SECRET + b"\n" + forge.RETIRED_SECRET)
     of = settings(tmp_path, key_file=file)
-    ours = {
-        TOPICS.state_of("h1"): sealed("h1", forge.SECRET),
-        TOPICS.state_of("h2"): sealed("h2", forge.RETIRED_SECRET),
-    }
+    secrets = {"h1": forge.SECRET, "h2": forge.RETIRED_SECRET}
+    ours = {TOPICS.state_of(name): sealed(name, secret) for name, secret in secrets.items()}
     assert found(of, ours)["broker.states"] == Check(
         "broker.states", Verdict.OK, "the states of 2 hosts are sealed with the secret of this rack"
     )
@@ -132,7 +126,7 @@ def test_a_key_of_somebody_who_is_not_listened_to_is_a_mistake(tmp_path: Path) -
 def test_files_that_cannot_be_used_are_named_with_their_key(tmp_path: Path) -> None:
     private = written(tmp_path / "private.pem", private_pem(forge.KEY))
     keys = {"k1": {"file": private, "source": "a"}, "k2": {"file": str(tmp_path / "none"), "source": "b"}}
-    short = written(tmp_path / "short", b"secret\n")
+    short = written(tmp_path / "short", b"too short\n")
     with pytest.raises(ConfigError) as caught:
         settings(tmp_path, {"keys": keys}, short)
     lines = str(caught.value).splitlines()
@@ -141,7 +135,7 @@ def test_files_that_cannot_be_used_are_named_with_their_key(tmp_path: Path) -> N
         "signals.native.keys.k1",
         "signals.native.keys.k2",
     ]
-    assert "secret\n" not in str(caught.value)
+    assert "too short" not in str(caught.value)
 
 
 def test_a_secret_that_others_may_read_is_refused(tmp_path: Path) -> None:
