@@ -34,8 +34,10 @@ _RESTART_S = (1.0, 1.0)
 # Lower than any failsafe: every GPU of every host has to move.
 _FRESH_WATTS = 5000.0
 _LEASE_S = 120.0
-_FAULT_S = 3.0
+_FAULT_S = 2.0
+# Failsafe holds by then: budgets have the shortest lease that there is.
 _SILENT_S = 8.0
+_SHORT_LEASE_S = 5.0
 _GIVEN_UP_AFTER_S = 120.0
 _STEP_S = 0.05
 # A connection that breaks before it has lasted goes on with the outage before: daemons start anew for these.
@@ -79,6 +81,8 @@ def _recovery_s(stage: Stage, kind: type[Fault], seed: int) -> float:
         _start_again(stage)
     _rest(stage)
     fault = kind(stage, rng)
+    if kind is Silent:
+        stage.controller.publish(_SHORT_LEASE_S)
     begun_boot_s = boot_s()
     fault.begin()
     lasts_s = min(_SILENT_S if kind is Silent else _FAULT_S, fault.lasts_s[1])
