@@ -18,7 +18,12 @@ _IS_ROOT = os.geteuid() == 0
 _LOSE_NOTHING = """
 table inet cables {
     set cut { type ifname; }
-    chain incoming { type filter hook input priority 0; iifname @cut drop; }
+    set lossy { type ifname; }
+    chain incoming {
+        type filter hook input priority 0;
+        iifname @cut drop;
+        iifname @lossy numgen random mod 10 == 0 drop;
+    }
 }
 """
 
@@ -62,9 +67,14 @@ class Namespace:
         """Lose all that comes in by this plug; nothing happens if that is so already."""
         self.run("nft", "add", "element", "inet", "cables", "cut", f"{{ {plug} }}")
 
+    def fray(self, plug: str) -> None:
+        """Lose every tenth packet that comes in by this plug, at random."""
+        self.run("nft", "add", "element", "inet", "cables", "lossy", f"{{ {plug} }}")
+
     def heal(self) -> None:
         """Lose nothing any more."""
-        self.run("nft", "flush", "set", "inet", "cables", "cut")
+        for kind in ("cut", "lossy"):
+            self.run("nft", "flush", "set", "inet", "cables", kind)
 
     def close(self) -> None:
         """Give it up."""
@@ -95,6 +105,11 @@ class Cable:
             self._far.cut(self._plug)
         if to_room:
             self._room.cut(self._plug)
+
+    def fray(self) -> None:
+        """Lose every tenth packet, at random, in each direction, from now on."""
+        for end in (self._far, self._room):
+            end.fray(self._plug)
 
 
 class Network:

@@ -72,6 +72,16 @@ ROWS: tuple[Fault, ...] = (
         ),
     ),
     Fault(
+        "Packets lost at random",
+        "nft drops every tenth packet between broker and hosts, at random, in both directions",
+        "messages that are late; a lease that arrives when it is over",
+        "Budgets are obeyed and watts passed on, later. What comes too late is not used.",
+        (
+            "tests/faults/test_bus_network.py::test_a_network_that_loses_every_tenth_packet_delays_budgets_and_leases_and_nothing_else",
+            "tests/cluster/test_sequences_words.py::test_12_end_counted_from_receipt",
+        ),
+    ),
+    Fault(
         "One host cut off",
         "the host in a network namespace of its own, its cable cut by nft, while the rack's budget falls",
         "its peers miss its states; it misses budgets and states",

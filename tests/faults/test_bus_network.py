@@ -1,4 +1,4 @@
-"""Networks that lose packets without a word: in both directions, in one, of one host, for a moment.
+"""Networks that lose packets without a word: in both directions, in one, of one host, for a moment, by chance.
 
 In every test the observer replays all limits ever written: the rack's budget holds at every instant.
 """
@@ -123,3 +123,14 @@ def test_a_budget_that_the_network_held_up_until_it_was_over_raises_nothing(rack
     assert rack.worst_mw(N4) <= OWN_MW  # less while it makes up for peers that go by the other one
     rack.obey(higher)
     rack.wait_for(lambda: rack.is_at(N4, entitlement_mw(higher)), what="the same, said in time")
+
+
+def test_a_network_that_loses_every_tenth_packet_delays_budgets_and_leases_and_nothing_else(
+    rack: CabledRack,
+) -> None:
+    for cable in rack.cables.values():
+        cable.fray()
+    rack.busy(N1, N2)
+    for watts in (6800, 7600, 6400, BUDGET_WATTS):
+        rack.obey(watts)
+    rack.wait_for(lambda: rack.worst_mw(N2) > OWN_MW and partners(rack, N2), what="watts of others")
