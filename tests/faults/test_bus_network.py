@@ -1,4 +1,4 @@
-"""Networks that lose packets without a word: in both directions, in one, of one host, for a moment, by chance.
+"""Networks that lose packets without a word: in both directions or one, of one host, for a moment, by chance.
 
 In every test the observer replays all limits ever written: the rack's budget holds at every instant.
 """
