@@ -1,7 +1,7 @@
 """What is wrong is told at once, then once a minute, and forgotten when it is over."""
 
 from powerd.core.model import Notice, Severity
-from powerd.daemon.problems import MAX_PROBLEMS, Problems
+from powerd.daemon.problems import MAX_PROBLEMS, MAX_SUBJECTS, OTHERS, Problems, Waiting
 
 WALL_S = 1_763_690_000.0
 
@@ -39,11 +39,52 @@ def test_the_most_urgent_comes_first_then_the_newest() -> None:
     assert [problem.text for problem in problems.current()] == ["a", "b", "d", "c"]
 
 
+def refused(name: str, event: str = "signal_rejected") -> Notice:
+    return Notice(event, Severity.WARNING, name, name)
+
+
 def test_a_sender_that_invents_names_cannot_fill_the_memory() -> None:
     problems = Problems()
     for number in range(2 * MAX_PROBLEMS):
-        take(problems, 0, Notice("signal_rejected", Severity.WARNING, "no", f"source-{number}"))
+        take(problems, 0, refused(f"source-{number}"))
+    assert len(problems.current()) == MAX_SUBJECTS + 1
+
+
+def test_no_number_of_invented_names_keeps_another_problem_from_being_told() -> None:
+    problems = Problems()
+    for event in range(MAX_PROBLEMS):
+        take(problems, 0, *(refused(f"source-{number}", f"kind-{event}") for number in range(100)))
     assert len(problems.current()) == MAX_PROBLEMS
+    assert take(problems, 1, hung()) == ["GPU 3 hangs"]
+
+
+def test_what_is_told_of_invented_names_in_a_minute_is_bounded() -> None:
+    problems, told = Problems(), 0
+    for second in range(600):
+        told += len(take(problems, second, *(refused(f"{second}-{number}") for number in range(100))))
+    assert told <= 10 * 2 * (MAX_SUBJECTS + 1)
+    assert OTHERS in [problem.subject for problem in problems.current()]
+
+
+def test_when_the_invented_names_are_over_there_is_room_for_others() -> None:
+    problems = Problems()
+    take(problems, 0, *(refused(f"source-{number}") for number in range(100)))
+    take(problems, 61)
+    assert problems.current() == ()
+    assert take(problems, 62, refused("facility-a")) == ["facility-a"]
+    assert [problem.subject for problem in problems.current()] == ["facility-a"]
+
+
+def test_a_storm_between_two_iterations_pushes_out_nothing_but_itself() -> None:
+    waiting = Waiting()
+    waiting.add(hung())
+    for number in range(5000):
+        waiting.add(refused(f"source-{number}"))
+    taken = waiting.take()
+    assert taken[0] == hung()
+    assert [notice.subject for notice in taken[-2:]] == ["source-4998", "source-4999"]
+    assert len(taken) == 1 + MAX_SUBJECTS
+    assert waiting.take() == []
 
 
 def test_what_lasts_is_over_at_once_and_news_when_it_is_back() -> None:

@@ -24,11 +24,11 @@ from powerd.core.rack.timeline import BudgetMessage, Timeline
 from powerd.core.reconfigure import reconfigured
 from powerd.core.state import Config, Inputs, State
 from powerd.core.units import watts
-from powerd.daemon.arrivals import MAX_WAITING, Arrivals, Heard
+from powerd.daemon.arrivals import Arrivals, Heard
 from powerd.daemon.gate import Gate
 from powerd.daemon.host_gpus import HostGpus
 from powerd.daemon.loop_log import LoopLog
-from powerd.daemon.problems import Problems
+from powerd.daemon.problems import Problems, Waiting
 from powerd.desk.changes import Changes
 from powerd.desk.in_force import InForce
 from powerd.mode import Mode
@@ -134,7 +134,7 @@ class Controller:
         self._arrivals = Arrivals()
         self._peers: dict[str, HostState] = {}
         self._spare_mw = 0
-        self._notices: list[Notice] = []
+        self._notices = Waiting()
         self._outcomes: tuple[Outcome, ...] = ()
         self._iteration = 0
         self._reaction: Reaction | None = None
@@ -172,7 +172,7 @@ class Controller:
 
     def notice(self, notice: Notice) -> None:
         """Hand over something that people should hear about; told with the next iteration."""
-        self._notices = [*self._notices[-MAX_WAITING + 1 :], notice]
+        self._notices.add(notice)
 
     def replace_config(
         self, config: Config, listened_to: Callable[[Timeline], Timeline], mode: Mode | None = None
@@ -339,9 +339,8 @@ class Controller:
         elif not error and self.config.has_peers and not self._gpus.keeps_plans:
             text = "the guard cannot write its plan into guard.state_dir: no leases with other hosts"
             unusable = [Notice("guard_cannot_remember", Severity.WARNING, text)]
-        waiting, self._notices = self._notices, []
         faults = self._orders.without_its_own(done.decision.notices)
-        all_notices = [*faults, *failed, *unusable, *over, *waiting]
+        all_notices = [*faults, *failed, *unusable, *over, *self._notices.take()]
         lasting = (*self._lasting(), *self._orders.notices())
         due = self._problems.take(all_notices, now.boot_s, now.wall_s, lasting)
         self._log.notices(due)
