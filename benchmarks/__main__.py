@@ -12,6 +12,7 @@ from benchmarks.cluster import SEEDS, measure_efficiency, measure_hostile, measu
 from benchmarks.cluster import measure_waking as measure_virtual_waking
 from benchmarks.events import measure_events
 from benchmarks.explorer import measure_explorer
+from benchmarks.fan_in import measure_fan_in
 from benchmarks.flex_reaction import measure_flex_reaction
 from benchmarks.footprint import measure_footprint
 from benchmarks.grid_events import measure_grid_events
@@ -28,6 +29,7 @@ from tests.cluster.grid_day import run_with_events
 
 SLOW_SET_MS = 15.0
 EVENT_SEEDS = 100
+FAN_IN_CUTS = 20
 
 
 def main() -> int:
@@ -59,6 +61,7 @@ def main() -> int:
         "events": measure_events,
         "parser": measure_parser,
         "explorer": measure_explorer,
+        "fan-in": partial(measure_fan_in, options.seconds, FAN_IN_CUTS),
         "footprint": partial(measure_footprint, options.seconds),
         "http": partial(measure_http, options.turns),
         "peers": partial(measure_peers, options.seconds),

@@ -86,6 +86,13 @@ class Mosquitto:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def pid(self) -> int:
+        """Return the process id."""
+        if self._process is None:
+            raise RuntimeError("the broker is not running")
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """Return what the broker wrote since its first start."""
         return (self._directory / "mosquitto.log").read_text(encoding="utf-8", errors="replace")

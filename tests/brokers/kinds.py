@@ -12,7 +12,7 @@ from tests.brokers.nats import Nats
 
 
 class Server(Protocol):
-    """What tests do with a broker's process."""
+    """What tests do with a broker's process, or with those of a cluster."""
 
     port: int
 

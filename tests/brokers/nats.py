@@ -70,7 +70,8 @@ class Nats:
     @property
     def pid(self) -> int:
         """Return the process id."""
-        assert self._process is not None
+        if self._process is None:
+            raise RuntimeError("the server is not running")
         return self._process.pid
 
     @property
