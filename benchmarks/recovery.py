@@ -8,6 +8,7 @@ after a rival.
 
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -71,6 +72,8 @@ def measure_recovery(rounds: int, names: str = "") -> Table:
 def _of_kind(stage: Stage, kind: type[Fault], rounds: int) -> Iterator[Figure]:
     times_s = [_recovery_s(stage, kind, number) for number in range(rounds)]
     median_s = statistics.median(times_s)
+    # It takes half an hour: what is known is shown.
+    print(f"{kind.kind}: {max(times_s):.2f} s", file=sys.stderr, flush=True)
     yield Figure(f"{kind.kind} (median {median_s:.2f} s)", max(times_s), "s", _LONGER.get(kind, WITHIN_S))
 
 
