@@ -78,6 +78,21 @@ class Leasing:
 
 
 @dataclass(frozen=True, slots=True)
+class Signatures:
+    """Whose word raises limits.
+
+    Attributes:
+        budgets_signed_by: sources with a key.
+        unsigned_budgets: what becomes of those without a signature: accept, lower_only or refuse.
+        states_sealed: what others say in the name of a host is not believed.
+    """
+
+    budgets_signed_by: tuple[str, ...]
+    unsigned_budgets: str
+    states_sealed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Value:
     """One setting in force, and where it stands."""
 
@@ -93,7 +108,7 @@ class Report:
     Attributes:
         problems: one line each; empty if the daemon would start with this configuration.
         feasibility: None when the values themselves cannot be used.
-        entitlement, leasing: None when there are problems.
+        entitlement, leasing, signatures: None when there are problems.
     """
 
     file: str
@@ -105,6 +120,7 @@ class Report:
     feasibility: Feasibility | None = None
     entitlement: Entitlement | None = None
     leasing: Leasing | None = None
+    signatures: Signatures | None = None
     values: tuple[Value, ...] = ()
 
     @property
@@ -129,6 +145,7 @@ def check(
         _report(path, loaded, ()),
         entitlement=_entitlement(loaded.settings),
         leasing=_leasing(loaded.settings),
+        signatures=_signatures(loaded.settings),
     )
 
 
@@ -198,6 +215,15 @@ def _leasing(settings: Settings) -> Leasing:
     )
 
 
+def _signatures(settings: Settings) -> Signatures:
+    native = settings.signals.native
+    return Signatures(
+        budgets_signed_by=tuple(sorted({key.source for key in native.keys.values()})),
+        unsigned_budgets=native.unsigned_may,
+        states_sealed=bool(settings.rack.leases.key_file),
+    )
+
+
 def _text(report: Report) -> Iterator[str]:
     yield from report.problems
     yield f"{report.file}: {'OK' if report.ok else f'NOT usable, {len(report.problems)} problem(s)'}"
@@ -210,6 +236,8 @@ def _text(report: Report) -> Iterator[str]:
         yield _row("in failsafe", report.entitlement.in_failsafe_watts)
     if report.leasing:
         yield from _leasing_text(report.leasing)
+    if report.signatures:
+        yield from _signatures_text(report.signatures)
     if report.values:
         yield "\nValues, and where each came from"
         width = max(len(value.key) for value in report.values)
@@ -246,6 +274,15 @@ def _leasing_text(leasing: Leasing) -> Iterator[str]:
     yield _row("guard time, added by the donor", leasing.guard_time_s, digits=2)
     yield _row("back from a silent borrower within", leasing.silence_s, digits=2)
     yield _row("at the floor after lost memory", leasing.forget_s, digits=2)
+
+
+def _signatures_text(signatures: Signatures) -> Iterator[str]:
+    anybody, signers = "whoever the broker lets write", ", ".join(signatures.budgets_signed_by)
+    rest = {"lower_only": "may only lower", "refuse": "is refused"}.get(signatures.unsigned_budgets, "counts")
+    budgets = f"signed by {signers}; what is not signed {rest}" if signers else anybody
+    states = "sealed with the rack's secret" if signatures.states_sealed else anybody
+    yield "\nWhose word raises limits"
+    yield from (f"  {label:35}{text}" for label, text in (("budgets", budgets), ("states of hosts", states)))
 
 
 def _row(label: str, number: float, note: str = "", *, digits: int = 1) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from powerd.check import check, render
 from powerd.ctl.doctor.check import Check, Verdict
 from powerd.ctl.doctor.trust import trust
 from powerd.daemon.ears import named_senders
@@ -104,6 +105,26 @@ def test_with_a_key_what_is_not_signed_may_only_lower_unless_it_is_said_otherwis
     assert settings(tmp_path, {"keys": keys}).signals.native.unsigned_may == "lower_only"
     for said in ("accept", "lower_only", "refuse"):
         assert settings(tmp_path, {"keys": keys, "unsigned": said}).signals.native.unsigned_may == said
+
+
+def test_check_config_says_whose_word_raises_limits(tmp_path: Path) -> None:
+    def shown(native: dict[str, Any] | None = None, key_file: str = "") -> list[str]:
+        settings(tmp_path, native, key_file)
+        lines = render(check(tmp_path / "powerd.toml")).splitlines()
+        at = lines.index("Whose word raises limits")
+        return [line.split(maxsplit=1)[1].strip() for line in lines[at + 1 : at + 3]]
+
+    keys = forge.configured_keys(tmp_path)
+    file = written(tmp_path / "secret", forge.SECRET)
+    assert shown() == [
+        "whoever the broker lets write",
+        "of hosts".ljust(28) + "whoever the broker lets write",
+    ]
+    budgets, states = shown({"keys": keys}, file)
+    assert budgets == "signed by facility-a, facility-b; what is not signed may only lower"
+    assert states.endswith("sealed with the rack's secret")
+    assert shown({"keys": keys, "unsigned": "refuse"})[0].endswith("what is not signed is refused")
+    assert shown({"keys": keys, "unsigned": "accept"})[0].endswith("what is not signed counts")
 
 
 def test_who_has_a_key_is_counted_by_name(tmp_path: Path) -> None:
