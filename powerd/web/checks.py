@@ -3,19 +3,21 @@
 import asyncio
 import contextlib
 import ipaddress
+import re
 from collections.abc import Collection
 from http import HTTPStatus
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from yarl import URL
 
 from powerd.web.models import ErrorDocument
 
 _SMALL_BODY_BYTES = 4096
 _SMALL_BODY_WITHIN_S = 1.0
 _READS = ("GET", "HEAD")
+# A name or an address, and maybe a port: nothing that another reader would take apart in another way.
+_HOST = re.compile(r"(\[(?P<v6>[0-9A-Fa-f:.]+(%[\w.-]+)?)\]|(?P<name>[\w.-]+))(:[0-9]{0,5})?", re.ASCII)
 _HEADERS = {
     "Server": "powerd",
     "Cache-Control": "no-store",
@@ -109,16 +111,14 @@ async def _take_small_body(request: web.Request) -> None:
 
 
 def _is_ours(header: str, allowed: Collection[str]) -> bool:
-    try:
-        host = URL(f"http://{header}").host
-    except ValueError:
+    found = _HOST.fullmatch(header)
+    if found is None:
         return False
-    if host is None or header.count("/") or "@" in header:
-        return False
+    name = found["v6"] or found["name"]
     try:
-        ipaddress.ip_address(host)
+        ipaddress.ip_address(name)
     except ValueError:
-        return host.lower() in allowed
+        return name.lower() in allowed
     return True
 
 

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from powerd.core.proof.report import ReportRules
 from powerd.core.proof.response import report
+from powerd.errors import shown
 from powerd.ledger.reader import LedgerReader
 from powerd.snapshot import Snapshot
 from powerd.web import event_views
@@ -93,8 +94,12 @@ class EventInterface:
 
 
 def _report(ledger: LedgerReader, key: str, snapshot: Snapshot) -> EventReportView:
+    """Return the report on an event; whatever an entry that was tampered with makes of it is a ValueError."""
     extract = ledger.extract(key)
-    return event_views.event_report(snapshot, report(extract.entries, key, _RULES), _RULES, extract)
+    try:
+        return event_views.event_report(snapshot, report(extract.entries, key, _RULES), _RULES, extract)
+    except (TypeError, LookupError, ArithmeticError) as error:
+        raise ValueError(f"an entry is damaged: {shown(error)}") from error
 
 
 def _unknown(name: str, keys: list[str], snapshot: Snapshot) -> str:

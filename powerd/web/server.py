@@ -13,10 +13,12 @@ import stat
 from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiohttp import web
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.typedefs import Middleware
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from powerd.clock import Clock
 from powerd.desk.desk import Desk
@@ -184,8 +186,29 @@ class WebServer:
             shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
         )
         await runner.setup()
+        _expect_nothing(runner)
         self._runners.append(runner)
         return door.admission(runner)
+
+
+def _expect_nothing(runner: web.AppRunner) -> None:
+    """Have `Expect` passed over: no body here is long, and aiohttp's answer to an odd one is a traceback.
+
+    It is answered before any middleware, so that no check of ours would see it.
+    """
+    server = runner.server
+    assert server is not None  # noqa: S101 - the runner is set up
+    make = server.request_factory
+
+    def request(message: RawRequestMessage, *others: Any) -> web.BaseRequest:  # noqa: ANN401 - passed on
+        if "Expect" in message.headers:
+            kept = CIMultiDict(
+                (name, each) for name, each in message.headers.items() if name.lower() != "expect"
+            )
+            message = message._replace(headers=CIMultiDictProxy(kept))
+        return make(message, *others)
+
+    server.request_factory = request
 
 
 def parse_listen(listen: str) -> tuple[str, int]:

@@ -72,7 +72,10 @@ class Words(NamedTuple):
 def mutated(data: bytes, target: Target, words: Words, rng: random.Random) -> bytes:
     """Return an input that differs from `data` in one to four places, as long as the target allows."""
     for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
-        data = _step(data, target.form, words, rng)
+        try:
+            data = _step(data, target.form, words, rng)
+        except RecursionError:  # it nests too deeply to be handled as JSON
+            data = _in_bytes(data, rng)
     return data[: target.max_bytes]
 
 
@@ -106,10 +109,7 @@ def _in_json(data: bytes, words: Words, rng: random.Random) -> bytes:
             holder[rng.choice(words.keys)] = holder.pop(key)
         case _:
             holder[key] = rng.choice(words.values)
-    try:
-        return json.dumps(tree, separators=(",", ":")).encode()
-    except RecursionError:
-        return _in_bytes(data, rng)
+    return json.dumps(tree, separators=(",", ":")).encode()
 
 
 def _turned(value: Any, rng: random.Random) -> Any:

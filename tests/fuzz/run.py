@@ -52,12 +52,14 @@ class Searcher:
 
     Args:
         targets: those it will be asked for.
+        build: where logs, new inputs and findings go.
     """
 
-    def __init__(self, targets: Iterable[Target]) -> None:
+    def __init__(self, targets: Iterable[Target], build: Path = BUILD) -> None:
         names = [target.name for target in targets]
-        BUILD.mkdir(parents=True, exist_ok=True)
-        with (BUILD / "loading.log").open("ab") as log:
+        self._build = build
+        build.mkdir(parents=True, exist_ok=True)
+        with (build / "loading.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.fuzz.child", *names],
                 cwd=ROOT,
@@ -83,7 +85,7 @@ class Searcher:
             runs: how many inputs to try.
             seconds: how long to try.
         """
-        place = BUILD / target.name
+        place = self._build / target.name
         new, log = place / "corpus", place / "log"
         new.mkdir(parents=True, exist_ok=True)
         arguments = [

@@ -17,7 +17,7 @@ import pytest
 
 from powerd.core.events.grid_event import GridEvent
 from powerd.core.events.schedule import Held, Schedule
-from powerd.core.proof.ledger_entry import Began, Entry
+from powerd.core.proof.ledger_entry import Began, Entry, Sample, Samples
 from powerd.ctl.report import _COLUMNS, as_table
 from powerd.ledger.file import FILE_NAME, append, open_to_read, open_to_write, verify
 from powerd.ledger.reader import LedgerReader
@@ -170,6 +170,13 @@ async def test_a_ledger_that_cannot_be_read_hides_the_past_and_nothing_else(site
     assert "cannot be read" in (await site.get("/v1/events/curtail/7/report", 503))["error"]
     code, out, err = await site.powerctl("events")
     assert (code, "grid/now" in out, "cannot be read" in err) == (1, True, True)
+
+
+async def test_a_report_from_samples_that_somebody_made_up_is_refused_in_one_line(site: Site) -> None:
+    start_s = WALL_S + 700
+    row = Sample(start_s, "long", 1, 1, 7, (None,), ("x",))  # type: ignore[arg-type] # it says anything
+    write(site.path, [Entry(start_s, "", Samples(("grid/curtail/7",), (row,)))])
+    assert "an entry is damaged" in (await site.get("/v1/events/curtail/7/report", 503))["error"]
 
 
 async def test_before_anything_is_recorded_there_is_no_past(site: Site) -> None:

@@ -147,6 +147,17 @@ def test_a_malformed_listen_names_the_key(listen: str) -> None:
         parse_listen(listen)
 
 
+@pytest.mark.parametrize(("path", "status"), [(b"/healthz", b"200"), (b"/nothing", b"404")])
+@pytest.mark.parametrize("expected", [b"100-continue", b"200-ok", b"\xd5"])
+async def test_what_a_client_expects_is_passed_over(
+    endpoint: "Endpoint", path: bytes, status: bytes, expected: bytes
+) -> None:
+    reader, writer = await asyncio.open_unix_connection(endpoint.socket_path)
+    head = b"Host: localhost\r\nConnection: close\r\nExpect: " + expected
+    answer = await exchange(reader, writer, b"GET " + path + b" HTTP/1.1\r\n" + head + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 " + status)
+
+
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "localhost:9780", "[::1]:9780", "LOCALHOST"])
 async def test_requests_to_this_machine_are_answered(endpoint: "Endpoint", name: str) -> None:
     async with endpoint.session.get(endpoint.url + "/healthz", headers={"Host": name}) as response:
@@ -154,7 +165,11 @@ async def test_requests_to_this_machine_are_answered(endpoint: "Endpoint", name:
 
 
 @pytest.mark.parametrize(
-    "name", ["evil.example", "evil.example:9780", "localhost.evil.example", "a@b", "", ":"]
+    "name",
+    [
+        *("evil.example", "evil.example:9780", "localhost.evil.example", "a@b", "", ":"),
+        *("localhost#.evil.example", "localhost?.evil.example", "localhost:80x", "%6cocalhost"),
+    ],
 )
 async def test_a_rebound_dns_name_reads_nothing(endpoint: "Endpoint", name: str) -> None:
     async with endpoint.session.get(endpoint.url + "/v1/status", headers={"Host": name}) as response:

@@ -26,6 +26,8 @@ from tests.guard.rig import DEFAULT_MW, MIN_MW, Rig, W
 CEILING_MW = 450 * W
 HOST_CEILING_MW = 850 * W
 _TEXT_CHARACTERS = 600
+# After so many turns of the event loop a daemon that has an answer has sent its next request.
+_TURNS = 10
 _BOOT = boot_id().encode()
 
 
@@ -136,7 +138,7 @@ def guard_files(data: bytes) -> None:
 def guard_answers(data: bytes) -> None:
     """Whatever a guard says, each call of the daemon ends, with an answer or as the documented error.
 
-    The first line is said at once, each other one in answer to a request.
+    The first line is said at once, each other one as soon as there may be a request; then it hangs up.
     """
     _loop().run_until_complete(_answered(data))
 
@@ -144,13 +146,17 @@ def guard_answers(data: bytes) -> None:
 async def _answered(data: bytes) -> None:
     said = data.split(b"\n")
     path = str(directory() / "answers.sock")
+    answered = asyncio.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for line in said:
             writer.write(line + b"\n")
-            if not await reader.readline():
-                break
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        answered.set()
 
     server = await asyncio.start_unix_server(answer, path)
     client = GuardClient(path)
@@ -165,6 +171,7 @@ async def _answered(data: bytes) -> None:
         check_lines(str(error), _TEXT_CHARACTERS)
     finally:
         await client.close()
+        await answered.wait()
         server.close()
         await server.wait_closed()
 

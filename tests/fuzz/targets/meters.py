@@ -51,7 +51,7 @@ def generic_meter(payload: bytes) -> None:
 def _check_generic(part: GenericPart, payload: bytes) -> None:
     meter = GenericMeter(part, PLAUSIBLE)
     for heard in heard_of(lambda: meter.read(part.topic, payload, NOW, retained=False)):
-        said, is_good = _generically(part, fair(payload))
+        said, is_good = _generically(part, fair(payload.strip()))
         check_reading(heard, said, int(UNITS_MW[part.unit] * part.scale), is_good=is_good)
     assert not list(meter.read(part.topic, payload, NOW, retained=True))
 
