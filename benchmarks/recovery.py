@@ -93,8 +93,8 @@ def _recovery_s(stage: Stage, kind: type[Fault], seed: int) -> float:
         fault.step()
         time.sleep(_STEP_S)
     # What dies is down from then on: that systemd waits before it starts it again is part of the time.
-    ended_boot_s = boot_s()
     fault.end()
+    ended_boot_s = boot_s()
     stage.controller.watts = _FRESH_WATTS
     stage.controller.publish(_LEASE_S)
     while not _is_obeyed(stage, _FRESH_WATTS):
