@@ -45,10 +45,11 @@ def check_host_ceiling(writes: Iterable[Write], gpus: Mapping[str, Gpu], config:
     Raises:
         RefusedError: naming the sum.
     """
+    if config.host_ceiling_watts is None:
+        return
     targets = {write.uuid: write.mw for write in writes}
     now_mw = {uuid: gpu.worst_case_mw for uuid, gpu in gpus.items()}
-    lowers = all(mw <= (now_mw.get(uuid) or 0) for uuid, mw in targets.items())
-    if config.host_ceiling_watts is None or lowers:
+    if all(mw <= (now_mw.get(uuid) or 0) for uuid, mw in targets.items()):
         return
     total_mw = sum(targets.get(uuid, _most_mw(gpu)) for uuid, gpu in gpus.items())
     if total_mw > config.host_ceiling_watts * 1000:

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import resource
+import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from tests.desk import running
 if TYPE_CHECKING:
     from tests.web.conftest import Clock, Endpoint
 
-SOON_S = 0.3
+SOON_S = 1.0
 WITHIN_S = 20.0
 READS = ("/", "/healthz", "/readyz", "/v1/status", "/v1/history", "/v1/stream", "/metrics", "/openapi.json")
 GET = b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n"
@@ -140,12 +141,25 @@ async def test_an_order_that_is_never_sent_to_its_end_is_not_waited_for(
     order_socket: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(order_routes, "_BODY_WITHIN_S", SOON_S)
-    raw = Raw(*await asyncio.open_unix_connection(str(order_socket)))
     head = b"POST /v1/attach HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    raw.writer.write(head + b"Content-Length: 4000\r\n\r\n")
-    sending = asyncio.create_task(trickle(raw, b" " * 4000))
-    assert (await raw.end()).startswith(b"HTTP/1.1 408 ")
-    await sending
+    # By hand: a stream that can no longer write would not read what has come either.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as raw:
+        raw.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(raw, str(order_socket))
+
+        async def send() -> None:
+            await loop.sock_sendall(raw, head + b"Content-Length: 4000\r\n\r\n")
+            with suppress(ConnectionError):
+                for _ in range(4000):
+                    await loop.sock_sendall(raw, b" ")
+                    await asyncio.sleep(SOON_S / 20)
+
+        sending = asyncio.create_task(send())
+        async with asyncio.timeout(WITHIN_S):
+            answer = await loop.sock_recv(raw, 65536)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        await sending
 
 
 async def test_an_order_that_is_compressed_is_not_unpacked(order_socket: Path) -> None:
