@@ -27,7 +27,7 @@ GPU_MIN_WATTS, GPU_MAX_WATTS = 100, 400
 OVERHEAD_WATTS = 800
 GUARD_BAND = 0.02
 
-_START_WITHIN_S = 20.0
+_WITHIN_S = 60.0
 
 
 class Answer(NamedTuple):
@@ -213,7 +213,7 @@ class Host:
         return self.gpus.writes()
 
     def wait_for(
-        self, condition: Callable[[], _Value], within_s: float = _START_WITHIN_S, *, what: str = ""
+        self, condition: Callable[[], _Value], within_s: float = _WITHIN_S, *, what: str = ""
     ) -> _Value:
         """Wait until the condition is true and return its value; no answer from the daemon counts as false.
 

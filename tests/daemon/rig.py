@@ -81,7 +81,7 @@ class Rig(Host):
         """Publish a budget in good order, retained, and remember it as a grant; see `Facility.grant`."""
         return self.facility.grant(watts, lease_s, **overrides)
 
-    def obey(self, watts: float | None, lease_s: float = LEASE_S, within_s: float = 3.0) -> Grant:
+    def obey(self, watts: float | None, lease_s: float = LEASE_S, within_s: float = 20.0) -> Grant:
         """Publish a budget in good order and wait until the limits follow it."""
         grant = self.publish_budget(watts, lease_s)
         self.wait_for(lambda: self.obeyed(watts), within_s, what=f"{watts} W obeyed")

@@ -35,12 +35,12 @@ def _line(row: Fault) -> str:
 
 
 def _claim(test: str) -> str:
-    """Return the file of a test, below `tests/`, and its name as the sentence that it is."""
+    """Return the file of a test, and its name as the sentence that it is."""
     path, _, name = test.partition("::")
     scenario = name.partition("[")[2].rstrip("]")
     if scenario:
-        return f"`scenarios/{scenario}.toml`"
-    return f"`{path.removeprefix('tests/')}`: {name.removeprefix('test_').replace('_', ' ')}"
+        return f"`tests/scenarios/{scenario}.toml`"
+    return f"`{path}`: {name.removeprefix('test_').replace('_', ' ')}"
 
 
 def _read(name: str) -> str:
