@@ -1,20 +1,24 @@
 """What time does to powerd: a month of a rack in virtual time, a day of messages to one real host."""
 
 import json
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import linear_regression, mean
 
-from benchmarks.table import Figure, Table, load_note
+from benchmarks.table import RAM, Figure, Table, load_note
 from tests.cluster.theorem import ViolationError
 from tests.endurance.month import DAY_S, FIRST_BOOT_S, GPUS, HOSTS, PERIOD_S, Day, month
+from tests.endurance.traffic import MESSAGES_PER_DAY, Look, TalkingRack, slope
+from tests.fake_nvml import build
 
 # The first day is unlike all others: the rack starts, and knows nothing of its GPUs.
 _WARM_DAYS = 2
 # What goes wrong goes wrong once a week: days are compared with days of another week.
 _WEEK = 7
+_PEERS_PER_S = 17.0
 _BOOT_WRAPS_MS = (2**31, 2**32)
 
 
@@ -36,6 +40,64 @@ def measure_month(days: int, seed: int = 1, log: Path | None = None) -> Table:
         except ViolationError as found:
             violation = str(found)
     return _month_table(seen, days, seed, violation)
+
+
+def measure_messages(messages: int = MESSAGES_PER_DAY, rate_per_s: float = 1500.0) -> Table:
+    """Send one real host all that its seventeen peers say in a day, as fast as it takes it."""
+    looks = _talk(messages, rate_per_s)
+    days = messages / MESSAGES_PER_DAY
+    rate = (looks[-1].messages - looks[0].messages) / (looks[-1].at_s - looks[0].at_s)
+    return Table(
+        f"{messages:,} messages of 17 peers to one real host, {rate:,.0f}/s: {days:.2f} days of them",
+        _looked(looks, [look.messages / MESSAGES_PER_DAY for look in looks], "day of messages"),
+        load_note(),
+    )
+
+
+def measure_memory(minutes: float = 20.0) -> Table:
+    """Let one real host be one of eighteen at their real pace, and watch its memory."""
+    looks = _talk(int(minutes * 60 * _PEERS_PER_S), _PEERS_PER_S)
+    return Table(
+        f"Memory of a host of eighteen over {minutes:g} minutes",
+        _looked(looks, [look.at_s / DAY_S for look in looks], "day"),
+        load_note(),
+    )
+
+
+def _talk(messages: int, rate_per_s: float) -> list[Look]:
+    with tempfile.TemporaryDirectory(prefix="powerd-", dir=RAM) as name:
+        directory = Path(name)
+        with TalkingRack(directory, build(directory / "lib"), is_busy=False) as rack:
+            rack.start()
+            return list(rack.talk(messages, rate_per_s))
+
+
+def _looked(looks: list[Look], days: list[float], day: str) -> tuple[Figure, ...]:
+    """Compare what was seen after a quarter of the time with what was seen later."""
+    warm = len(looks) // 4
+    settled, x = looks[warm:], days[warm:]
+    daemon = slope(x, [look.daemon_mib for look in settled])
+    guard = slope(x, [look.guard_mib for look in settled])
+    first, last = looks[0], looks[-1]
+    return (
+        Figure("daemon: memory at the start", first.daemon_mib, "MiB"),
+        Figure("  after a quarter of the time", settled[0].daemon_mib, "MiB"),
+        Figure("  in the end", last.daemon_mib, "MiB"),
+        Figure(f"  growth after that quarter, per {day}", daemon.per_unit, "MiB"),
+        Figure("    of which that much or less cannot be seen", daemon.error, "MiB"),
+        Figure("guard: memory at the start", first.guard_mib, "MiB"),
+        Figure("  in the end", last.guard_mib, "MiB"),
+        Figure(f"  growth after that quarter, per {day}", guard.per_unit, "MiB"),
+        Figure("    of which that much or less cannot be seen", guard.error, "MiB"),
+        Figure(
+            "descriptors of both, more than at the quarter",
+            last.descriptors - settled[0].descriptors,
+            "",
+            0.0,
+        ),
+        Figure("threads of both, more than at the quarter", last.threads - settled[0].threads, "", 0.0),
+        Figure("files, more than at the quarter", last.file_bytes - settled[0].file_bytes, "B", 4096.0),
+    )
 
 
 def _month_table(seen: list[Day], days: int, seed: int, violation: str) -> Table:
