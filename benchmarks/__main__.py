@@ -10,10 +10,12 @@ from pathlib import Path
 from benchmarks.allocator import measure_allocator, measure_decision
 from benchmarks.cluster import SEEDS, measure_efficiency, measure_hostile, measure_hour
 from benchmarks.cluster import measure_waking as measure_virtual_waking
+from benchmarks.endurance import measure_day_of_messages, measure_memory, measure_month
 from benchmarks.events import measure_events
 from benchmarks.explorer import measure_explorer
 from benchmarks.fan_in import measure_fan_in
 from benchmarks.flex_reaction import measure_flex_reaction
+from benchmarks.flood import measure_flood
 from benchmarks.footprint import measure_footprint
 from benchmarks.grid_events import measure_grid_events
 from benchmarks.http import measure_http
@@ -49,6 +51,9 @@ def main() -> int:
     parser.add_argument("--event-seeds", type=int, default=EVENT_SEEDS, help="the same with grid events")
     parser.add_argument("--turns", type=int, default=12, help="of the HTTP benchmark's crowds (default 12)")
     parser.add_argument("--hours", type=float, default=0.5, help="of the study's runs (default 0.5)")
+    parser.add_argument("--flood-cuts", type=int, default=200, help="cuts under each flood (default 200)")
+    parser.add_argument("--minutes", type=float, default=20.0, help="of watching memory (default 20)")
+    parser.add_argument("--days", type=int, default=30, help="of a rack in virtual time (default 30)")
     parser.add_argument("--full", action="store_true", help="all racks and sizes of the study, for a day")
     parser.add_argument(
         "--plot", type=Path, default=Path("build/study-day.png"), help="draw a day of the study here"
@@ -62,6 +67,7 @@ def main() -> int:
         "parser": measure_parser,
         "explorer": measure_explorer,
         "fan-in": partial(measure_fan_in, options.seconds, FAN_IN_CUTS),
+        "flood": partial(measure_flood, options.flood_cuts),
         "footprint": partial(measure_footprint, options.seconds),
         "http": partial(measure_http, options.turns),
         "peers": partial(measure_peers, options.seconds),
@@ -90,6 +96,9 @@ def main() -> int:
         "study-bad-days": measure_bad_days,
         "study-day": partial(measure_day, options.plot),
         "study-speed": measure_speed,
+        "day-of-messages": measure_day_of_messages,
+        "memory": partial(measure_memory, options.minutes),
+        "thirty-days": partial(measure_month, options.days),
         "kills": partial(measure_kills, options.kills, options.seed),
         "recovery": partial(measure_recovery, options.rounds, options.kind),
     }

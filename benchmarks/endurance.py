@@ -42,7 +42,7 @@ def measure_month(days: int, seed: int = 1, log: Path | None = None) -> Table:
     return _month_table(seen, days, seed, violation)
 
 
-def measure_messages(messages: int = MESSAGES_PER_DAY, rate_per_s: float = 1500.0) -> Table:
+def measure_day_of_messages(messages: int = MESSAGES_PER_DAY, rate_per_s: float = 1500.0) -> Table:
     """Send one real host all that its seventeen peers say in a day, as fast as it takes it."""
     looks = _talk(messages, rate_per_s)
     days = messages / MESSAGES_PER_DAY

@@ -18,6 +18,7 @@ from tests.daemon.host import RACK, SITE
 
 BUDGET_TOPIC = f"{BASE}/budget"
 EVENTS = f"powerd/v1/{SITE}/grid/event"
+SIGNALS = f"powerd/v1/{SITE}/signal/price"
 # A sender that the daemon listens to, and one that it does not.
 LISTED, STRANGER = "facility-b", "nobody"
 # One that signs.
@@ -102,6 +103,18 @@ def _forged(begin: int) -> Iterator[Message]:
     return ((BUDGET_TOPIC, payload) for payload in itertools.cycle(payloads))
 
 
+def _storm(begin: int) -> Iterator[Message]:
+    """What cannot be used, each time of another sender, for another reason or on another topic."""
+    for number in itertools.count(begin):
+        name = f"made-up-{number}"
+        yield BUDGET_TOPIC, budget(name, number)
+        yield BUDGET_TOPIC, budget(name, number, watts=-1)
+        yield BUDGET_TOPIC, budget(name, number, rack=name)
+        yield BUDGET_TOPIC, f"{name}: no JSON".encode()
+        yield f"{EVENTS}/{name}", budget(name, number)
+        yield f"{SIGNALS}/{name}", budget(name, number)
+
+
 def _counted(template: bytes, begin: int) -> Iterator[bytes]:
     before, after = template.split(b"123456789")
     return (b"%s%d%s" % (before, number, after) for number in itertools.count(begin))
@@ -116,6 +129,7 @@ KINDS: dict[str, Callable[[int], Iterator[Message]]] = {
     "large": _large,
     "topics": _topics,
     "forged": _forged,
+    "storm": _storm,
 }
 
 

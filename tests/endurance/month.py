@@ -108,21 +108,23 @@ class Month:
 
     Args:
         seed: of the loads.
+        boot_s: what boot clocks say at the beginning.
     """
 
-    def __init__(self, rack: SimulatedRack, seed: int) -> None:
+    def __init__(self, rack: SimulatedRack, seed: int, boot_s: float = FIRST_BOOT_S) -> None:
         self.rack = rack
         self._seed = seed
         self._world = rack.world
         self._bridge = GridBridge(rack.world, rack.broker)
         self._books = {host.name: Books(host, LEDGER_MB) for host in rack.hosts}
         self._draws_w: list[tuple[float, ...]] = []
-        self._over_w = 0.0
+        self.over_w = 0.0
         self._lease_s = 0.0
         self._energy = (0.0, 0.0)
         self._begun_mj = 0.0
+        self._midnight_s = 0.0
         for host in rack.hosts:
-            host.clock.booted_s = -FIRST_BOOT_S / host.clock.rate
+            host.clock.booted_s = -boot_s / host.clock.rate
 
     def days(self, count: int) -> Iterator[Day]:
         """Run so many days, and tell of each.
@@ -141,12 +143,19 @@ class Month:
                 raise ViolationError("; ".join(errors))
             yield self._told(number, time.process_time() - cpu_s, self.rack.theorem.steps - steps)
 
-    def hours(self, count: float) -> None:
-        """Run a part of the first day."""
+    def hours(self, begin: float, end: float) -> Iterator[float]:
+        """Run a part of the first day, and tell of each hour that is over.
+
+        Raises:
+            ViolationError: something that must hold did not.
+        """
+        self._midnight_s = -begin * HOUR_S
         self.rack.start()
         self._bridge.run(600.0)
         self._plan(0)
-        self._world.run_until(count * HOUR_S)
+        while self._world.now_s < (end - begin) * HOUR_S:
+            self._world.run_until(self._world.now_s + HOUR_S)
+            yield begin + self._world.now_s / HOUR_S
 
     def close(self) -> None:
         """Write the ledgers."""
@@ -173,7 +182,7 @@ class Month:
 
     def _plan(self, number: int) -> None:
         def at(hour: float, call: Callable[..., object], *args: Any) -> None:
-            self._world.at(number * DAY_S + hour * HOUR_S, call, *args)
+            self._world.at(self._midnight_s + number * DAY_S + hour * HOUR_S, call, *args)
 
         facility = self.rack.facility
         at(6, facility.change, DAY_W * W)
@@ -233,7 +242,7 @@ class Month:
     def _announce(self, number: int) -> None:
         """Ask for less for two hours, in two hours; what is asked for of the days before is gone."""
         self._bridge.asks.clear()
-        begin_s = number * DAY_S + EVENT_FROM_S
+        begin_s = self._midnight_s + number * DAY_S + EVENT_FROM_S
         action = Action(ActionKind.LIMIT, mw=EVENT_W * W)
         interval = Interval(begin_s, begin_s + EVENT_TO_S - EVENT_FROM_S, action)
         self._bridge.ask(Ask(f"day-{number}", (interval,), EventRamp(down_s=60.0, up_s=600.0)))
@@ -269,10 +278,10 @@ class Month:
         self._draws_w.append(
             tuple(gpu.draw_mw / W for host in self.rack.hosts for gpu in host.plant.gpus.values())
         )
-        hour = self._world.now_s % DAY_S / HOUR_S
+        hour = (self._world.now_s - self._midnight_s) % DAY_S / HOUR_S
         allowed_w = EVENT_W if hour == 18 else DAY_W if 6 <= hour < 22 else NIGHT_W
         may_draw_w = sum(host.plant.applied_mw for host in self.rack.hosts) / W
-        self._over_w = max(self._over_w, may_draw_w - allowed_w)
+        self.over_w = max(self.over_w, may_draw_w - allowed_w)
         for host in self.rack.hosts:
             if host.daemon is not None:
                 ends = [promise.end_boot_s for promise in host.daemon.leases.promises]
@@ -296,7 +305,7 @@ class Month:
     def _told(self, number: int, cpu_s: float, steps: int) -> Day:
         draws_w, self._draws_w = tuple(self._draws_w), []
         gc.collect()
-        error_pct, unknown_pct = self._energy_error_pct(number)
+        error_pct, unknown_pct = self.energy_error_pct(number)
         first = self._books[self.rack.hosts[0].name]
         directories = [host.disk.directory.parent for host in self.rack.hosts]
         files = [path for directory in directories for path in directory.rglob("*") if path.is_file()]
@@ -304,7 +313,7 @@ class Month:
         return Day(
             number=number,
             draws_w=draws_w,
-            over_w=self._over_w,
+            over_w=self.over_w,
             energy_error_pct=error_pct,
             unknown_pct=unknown_pct,
             sizes=self.sizes(),
@@ -318,8 +327,10 @@ class Month:
             troubles=tuple(troubles),
         )
 
-    def _energy_error_pct(self, number: int) -> tuple[float, float]:
-        begin_s, end_s = number * DAY_S + EVENT_FROM_S, number * DAY_S + EVENT_TO_S
+    def energy_error_pct(self, number: int = 0) -> tuple[float, float]:
+        """Return how wrong the first ledger is about a day's event, and what part of it it does not know."""
+        midnight_s = self._midnight_s + number * DAY_S
+        begin_s, end_s = midnight_s + EVENT_FROM_S, midnight_s + EVENT_TO_S
         books = self._books[self.rack.hosts[0].name]
         energy_mj, known_s = books.energy_mj(f"bridge/day-{number}", begin_s, end_s)
         drawn_mj = self._energy[1] - self._energy[0]
@@ -333,10 +344,10 @@ def _other_shares(scenario: Scenario) -> Any:
 
 
 @contextmanager
-def month(seed: int) -> Iterator[Month]:
+def month(seed: int, boot_s: float = FIRST_BOOT_S) -> Iterator[Month]:
     """Build a rack for a month, and take it down in the end."""
     with rack_of(calm_rack(seed)) as rack:
         rack.world.history.on = False
-        found = Month(rack, seed)
+        found = Month(rack, seed, boot_s)
         yield found
         found.close()
