@@ -18,6 +18,8 @@ _Value = TypeVar("_Value")
 
 INSIDE = Path(__file__).parent / "inside"
 PAGE_BYTES = 4096
+# Within what a machine with other things to do obeys.
+WITHIN_S = 20.0
 _CGROUPS = Path("/sys/fs/cgroup")
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.daemon.conftest import MakeRig
 from tests.daemon.rig import FAILSAFE_WATTS, gpu_budget_mw
-from tests.faults.host_tools import Mounts, Unit
+from tests.faults.host_tools import WITHIN_S, Mounts, Unit
 
 # Where the guard's unit keeps its socket and its plan, by default.
 RUN = Path("/run")
@@ -23,7 +23,7 @@ def test_a_guard_that_is_restarted_with_a_file_that_is_no_configuration_leaves_t
         rig.broker.start()
         unit.until(rig.guard_listens, what="the guard")
         rig.start_daemon()
-        rig.obey(3000, lease_s=60)
+        rig.obey(3000, lease_s=60, within_s=WITHIN_S)
         sums_mw: list[int] = []
         unit.on_stop = lambda: sums_mw.append(rig.sum_mw())
         rig.config.write_text("[rack\n", encoding="utf-8")
@@ -35,4 +35,4 @@ def test_a_guard_that_is_restarted_with_a_file_that_is_no_configuration_leaves_t
 
         rig.configure({"guard": {"socket": str(DEFAULT_SOCKET)}})
         unit.until(rig.is_ready, what="the host ready again")
-        rig.obey(2600, lease_s=60)
+        rig.obey(2600, lease_s=60, within_s=WITHIN_S)

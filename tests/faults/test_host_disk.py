@@ -13,7 +13,7 @@ from tests.daemon.conftest import MakeRig
 from tests.daemon.rig import FAILSAFE_WATTS, Rig, gpu_budget_mw
 from tests.daemon.test_publish_event import publish
 from tests.daemon.waiting import boot_s
-from tests.faults.host_tools import Disk, Mounts
+from tests.faults.host_tools import WITHIN_S, Disk, Mounts
 
 # What is told of each file that the daemon cannot write, and of each that it cannot use.
 NOT_WRITTEN = {
@@ -71,11 +71,11 @@ def test_a_disk_that_takes_nothing_stops_no_cut_and_a_start_with_what_is_on_it_r
         disks = [mounts.disk(path, 1 << 20) for path in (rig.directory / "state", kept)]
         mounts.put_inside(rig.guard, rig.daemon)
         rig.start()
-        rig.obey(3000, lease_s=60)
+        rig.obey(3000, lease_s=60, within_s=WITHIN_S)
         for disk in disks:
             break_it(disk)
         give_it_something_to_write(rig)
-        rig.obey(2600, lease_s=60)
+        rig.obey(2600, lease_s=60, within_s=WITHIN_S)
         for file, event in NOT_WRITTEN.items():
             assert f"{rig.directory}/state/{file}" in rig.wait_for(lambda: rig.problem(event), what=event)  # noqa: B023
             assert times_told(rig.daemon.log, event) == 1
@@ -93,7 +93,7 @@ def test_a_disk_that_takes_nothing_stops_no_cut_and_a_start_with_what_is_on_it_r
         for disk in disks:
             heal(disk)
         rig.broker.start()
-        rig.obey(2800, lease_s=60)
+        rig.obey(2800, lease_s=60, within_s=WITHIN_S)
         remembered = mounts.seen(rig.directory / "state/runtime.json")
         rig.wait_for(lambda: '"cap_mw":2800000' in remembered.read_text(), what="the budget on the disk")
         armed = mounts.seen(kept / "plan.json")
@@ -110,7 +110,7 @@ def test_files_that_are_damaged_are_named_once_each_and_a_start_without_them_rai
     state, run = rig.directory / "state", rig.directory / "g"
     rig.start()
     for number, damaged in enumerate((zeroed, cut_short), 1):
-        rig.obey(3000 - 100 * number, lease_s=60)
+        rig.obey(3000 - 100 * number, lease_s=60, within_s=WITHIN_S)
         give_it_something_to_write(rig)
         rig.wait_for(lambda: all((state / file).exists() for file in UNUSABLE), what="all of its files")
         rig.wait_for(lambda: "a game day" in (state / "orders.json").read_text(), what="the order kept")
@@ -136,7 +136,7 @@ def test_files_that_are_damaged_are_named_once_each_and_a_start_without_them_rai
         for file in OF_THE_GUARD:
             assert times_told(rig.guard.log_of_run, f"cannot read {run / file}") == 1
         assert "Traceback" not in rig.daemon.log_of_run + rig.guard.log_of_run
-    rig.obey(3000, lease_s=60)
+    rig.obey(3000, lease_s=60, within_s=WITHIN_S)
 
 
 def zeroed(content: bytes) -> bytes:

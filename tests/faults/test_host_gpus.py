@@ -10,7 +10,7 @@ from tests.daemon.observer import excesses
 from tests.daemon.rig import FAILSAFE_WATTS, Rig, gpu_budget_mw
 from tests.daemon.waiting import boot_s
 from tests.fake_nvml import BY_NVML
-from tests.faults.host_tools import Unit
+from tests.faults.host_tools import WITHIN_S, Unit
 
 BAD = 3
 GPUS = 8
@@ -32,7 +32,7 @@ def managed_guard(rig: Rig) -> Iterator[Unit]:
     with Unit(rig, rig.guard, watchdog_s=WATCHDOG_S, name="guard") as unit:
         unit.until(rig.guard_listens, what="the guard")
         rig.start_daemon()
-        rig.obey(3000, lease_s=60)
+        rig.obey(3000, lease_s=60, within_s=WITHIN_S)
         yield unit
 
 
@@ -58,7 +58,7 @@ def test_a_host_that_was_suspended_raises_nothing_until_it_has_heard_a_budget_ag
     ]
     assert max(written_mw) <= gpu_budget_mw(FAILSAFE_WATTS) // GPUS
     assert rig.sum_mw() <= gpu_budget_mw(FAILSAFE_WATTS)
-    rig.obey(2600, lease_s=60)
+    rig.obey(2600, lease_s=60, within_s=WITHIN_S)
 
 
 def test_when_every_call_of_every_gpu_hangs_both_processes_live_and_go_on_when_they_return(rig: Rig) -> None:
@@ -77,7 +77,7 @@ def test_when_every_call_of_every_gpu_hangs_both_processes_live_and_go_on_when_t
         for gpu in rig.gpus.gpus:
             gpu.get_hangs = gpu.set_hangs = 0
         unit.until(lambda: rig.obeyed(2600), what="the cut that came meanwhile")
-        rig.obey(2800, lease_s=60)
+        rig.obey(2800, lease_s=60, within_s=WITHIN_S)
 
 
 def threads_of(pid: int) -> int:
@@ -104,7 +104,7 @@ def test_a_gpu_that_falls_off_while_gpus_are_listed_is_counted_and_controlled_on
     rig.wait_for(lambda: rig.limits_mw()[BAD] < 300_000, what="its part")
     others = (write for write in rig.write_log()[writes:] if write.gpu != BAD)
     assert all(write.enforced_mw >= before_mw[write.gpu] for write in others)
-    rig.obey(2600, lease_s=60)
+    rig.obey(2600, lease_s=60, within_s=WITHIN_S)
     assert list(excesses(rig, begun_boot_s)) == []
 
 
@@ -120,13 +120,13 @@ def test_when_all_gpus_are_off_at_the_start_powerd_waits_and_takes_them_when_the
     for index in range(GPUS):
         rig.gpus.lose(index, is_lost=False)
     rig.wait_for(rig.is_ready, what="readiness")
-    rig.obey(2600, lease_s=60)
+    rig.obey(2600, lease_s=60, within_s=WITHIN_S)
 
 
 def test_a_gpu_that_was_reset_is_back_at_its_limit_before_its_watts_are_shared_out(rig: Rig) -> None:
     """While powerd saw it gone, and so fast that it did not: both times it comes back at its default."""
     rig.start()
-    rig.obey(3000, lease_s=60)
+    rig.obey(3000, lease_s=60, within_s=WITHIN_S)
     begun_boot_s = boot_s()
     rig.gpus.lose(BAD)
     rig.wait_for(lambda: states(rig)[BAD] == "lost", what="the loss noticed")
@@ -137,7 +137,7 @@ def test_a_gpu_that_was_reset_is_back_at_its_limit_before_its_watts_are_shared_o
 
     rig.gpus.reset(BAD)
     rig.wait_for(lambda: rig.limits_mw()[BAD] == 267_000, what="its limit put back again")
-    rig.obey(2600, lease_s=60)
+    rig.obey(2600, lease_s=60, within_s=WITHIN_S)
     assert "other_writer" not in rig.daemon.log
     assert list(excesses(rig, begun_boot_s)) == []
 
@@ -150,5 +150,5 @@ def test_a_driver_that_was_upgraded_under_the_guard_costs_one_restart_of_it(rig:
         assert "the driver was upgraded" in rig.guard.log
         unit.until(lambda: fits(rig, 3000), what="no more than the budget")
         unit.until(rig.is_ready, what="readiness")
-        rig.obey(2600, lease_s=60)
+        rig.obey(2600, lease_s=60, within_s=WITHIN_S)
         assert unit.codes == [1]

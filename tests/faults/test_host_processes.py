@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.rig import FAILSAFE_WATTS, Rig, gpu_budget_mw
-from tests.faults.host_tools import Unit, breakable, short_of_memory
+from tests.faults.host_tools import WITHIN_S, Unit, breakable, short_of_memory
 
 WATCHDOG_S = 3.0
 MOST_DESCRIPTORS = 512
@@ -34,7 +34,7 @@ def managed(rig: Rig, watchdog_s: float = 20.0) -> Iterator[Unit]:
     rig.start_guard()
     with Unit(rig, rig.daemon, watchdog_s=watchdog_s) as unit:
         unit.until(rig.is_ready, what="the daemon ready")
-        rig.obey(3000, lease_s=60)
+        rig.obey(3000, lease_s=60, within_s=WITHIN_S)
         yield unit
 
 
@@ -50,7 +50,7 @@ def test_a_loop_that_stands_still_is_lowered_by_the_guard_and_ended_by_the_watch
         assert "the plan has ended and no newer one came" in rig.guard.log
         unit.until(lambda: unit.starts == 2 and rig.is_ready(), what="the next daemon ready")
         assert unit.codes == [-signal.SIGABRT]
-        rig.obey(2600, lease_s=60)
+        rig.obey(2600, lease_s=60, within_s=WITHIN_S)
 
 
 def test_a_bug_anywhere_in_an_iteration_ends_the_daemon_and_not_just_its_control(rig: Rig) -> None:
@@ -64,7 +64,7 @@ def test_a_bug_anywhere_in_an_iteration_ends_the_daemon_and_not_just_its_control
             unit.until(lambda: len(unit.codes) == number, what=f"the end by a bug in {function}")  # noqa: B023
             assert f"a bug in {function}" in rig.daemon.log
             unit.until(rig.is_ready, what="the next daemon ready")
-            rig.obey(3000 - 100 * number, lease_s=60)
+            rig.obey(3000 - 100 * number, lease_s=60, within_s=WITHIN_S)
         assert unit.codes == [1, 1, 1]
         assert max(sums_mw) <= gpu_budget_mw(FAILSAFE_WATTS)
 
@@ -75,7 +75,7 @@ def test_a_bug_in_handling_one_message_costs_that_message_and_nothing_else(rig: 
         fail("raise on_message")
         rig.publish_budget(2800, lease_s=60)
         rig.wait_for(lambda: "a bug in on_message" in rig.daemon.log, what="the bug told of")
-        rig.obey(2600, lease_s=60)
+        rig.obey(2600, lease_s=60, within_s=WITHIN_S)
         assert (unit.codes, rig.status()["bus"]["connected"]) == ([], True)
 
 
@@ -91,7 +91,7 @@ def test_a_configuration_that_cannot_be_loaded_keeps_the_fallback_however_often_
         assert max(sums_mw) <= gpu_budget_mw(FAILSAFE_WATTS)
         rig.configure({})
         unit.until(rig.is_ready, what="the daemon ready again")
-        rig.obey(2600, lease_s=60)
+        rig.obey(2600, lease_s=60, within_s=WITHIN_S)
 
 
 def test_a_daemon_that_leaks_is_killed_by_the_kernel_and_that_is_a_crash_like_any_other(rig: Rig) -> None:
@@ -104,7 +104,7 @@ def test_a_daemon_that_leaks_is_killed_by_the_kernel_and_that_is_a_crash_like_an
         assert unit.codes[0] in (-signal.SIGKILL, 1)
         assert sums_mw[0] <= gpu_budget_mw(FAILSAFE_WATTS)
         unit.until(rig.is_ready, what="the next daemon ready")
-        rig.obey(2600, lease_s=60)
+        rig.obey(2600, lease_s=60, within_s=WITHIN_S)
 
 
 def test_a_daemon_that_gets_no_memory_any_more_obeys_or_ends_and_never_lives_on_without_control(
@@ -125,7 +125,7 @@ def test_a_daemon_that_gets_no_memory_any_more_obeys_or_ends_and_never_lives_on_
         if rig.daemon.pid == hungry:
             resource.prlimit(hungry, resource.RLIMIT_AS, (hard, hard))
         unit.until(rig.is_ready, what="answers")
-        rig.obey(2800, lease_s=60)
+        rig.obey(2800, lease_s=60, within_s=WITHIN_S)
 
 
 def address_space(pid: int) -> int:
@@ -148,17 +148,17 @@ def test_a_thousand_slow_clients_neither_delay_a_cut_nor_cost_the_guard(rig: Rig
     """Each has asked for half a thing, and keeps its connection; descriptors are few."""
     rig.daemon.command = ("prlimit", f"--nofile={MOST_DESCRIPTORS}", *rig.daemon.command)
     rig.start()
-    rig.obey(3000, lease_s=60)
+    rig.obey(3000, lease_s=60, within_s=WITHIN_S)
     with ExitStack() as stack:
         for number in range(CONNECTIONS):
             stack.enter_context(slow_client(rig, number))
             if number % AT_ONCE == 0:
                 assert rig.get("/healthz").status == 200
-        rig.obey(2600, lease_s=60)
+        rig.obey(2600, lease_s=60, within_s=WITHIN_S)
         assert open_descriptors(rig) < MOST_DESCRIPTORS
     assert rig.metric("powerd_guard_restarts_total") == 0
     assert "mqtt_disconnected" not in rig.daemon.log
-    rig.obey(2800, lease_s=60)
+    rig.obey(2800, lease_s=60, within_s=WITHIN_S)
 
 
 @contextmanager
@@ -187,14 +187,14 @@ def test_without_a_free_descriptor_a_cut_is_obeyed_and_all_is_well_once_there_ar
         for watts in (2600, 2500):
             rig.publish_budget(watts, lease_s=60)
             rig.wait_for(lambda: rig.obeyed(watts), what="the cut")  # noqa: B023
+        rig.wait_for(lambda: "runtime_file_not_written" in rig.daemon.log, what="the file told of")
+        assert "plan.json: [Errno 24] Too many open files" in rig.guard.log
         for process, descriptors in before.items():
             limit_descriptors(process.pid, descriptors)
         rig.wait_for(rig.is_ready, what="answers again")
         assert rig.metric("powerd_guard_restarts_total") == 0
-        assert "runtime_file_not_written" in rig.daemon.log
-        assert "plan.json: [Errno 24] Too many open files" in rig.guard.log
         assert unit.codes == []
-        rig.obey(2800, lease_s=60)
+        rig.obey(2800, lease_s=60, within_s=WITHIN_S)
 
 
 def limit_descriptors(pid: int, most: int) -> int:
