@@ -154,9 +154,12 @@ def _writes_from(message: Mapping[str, Any], key: str) -> tuple[Write, ...]:
     entries = message.get(key, {})
     if not isinstance(entries, dict):
         raise ValueError(f"{key} must be an object of milliwatts by UUID")
-    if not all(uuid.isprintable() and len(uuid) <= MAX_UUID_CHARS for uuid in entries):
-        raise ValueError(f"{key} names a GPU by what is no UUID")
-    writes = tuple(Write(uuid, integer_from(entries, uuid)) for uuid in entries)
-    if any(not 0 <= write.mw <= MAX_MW for write in writes):
-        raise ValueError(f"{key} must be from 0 to {MAX_MW} milliwatts")
-    return writes
+    writes = []
+    for uuid, mw in entries.items():
+        # On the way of every cut, so kept short; a boolean is no int to `type`.
+        if type(mw) is not int or not 0 <= mw <= MAX_MW:
+            raise ValueError(f"{key} must be whole milliwatts from 0 to {MAX_MW}")
+        if len(uuid) > MAX_UUID_CHARS or not uuid.isprintable():
+            raise ValueError(f"{key} names a GPU by what is no UUID")
+        writes.append(Write(uuid, mw))
+    return tuple(writes)
