@@ -23,6 +23,8 @@ from tests.fake_nvml import FakeNvml, build
 GPUS = 4
 WITHIN_S = 30.0
 SERVED_MW = 120_000
+# Below what a GPU may have, and below what all of them have at first.
+CEILING_MW, HOST_CEILING_MW = 350_000, 1_000_000
 READ = encode({"id": 1, "op": "read"})
 UNKNOWN = encode({"id": 1, "op": "unknown"})
 # What the allocator may keep, besides what it has after one deaf client; each that stayed would cost two.
@@ -78,8 +80,8 @@ class Peer:
 
     def plan(self, **plan: Any) -> Message:
         self._number += 1
-        end_boot_s = boot_s() + 60
-        return self.ask(op="plan", token=self.token, number=self._number, end_boot_s=end_boot_s, **plan)
+        meant = {"op": "plan", "token": self.token, "number": self._number, "end_boot_s": boot_s() + 60}
+        return self.ask(**(meant | plan))
 
 
 class Guard:
@@ -91,7 +93,11 @@ class Guard:
         self.uuids = [gpu.uuid.decode() for gpu in self.host.gpus]
         config = directory / "powerd.toml"
         # The group of the socket may enter; the guard asks who it is all the same.
-        config.write_text(f'[guard]\nsocket = "{self.path}"\nclient_user = "nobody"\n', encoding="utf-8")
+        config.write_text(
+            f'[guard]\nsocket = "{self.path}"\nclient_user = "nobody"\n'
+            f"ceiling_watts = {CEILING_MW // 1000}\nhost_ceiling_watts = {HOST_CEILING_MW // 1000}\n",
+            encoding="utf-8",
+        )
         command = (*PYTHON, "powerd.guard", "--config", str(config))
         self.process = Process(command, directory / "log", clean_environment(**self.host.environment()))
         self.descriptors = self.resident_bytes = 0
@@ -308,6 +314,18 @@ SPOILT: list[Callable[[Guard], dict[str, Any]]] = [
     lambda guard: {"cuts": {guard.uuids[0]: 150_000}, "raises": {guard.uuids[0]: 400_000}},
     lambda guard: {"fallback": {guard.uuids[0]: 10**9}},
     lambda guard: {"cuts": [guard.uuids[0]]},
+    lambda guard: {"raises": {guard.uuids[0]: CEILING_MW + 1}},
+    lambda guard: {"fallback": {guard.uuids[0]: CEILING_MW + 1}},
+    lambda guard: {"raises": dict.fromkeys(guard.uuids, HOST_CEILING_MW // GPUS + 1)},
+    lambda guard: {"cuts": dict.fromkeys(guard.uuids, HOST_CEILING_MW // GPUS + 1)},
+    lambda _guard: {"end_boot_s": 10**400},
+    lambda _guard: {"end_boot_s": boot_s() + 10**6},
+    lambda _guard: {"end_boot_s": boot_s() - 1},
+    lambda _guard: {"end_boot_s": "soon"},
+    lambda _guard: {"number": -1},
+    lambda _guard: {"number": 1.5},
+    lambda _guard: {"token": "0" * 16},
+    lambda _guard: {"token": None},
 ]
 
 
@@ -317,8 +335,16 @@ def test_a_plan_with_one_bad_number_writes_nothing(
 ) -> None:
     before = len(guard.host.writes())
     with Peer(guard.path) as peer:
-        reply = peer.plan(**spoilt(guard))
+        reply = peer.plan(**{"cuts": {guard.uuids[1]: 110_000}, **spoilt(guard)})
         assert (reply["ok"], "\n" in reply["error"]) == (False, False)
+    assert len(guard.host.writes()) == before
+
+
+def test_an_order_to_release_stays_below_the_ceilings_too(guard: Guard) -> None:
+    """All GPUs had more at first than the ceiling of the host lets them have."""
+    before = len(guard.host.writes())
+    with Peer(guard.path) as peer:
+        assert "above guard.host_ceiling_watts" in peer.ask(op="release", token=peer.token)["error"]
     assert len(guard.host.writes()) == before
 
 
