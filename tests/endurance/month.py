@@ -154,7 +154,7 @@ class Month:
         self._bridge.run(600.0)
         self._plan(0)
         while self._world.now_s < (end - begin) * HOUR_S:
-            self._world.run_until(self._world.now_s + HOUR_S)
+            self._world.run_until(min(self._world.now_s + HOUR_S, (end - begin) * HOUR_S))
             yield begin + self._world.now_s / HOUR_S
 
     def close(self) -> None:
