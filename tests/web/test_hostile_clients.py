@@ -310,3 +310,14 @@ async def test_what_a_client_says_comes_back_as_data(endpoint: "Endpoint") -> No
             text = await response.text()
         assert text.count("\n") == 1
         assert "\x1b" not in text
+
+
+async def test_a_question_that_makes_no_sense_is_the_clients_mistake(endpoint: "Endpoint") -> None:
+    """It is told so, and nothing fails in here."""
+    days = ("2026-13-45T00:00:00Z", "0001-01-01T00:00:00Z")
+    for since in ("1e400", "nan", "-1", "9" * 3000, "\u0663h", "1\x00h", "", *days):
+        async with endpoint.session.get(endpoint.url + "/v1/history", params={"since": since}) as response:
+            assert response.status in (200, 400), since
+    for gpu in ("", "-1", "9" * 3000, "\u0663", "%", "\U0001f600"):
+        async with endpoint.session.get(endpoint.url + "/v1/explain", params={"gpu": gpu}) as response:
+            assert response.status in (400, 404), gpu
