@@ -141,6 +141,8 @@ class Daemon:
             raise self._no_answer(error) from None
         except http.client.HTTPException:
             raise self._not_powerd() from None
+        if answer.length:  # it broke off, or is longer than anything that powerd says
+            raise self._not_powerd()
         return self._document(text)
 
     def _document(self, text: bytes) -> Document:
@@ -186,12 +188,19 @@ class Daemon:
         return http.client.HTTPConnection(host, port, timeout=within_s)
 
 
+class _Answer(dict[str, Any]):
+    """An object in what a daemon says."""
+
+    def __missing__(self, key: str) -> NoReturn:
+        raise DaemonUnreachableError(f'the answer has no "{key}": is the daemon of another version?')
+
+
 def _harmless(value: Any) -> Any:  # noqa: ANN401 - of JSON
     """Return JSON whose texts a terminal shows and does not act on: others have chosen some of them."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, dict):
-        return {printable(key): _harmless(each) for key, each in value.items()}
+        return _Answer({printable(key): _harmless(each) for key, each in value.items()})
     return [_harmless(each) for each in value] if isinstance(value, list) else value
 
 

@@ -33,7 +33,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     targets = [TARGETS[name] for name in options.target or TARGETS]
     seed = random.randrange(1, 2**31) if options.seed is None else options.seed
     print(f"seed {seed}\n{_HEAD}", flush=True)
-    runs = None if options.seconds is not None else options.runs
+    results = search(targets, seed, None if options.seconds else options.runs, options.seconds, options.jobs)
+    inputs = sum(result.inputs for result in results)
+    bad = [result for result in results if not result.is_good]
+    print(f"{'all':22}{inputs:>10,}{'':21}  {len(bad) or 'none'}")
+    return 1 if bad else 0
+
+
+def search(
+    targets: Sequence[Target], seed: int, runs: int | None, seconds: int | None, jobs: int
+) -> list[Result]:
+    """Search all targets, the longest searches first, so many of them side by side.
+
+    Args:
+        runs: how many inputs to try, all targets together.
+        seconds: how long to search each target.
+    """
     waiting = queue.SimpleQueue[Target]()
     for target in sorted(targets, key=lambda each: -each.weight):
         waiting.put(target)
@@ -44,17 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             while True:
                 target = waiting.get_nowait()
                 part = _part(target, targets, runs)
-                done.append(searcher.search(target, seed=seed, runs=part, seconds=options.seconds))
+                done.append(searcher.search(target, seed=seed, runs=part, seconds=seconds))
                 _tell(done[-1])
         return done
 
-    with ThreadPoolExecutor(options.jobs) as pool:
-        workers = [pool.submit(work) for _ in range(options.jobs)]
-        results = [result for worker in workers for result in worker.result()]
-    inputs = sum(result.inputs for result in results)
-    bad = [result for result in results if not result.is_good]
-    print(f"{'all':22}{inputs:>10,}{'':21}  {len(bad) or 'none'}")
-    return 1 if bad else 0
+    with ThreadPoolExecutor(jobs) as pool:
+        workers = [pool.submit(work) for _ in range(jobs)]
+        return [result for worker in workers for result in worker.result()]
 
 
 def replay(path: Path, names: Sequence[str]) -> int:

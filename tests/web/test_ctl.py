@@ -220,9 +220,20 @@ async def test_no_daemon_exits_3_with_one_line(tmp_path: Path) -> None:
         assert "is powerd running?" in answer.err
 
 
-async def test_a_server_that_is_not_powerd_exits_3() -> None:
-    async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"220 mail.example ESMTP\r\n")
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        b"220 mail.example ESMTP\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 100_000,
+        b'HTTP/1.1 200 OK\r\n\r\n{"age_s":NaN}',
+        b"HTTP/1.1 200 OK\r\n\r\n[]",
+    ],
+)
+async def test_a_server_that_is_not_powerd_exits_3(greeting: bytes) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(greeting)
         writer.close()
 
     server = await asyncio.start_server(greet, "127.0.0.1", 0)
