@@ -1,5 +1,6 @@
 """All that one host of eighteen hears, at its own pace or faster, and what that does to its processes."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -68,7 +69,6 @@ class TalkingRack(Rack):
     def look(self, sent: int) -> Look:
         """Look at the processes now."""
         daemon, guard = self._host.daemon.pid, self._host.guard.pid
-        files = [path for path in self._host.directory.rglob("*") if path.is_file() and path.suffix != ".log"]
         return Look(
             at_s=time.monotonic(),
             messages=sent,
@@ -76,7 +76,7 @@ class TalkingRack(Rack):
             guard_mib=resident_mib(guard),
             descriptors=_entries(daemon, "fd") + _entries(guard, "fd"),
             threads=_entries(daemon, "task") + _entries(guard, "task"),
-            file_bytes=sum(path.stat().st_size for path in files if "gpus" not in str(path)),
+            file_bytes=_file_bytes(self._host.directory),
         )
 
     def _next(self, number: int) -> bytes:
@@ -93,6 +93,16 @@ class TalkingRack(Rack):
 
     def _received(self) -> int:
         return int(self._host.wait_for(self._host.status, 30)["bus"]["received"])
+
+
+def _file_bytes(directory: Path) -> int:
+    """Return the size of what a host keeps: not its log, and not the fake GPUs, which log every write."""
+    total = 0
+    for name in ("state", "g"):
+        for path in (directory / name).iterdir():
+            with contextlib.suppress(FileNotFoundError):  # it has just been put in the place of another
+                total += path.stat().st_size
+    return total
 
 
 def _entries(pid: int, what: str) -> int:
