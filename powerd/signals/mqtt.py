@@ -275,6 +275,9 @@ class _Client(aiomqtt.Client):
                 await self.__aexit__(None, None, None)
         finally:
             self.close_socket()
+            # Nobody may have asked yet why the connection ended, and asyncio would tell of that as an error.
+            if self._disconnected.done() and not self._disconnected.cancelled():
+                self._disconnected.exception()
 
     def close_socket(self) -> None:
         """Close the socket and end its task, which aiomqtt leaves behind when connecting fails."""

@@ -189,9 +189,9 @@ class Course:
         random = Random(f"{self.seed} strike {self._strikes}")
         fault = choose(kinds, random)(self.stage, random)
         lasts_s = random.uniform(*fault.lasts_s)
-        claimed = {claim for active in self._active for claim in active.fault.claims}
-        if len(self._active) >= MOST_AT_ONCE or fault.claims & claimed:
+        if len(self._active) >= MOST_AT_ONCE or fault.claims & self.stage.claimed:
             return
+        self.stage.claimed |= fault.claims
         spans = []
         for name in fault.hosts():
             spans.append(Span())
@@ -223,6 +223,7 @@ class Course:
             for span in active.spans:
                 span.end()
             self._active.remove(active)
+            self.stage.claimed -= active.fault.claims
             self._note(f"over: {active.fault.what()}")
 
     def _judge(self) -> None:

@@ -1,8 +1,11 @@
 """What GPUs, their driver and others on the host do to limits."""
 
+import contextlib
+import http.client
 from random import Random
 from typing import Any, ClassVar
 
+from powerd import renewal
 from tests.chaos.faults import HostFault
 from tests.chaos.stage import Span, Stage
 from tests.daemon.host import GPU_MAX_WATTS, GPU_MIN_WATTS
@@ -45,9 +48,38 @@ class Field(GpuFault):
 
 
 class Lost(Field):
+    """A guard that starts meanwhile does not learn its name, and takes it in when an operator reloads it."""
+
     kind = "GPU lost"
     field = "get_error"
     value = 15
+
+    def end(self) -> None:
+        setattr(self.gpu, self.field, 0)
+
+    def is_over(self) -> bool:
+        states = self._states()
+        guard = f"{self.host.name}/guard"
+        if any(uuid.startswith("unidentified") for uuid in states) and guard not in self.stage.claimed:
+            self.claims |= {guard}
+            self.stage.claimed.add(guard)
+            self.stage.leaves(self.host, "guard")
+            self.host.guard.signal(renewal.SIGNAL)
+        if states.get(self.gpu.uuid.decode()) != "ok":
+            return False
+        if guard in self.claims:
+            self.stage.returns(self.host, "guard")
+        if self._span:
+            self._span.end()
+        return True
+
+    def _states(self) -> dict[str, str]:
+        """Return how the host says that its GPUs are; nothing if it does not say."""
+        if not self.stage.is_ready(self.host):
+            return {}
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return {gpu["uuid"]: gpu["state"] for gpu in self.host.status()["gpus"]}
+        return {}
 
 
 class ReadsHang(Field):

@@ -131,8 +131,7 @@ class Observer:
         elif write.enforced_mw > gpu.counted_mw:
             gpu.is_raised = True
         gpu.limit_mw = write.enforced_mw
-        if not gpu.is_raised:
-            gpu.counted_mw = gpu.limit_mw
+        gpu.counted_mw = min(gpu.counted_mw, gpu.limit_mw) if gpu.is_raised else gpu.limit_mw
 
     def _judge(self, bounds: Bounds, at_boot_s: float) -> None:
         worst_mw = {name: self._worst_mw(name, at_boot_s) for name in self._gpus}

@@ -61,6 +61,7 @@ class Stage:
         stuck: by host and GPU, times at which a limit could not be set.
         troubled: by host, times at which something was wrong there.
         cut_off: by host, times at which the broker could not be reached.
+        claimed: what is broken now, by whichever fault.
         late: by host, times at which a guard should have been back, had the machine given it time.
     """
 
@@ -93,6 +94,7 @@ class Stage:
         }
         self.troubled: dict[str, list[Span]] = {name: [] for name in self.hosts}
         self.cut_off: dict[str, list[Span]] = {name: [] for name in self.hosts}
+        self.claimed: set[str] = set()
         self.late: dict[str, list[Span]] = {name: [] for name in self.hosts}
         self._guard_left_boot_s: dict[str, float] = {}
         self._revivals: list[Revival] = []

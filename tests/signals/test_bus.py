@@ -358,3 +358,16 @@ async def test_a_connection_that_ends_while_something_is_to_be_written_leaves_no
         session._client.close_socket()
         await asyncio.gather(publishing, return_exceptions=True)
     assert errors == []
+
+
+async def test_a_connection_that_has_ended_is_left_without_a_complaint(tmp_path: Path) -> None:
+    """Also where nobody has asked yet why it ended."""
+    errors: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
+    with Mosquitto(tmp_path) as broker:
+        async with connect(options(broker.url)) as session:
+            broker.kill()
+            await until(lambda: session._client.lost)
+    del session
+    gc.collect()
+    assert errors == []
