@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
@@ -15,12 +16,20 @@ from powerd.openadr.bridge import Bridge, Outside
 from powerd.openadr.client import VtnClient
 from powerd.openadr.notices import Once
 from powerd.openadr.options import VtnOptions
-from powerd.openadr.settings import Settings, bridge_options, vtn_options
+from powerd.openadr.settings import Settings, SiteSettings, bridge_options, vtn_options
 from powerd.openadr.web import tls_context
 from powerd.settings.bus import bus_options
 from powerd.signals.topics import SiteTopics
 
 log = structlog.get_logger()
+
+
+def _signing(site: SiteSettings) -> Callable[[bytes], str] | None:
+    if not site.signing_kid:
+        return None
+    from powerd.signatures.jws import Signer  # noqa: PLC0415 - large
+
+    return Signer(site.signing_kid, site.signing_key_file).sign
 
 
 async def serve(settings: Settings) -> None:
@@ -41,7 +50,7 @@ async def serve(settings: Settings) -> None:
             VtnClient(options, session, clock, on_notice),
             bus_options(settings.mqtt, settings.client_id),
             SiteTopics(settings.mqtt.prefix, settings.site.name),
-            Outside(clock, on_notice, Path(settings.site.state_dir)),
+            Outside(clock, on_notice, Path(settings.site.state_dir), sign=_signing(settings.site)),
             ven_name=options.ven_name,
             allow_plaintext=options.allow_plaintext,
         )

@@ -33,6 +33,7 @@ from powerd.signals.strict_json import JsonObject
 from powerd.signals.topics import SiteTopics, event_id_of
 from powerd.signals.turnstile import Turnstile
 from powerd.signals.wire import encode
+from powerd.signatures.envelope import content
 
 HEARTBEAT_S = 10.0
 # However many notifications come, the VTN is asked no more often.
@@ -50,6 +51,7 @@ class Outside:
     """What the bridge needs from outside.
 
     Attributes:
+        sign: returns a payload and its signature in compact serialisation; None: nothing is signed.
         sleep, rng: for tests.
     """
 
@@ -58,6 +60,7 @@ class Outside:
     state_dir: Path
     sleep: Sleep = asyncio.sleep
     rng: random.Random = random.SystemRandom()  # noqa: RUF009 - it has no state
+    sign: Callable[[bytes], str] | None = None
 
 
 class Bridge:
@@ -257,9 +260,11 @@ class Bridge:
             )
             await self._save()
             for name, payload in payloads.items():
-                self._publish(self._topics.grid_event(name), payload)
+                self._publish(self._topics.grid_event(name), self._signed(payload))
             for topic, payload in self._advice.due(self._mapped.values(), now).items():
-                self._publish(topic, payload)
+                # Prices and emissions raise nothing, and are not signed.
+                is_budget = topic.endswith("/budget")
+                self._publish(topic, self._signed(payload) if is_budget else payload)
 
     def _wanted(self) -> dict[str, Wanted]:
         return {
@@ -270,6 +275,10 @@ class Bridge:
 
     def _publish(self, topic: str, payload: bytes) -> None:
         self._bus.publish(topic, payload, qos=1, retain=True)
+
+    def _signed(self, payload: bytes) -> bytes:
+        sign = self._outside.sign
+        return payload if sign is None or not payload else sign(payload).encode()
 
     def _online(self, online: bool) -> bytes:
         return encode(
@@ -293,7 +302,7 @@ class Bridge:
         if not payload or (is_event and not retained):
             return
         try:
-            fields = strict_json.loads(payload)
+            fields = strict_json.loads(content(payload))
         except SignalRejectedError:
             return
         if is_event:

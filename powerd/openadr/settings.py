@@ -72,11 +72,23 @@ class VtnSettings(Table):
 
 
 class SiteSettings(Table):
-    """The `[site]` table: the site, and our name in it."""
+    """The `[site]` table: the site, and our name in it.
+
+    Attributes:
+        signing_kid, signing_key_file: what events and budgets are signed with; both or none.
+    """
 
     name: Segment
     source: Source = "openadr"
     state_dir: str = "/var/lib/powerd-openadr"
+    signing_kid: str = ""
+    signing_key_file: str = ""
+
+    @model_validator(mode="after")
+    def _a_key_has_a_name(self) -> Self:
+        if bool(self.signing_kid) != bool(self.signing_key_file):
+            raise ValueError("site.signing_kid and site.signing_key_file belong together: set both or none")
+        return self
 
 
 class RuleSettings(Table):
@@ -169,6 +181,7 @@ def load(path: Path) -> Settings:
         # Without its cause, which repeats what was given, and that may be a secret in the wrong place.
         raise ConfigError("\n".join(explain(error, layers, Settings))) from None
     secrets = {
+        "site.signing_key_file": settings.site.signing_key_file,
         "vtn.client_secret_file": settings.vtn.client_secret_file,
         "mqtt.password_file": settings.mqtt.password_file,
         "mqtt.key_file": settings.mqtt.key_file,

@@ -20,6 +20,7 @@ from powerd.signals.bus import Bus
 from powerd.signals.endpoint import BusOptions
 from powerd.signals.grid_event import parse_event
 from powerd.signals.topics import SiteTopics, event_id_of
+from powerd.signatures.envelope import content
 from tests.broker import Mosquitto
 from tests.openadr.make import NOW, program
 from tests.openadr.vtn import CLIENT, SECRET, Vtn
@@ -81,6 +82,7 @@ class Rig:
         self.broker = broker
         self.clock = clock
         self.notices = list[Notice]()
+        self.sign: Callable[[bytes], str] | None = None
         self.messages: list[tuple[str, dict[str, Any] | None]] = []
         self._state_dir = state_dir
         self._options = options
@@ -102,7 +104,14 @@ class Rig:
                 VtnClient(options, session, self.clock, self.notices.append),
                 BusOptions(self.broker.url, "bridge", reconnect_min_s=0.01, reconnect_max_s=0.02),
                 TOPICS,
-                Outside(self.clock, self.notices.append, self._state_dir, self.clock.sleep, random.Random(1)),
+                Outside(
+                    self.clock,
+                    self.notices.append,
+                    self._state_dir,
+                    self.clock.sleep,
+                    random.Random(1),
+                    self.sign,
+                ),
                 ven_name=options.ven_name,
             )
             connected = self.events().count("mqtt_connected")
@@ -185,7 +194,7 @@ class Rig:
         return self.natives()[name]
 
     def record(self, topic: str, payload: bytes, _retained: bool) -> None:
-        self.messages.append((topic, json.loads(payload) if payload else None))
+        self.messages.append((topic, json.loads(content(payload)) if payload else None))
 
 
 @contextlib.asynccontextmanager
