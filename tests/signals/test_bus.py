@@ -364,10 +364,13 @@ async def test_a_connection_that_has_ended_is_left_without_a_complaint(tmp_path:
     """Also where nobody has asked yet why it ended."""
     errors: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
-    with Mosquitto(tmp_path) as broker:
+
+    async def lose(broker: Mosquitto) -> None:
         async with connect(options(broker.url)) as session:
             broker.kill()
             await until(lambda: session._client.lost)
-    del session
+
+    with Mosquitto(tmp_path) as broker:
+        await lose(broker)
     gc.collect()
     assert errors == []
