@@ -41,6 +41,7 @@ class LiveGuard:
         self.loop = Loop(config, driver)
         self._server = Server(config, self.loop)
         self._stopping = threading.Event()
+        self._posted = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
         with self.peer() as peer:
@@ -52,11 +53,13 @@ class LiveGuard:
         if self._stopping.is_set():
             return
         self.loop._completions.post(self._stopping.set)  # in the loop's own thread, so that it wakes up
+        self._posted.set()
         self._thread.join(10)
         assert not self._thread.is_alive()
 
     def _run(self) -> None:
         self.loop.run_until(self._stopping.is_set)
+        assert self._posted.wait(10), "the pipe that wakes it up is closed below, and must not be in use"
         self._server.close()
         self.driver.let_go()
         gpus = self.loop.keeper._fleet.gpus.values()

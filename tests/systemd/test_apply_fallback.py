@@ -34,11 +34,11 @@ def command(tmp_path: Path) -> list[str]:
 
 @pytest.fixture
 def guard(command: list[str], host: FakeNvml, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a guard, give it a plan that holds for an hour, and leave it alone."""
+    """Start a guard, give it a plan that holds for minutes, and leave it alone."""
     process = subprocess.Popen(command, env=os.environ | host.environment())
     try:
         wait_until(lambda: listens(tmp_path / "guard.sock"))
-        asyncio.run(hold_for_an_hour(tmp_path / "guard.sock"))
+        asyncio.run(hold_for_minutes(tmp_path / "guard.sock"))
         assert limits_mw(host) == [HELD_MW, HELD_MW]
         yield process
     finally:
@@ -52,13 +52,13 @@ def listens(path: Path) -> bool:
         return probe.connect_ex(str(path)) == 0
 
 
-async def hold_for_an_hour(path: Path) -> None:
+async def hold_for_minutes(path: Path) -> None:
     client = GuardClient(path)
     await client.connect()
     uuids = [reading.uuid for reading in (await client.read()).readings]
     cuts = tuple(Write(uuid, HELD_MW) for uuid in uuids)
     fallback = tuple(Write(uuid, FALLBACK_MW) for uuid in uuids)
-    await client.plan(Plan(cuts=cuts, fallback=fallback, end_boot_s=boot_s() + 3600))
+    await client.plan(Plan(cuts=cuts, fallback=fallback, end_boot_s=boot_s() + 240))
     await client.close()
 
 
@@ -110,7 +110,7 @@ def test_a_guard_that_hangs_falls_silent_and_its_stop_action_lowers_the_limits(
         watchdog = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"}
         process = subprocess.Popen(command, env=os.environ | host.environment() | watchdog)
         wait_until(lambda: listens(tmp_path / "guard.sock"))
-        asyncio.run(hold_for_an_hour(tmp_path / "guard.sock"))
+        asyncio.run(hold_for_minutes(tmp_path / "guard.sock"))
         process.send_signal(signal.SIGSTOP)
         assert is_silent_in_the_end(manager)
         process.kill()
@@ -128,7 +128,7 @@ def test_a_raise_that_nobody_has_read_back_is_lowered_too(
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer, peer.makefile("rb") as replies:
         peer.connect(str(tmp_path / "guard.sock"))
         token = decode(replies.readline())["token"]
-        request = {"id": 1, "op": "plan", "token": token, "number": 1, "end_boot_s": boot_s() + 3600}
+        request = {"id": 1, "op": "plan", "token": token, "number": 1, "end_boot_s": boot_s() + 240}
         uuids = [gpu.uuid.decode() for gpu in host.gpus]
         raises, fallback = {uuids[0]: RAISED_MW}, dict.fromkeys(uuids, FALLBACK_MW)
         peer.sendall(encode({**request, "raises": raises, "fallback": fallback}))
@@ -170,7 +170,7 @@ def test_a_release_without_a_guard_puts_back_what_the_gpus_had_before(
     before_mw = limits_mw(host)
     process = subprocess.Popen(command, env=os.environ | host.environment())
     wait_until(lambda: listens(tmp_path / "guard.sock"))
-    asyncio.run(hold_for_an_hour(tmp_path / "guard.sock"))
+    asyncio.run(hold_for_minutes(tmp_path / "guard.sock"))
     process.terminate()
     process.wait(timeout=20)
     apply_fallback(command, host)
