@@ -79,5 +79,8 @@ def innermost(group: BaseExceptionGroup[BaseException]) -> str:
 
 def shown(value: object) -> str:
     """Return what was found in the place of something else, as an error tells it: in ASCII, and not long."""
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except RecursionError:  # it was read nearer to the top of the stack than here
+        return "nested too deeply"
     return text if len(text) <= 40 else f"{text[:36]}..."  # noqa: PLR2004 - for people

@@ -88,6 +88,16 @@ def test_a_version_of_any_length_is_told_in_one_short_line(tmp_path: Path) -> No
     assert len(str(caught.value)) < 100
 
 
+def test_a_file_of_any_depth_is_refused_and_never_more(tmp_path: Path) -> None:
+    events_file.save(tmp_path, a_schedule())
+    path = tmp_path / events_file.FILE_NAME
+    good = path.read_text()
+    for depth in range(800, 1000, 2):
+        path.write_text(good.replace("12.5", "[" * depth + "]" * depth, 1))
+        with pytest.raises(ValueError, match="deep|expected"):
+            events_file.load(tmp_path)
+
+
 def test_others_cannot_read_what_a_start_goes_by(tmp_path: Path) -> None:
     events_file.save(tmp_path, a_schedule())
     assert (tmp_path / events_file.FILE_NAME).stat().st_mode & 0o077 == 0
