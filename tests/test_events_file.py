@@ -94,7 +94,7 @@ def test_a_file_of_any_depth_is_refused_and_never_more(tmp_path: Path) -> None:
     good = path.read_text()
     for depth in range(800, 1000, 2):
         path.write_text(good.replace("12.5", "[" * depth + "]" * depth, 1))
-        with pytest.raises(ValueError, match="deep|expected"):
+        with pytest.raises(ValueError, match=r"deep|expected"):
             events_file.load(tmp_path)
 
 
