@@ -24,7 +24,7 @@ _WITHIN_S = 200.0
 _MAKERS: dict[str, Callable[[Path, Authority], Kind]] = {"Mosquitto": mosquitto_5, "NATS": nats}
 
 
-def measure_fan_in(seconds: float, cuts: int) -> Table:
+def measure_fan_in(seconds: float, cuts: int, clients: int = CLIENTS) -> Table:
     """Let the hosts talk for a while under budgets that change, then take their broker away for a moment.
 
     Args:
@@ -37,7 +37,7 @@ def measure_fan_in(seconds: float, cuts: int) -> Table:
             place = Path(directory) / name[0]
             place.mkdir()
             # Neither broker asks for certificates here.
-            with FanIn(place, library, make(place / "broker", Authority(place)), CLIENTS) as crowd:
+            with FanIn(place, library, make(place / "broker", Authority(place)), clients) as crowd:
                 crowd.start(_WITHIN_S)
                 time.sleep(_SETTLING_S)
                 figures += [
@@ -45,7 +45,7 @@ def measure_fan_in(seconds: float, cuts: int) -> Table:
                     for what, value, unit in (*_talk(crowd, seconds), *_budgets(crowd, cuts), *_return(crowd))
                 ]
     return Table(
-        f"{CLIENTS} hosts in racks of 18 at one broker, over {seconds:.0f} s and {cuts} budgets",
+        f"{clients} hosts in racks of 18 at one broker, over {seconds:.0f} s and {cuts} budgets",
         tuple(figures),
         f"delays include the simulated hosts' own; bytes are those of payloads; {load_note()}",
     )
@@ -74,7 +74,7 @@ def _budgets(crowd: FanIn, cuts: int) -> Iterator[tuple[str, float, str]]:
         watts = BUDGETS_WATTS[number % 2]
         published = crowd.grant_all(watts)
         _wait(crowd, lambda watts=watts: crowd.obeyed(watts))  # type: ignore[misc] # it takes nothing
-        _wait(crowd, lambda published=published: len(crowd.delays_s(published)) >= CLIENTS)  # type: ignore[misc]
+        _wait(crowd, lambda published=published: len(crowd.delays_s(published)) >= crowd.clients)  # type: ignore[misc]
         delays_s += crowd.delays_s(published)
     delays_s.sort()
     for share in (0.5, 0.99, 1.0):
@@ -88,7 +88,7 @@ def _return(crowd: FanIn) -> Iterator[tuple[str, float, str]]:
     time.sleep(OUTAGE_S)
     crowd.kind.server.start()
     back_boot_s = boot_s()
-    _wait(crowd, lambda: crowd.connected() == CLIENTS)
+    _wait(crowd, lambda: crowd.connected() == crowd.clients)
     connected = [event.boot_s - back_boot_s for event in crowd.events("connected", back_boot_s)]
     _wait(crowd, lambda: bool(crowd.host.status()["bus"]["connected"]))
     crowd.grant_all(31_000)
@@ -99,7 +99,7 @@ def _return(crowd: FanIn) -> Iterator[tuple[str, float, str]]:
     yield f"back after {back_boot_s - lost_boot_s:.1f} s away: median", quantile(connected, 0.5), "s"
     yield "back: the last host", connected[-1], "s"
     yield "back: most tries in a tenth of a second", max(tries.values()), ""
-    yield "back: tries per host", len(waits) / CLIENTS, ""
+    yield "back: tries per host", len(waits) / crowd.clients, ""
     yield "the real host under control again", controlled_s, "s"
 
 

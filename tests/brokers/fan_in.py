@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -43,6 +44,32 @@ class Counts(NamedTuple):
     received_bytes: int
 
 
+class Journal:
+    """What one part of the crowd writes, read on from where it was read to before.
+
+    Attributes:
+        file: may not be there yet.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._at = 0
+        self._events: list[Event] = []
+
+    def events(self) -> list[Event]:
+        """Return all that was written so far, oldest first."""
+        if self.file.exists():
+            with self.file.open("rb") as lines:
+                lines.seek(self._at)
+                for line in lines:
+                    if not line.endswith(b"\n"):  # half of one
+                        break
+                    self._at += len(line)
+                    at_s, what, *values = json.loads(line)
+                    self._events.append(Event(at_s, what, tuple(values)))
+        return self._events
+
+
 class FanIn:
     """A broker, one real host, and simulated ones that fill its rack and others. A context manager.
 
@@ -79,6 +106,7 @@ class FanIn:
             # Waits between attempts as everybody has them.
             tables={"control": {"hold_s": 5.0}, "mqtt": {"reconnect_min_s": 1.0, "reconnect_max_s": 30.0}},
         )
+        self._read = [Journal(directory / f"journal{number}") for number in range(_PROCESSES)]
         self._parts = [self._part(number) for number in range(_PROCESSES)]
 
     def __enter__(self) -> Self:
@@ -127,7 +155,7 @@ class FanIn:
             rack = names(number * RACK_SIZE)[0]
             message = self.facility.budget(watts, LONG_S, rack=rack)
             published[message["seq"]] = boot_s()
-            self.facility.publish(message, topic=BASE.replace(RACK, rack) + "/budget")
+            self.wait_for(partial(self._is_taken, message, rack), _ALL_WITHIN_S, what="a budget taken")
         return published
 
     def delays_s(self, published: dict[int, float]) -> list[float]:
@@ -155,6 +183,11 @@ class FanIn:
         time.sleep(seconds)
         return before, self.counts()
 
+    def _is_taken(self, message: dict[str, object], rack: str) -> bool:
+        """Publish a budget; a broker that is too busy to answer raises an error, and is asked again."""
+        self.facility.publish(message, topic=BASE.replace(RACK, rack) + "/budget")
+        return True
+
     def _learn(self) -> None:
         """Write down what the real host says of itself, for others to say it too."""
         topics = [f"{BASE}/host/{self.host.name}/{leaf}" for leaf in ("state", "telemetry")]
@@ -167,22 +200,15 @@ class FanIn:
 
     def _part(self, number: int) -> Process:
         bounds = [1 + self.clients * each // _PROCESSES for each in (number, number + 1)]
-        files = ("--like", self._directory / "like.json", "--journal", self._journal(number))
+        files = ("--like", self._directory / "like.json", "--journal", self._read[number].file)
         hosts = ("--first", bounds[0], "--count", bounds[1] - bounds[0])
         options = map(str, ("--port", self.kind.server.port, *hosts, *files))
         command = (*PYTHON, "tests.brokers.crowd", *options)
         return Process(command, self._directory / f"crowd{number}.log", clean_environment())
 
-    def _journal(self, number: int) -> Path:
-        return self._directory / f"journal{number}"
-
     def _journals(self) -> Iterable[list[Event]]:
-        for number in range(_PROCESSES):
-            file = self._journal(number)
-            text = file.read_text(encoding="utf-8") if file.exists() else ""
-            # The last line may be half of one.
-            lines = (json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n"))
-            yield [Event(at_s, what, tuple(values)) for at_s, what, *values in lines]
+        for journal in self._read:
+            yield journal.events()
 
     def _evidence(self) -> str:
         logs = "\n".join(part.log[-2000:] for part in self._parts)

@@ -11,6 +11,9 @@ from tests.brokers.kinds import mosquitto_5
 from tests.daemon.waiting import boot_s
 from tests.fake_nvml import build
 
+# The first test waits for the crowd to gather, too.
+pytestmark = pytest.mark.timeout(240)
+
 CLIENTS = 500
 _ALL_WITHIN_S = 60.0
 
