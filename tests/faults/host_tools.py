@@ -31,11 +31,13 @@ class Unit:
     Args:
         host: whose processes they are.
         process: a new run of it is begun by `look`.
-        watchdog_s: a process that was not heard for so long is ended with SIGABRT.
+        watchdog_s: what was not heard for so long is ended with SIGABRT; it is told a tenth of it, so
+            that only one that feeds nothing at all is ended on a machine that does other things.
         name: of the process, for the socket on which it is heard.
 
     Attributes:
         starts: runs begun.
+        feeds: how often the watchdog was fed.
         codes: how the runs ended.
         on_stop: called after the stop action of a run that has ended.
         action: what is done then, always the same.
@@ -44,7 +46,7 @@ class Unit:
     def __init__(
         self, host: Host, process: Process, *, watchdog_s: float = 20.0, name: str = "daemon"
     ) -> None:
-        self.starts = 0
+        self.starts = self.feeds = 0
         self.codes: list[int] = []
         self.on_stop: Callable[[], None] = lambda: None
         self._host = host
@@ -97,6 +99,7 @@ class Unit:
             while True:
                 if b"WATCHDOG=1" in self._heard.recv(256):
                     self._fed_boot_s = boot_s()
+                    self.feeds += 1
 
     def _end(self) -> None:
         if not self.starts:
@@ -109,7 +112,7 @@ class Unit:
     def _start(self) -> None:
         self.starts += 1
         self._fed_boot_s = 0.0
-        watchdog = {"WATCHDOG_USEC": str(round(self._watchdog_s * 1e6))}
+        watchdog = {"WATCHDOG_USEC": str(round(self._watchdog_s * 1e5))}
         self._process.start(environment={"NOTIFY_SOCKET": str(self._address), **watchdog})
 
 

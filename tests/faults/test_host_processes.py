@@ -13,7 +13,7 @@ import pytest
 from tests.daemon.rig import FAILSAFE_WATTS, Rig, gpu_budget_mw
 from tests.faults.host_tools import WITHIN_S, Unit, breakable, short_of_memory
 
-WATCHDOG_S = 3.0
+WATCHDOG_S = 5.0
 MOST_DESCRIPTORS = 512
 # On two doors; they come in groups that the queue of a door has room for.
 CONNECTIONS, AT_ONCE = 1000, 50
