@@ -148,9 +148,9 @@ class Mounts:
 
     def put_over(self, path: Path, text: str) -> None:
         """Let a file, also one of the kernel's, be another one."""
-        self.run(
-            "sh", "-c", 'umask 077; echo "$1" > "$2"; mount --bind "$2" "$3"', "sh", text, *self._of(path)
-        )
+        source = f"/dev/shm/powerd-{self._keeper.pid}-{path.name}"
+        put = 'umask 077; echo "$1" > "$2"; mount --bind "$2" "$3"; status=$?; rm "$2"; exit $status'
+        self.run("sh", "-c", put, "sh", text, source, str(path))
 
     def run(self, *command: str) -> None:
         """Run a command inside.
@@ -163,9 +163,6 @@ class Mounts:
     def seen(self, path: Path) -> Path:
         """Return where the tests find what is at a path inside."""
         return Path(f"/proc/{self._keeper.pid}/root{path}")
-
-    def _of(self, path: Path) -> tuple[str, str]:
-        return f"/dev/shm/powerd-{self._keeper.pid}-{path.name}", str(path)
 
     def _enter(self) -> tuple[str, ...]:
         user = () if os.geteuid() == 0 else ("-U", "--preserve-credentials")
