@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import linear_regression, mean
 
 from benchmarks.table import RAM, Figure, Table, load_note
+from powerd.history.happenings import MAX_HAPPENINGS
 from tests.cluster.theorem import ViolationError
 from tests.endurance.month import DAY_S, FIRST_BOOT_S, GPUS, HOSTS, PERIOD_S, Day, month
 from tests.endurance.traffic import MESSAGES_PER_DAY, Look, TalkingRack, slope
@@ -128,6 +129,7 @@ def _month_table(seen: list[Day], days: int, seed: int, violation: str) -> Table
             Figure("a promise of watts runs, at the longest", max(day.lease_s for day in seen), "s"),
             Figure("bytes that the daemons remember, per day", _slope(settled, _remembered), "B/day", 1000.0),
             *sizes,
+            Figure("happenings in the fullest history", seen[-1].happenings, "", MAX_HAPPENINGS),
             Figure(
                 "files without ledgers, per day", _slope(settled, lambda day: day.file_bytes), "B/day", 100.0
             ),

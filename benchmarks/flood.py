@@ -34,6 +34,7 @@ _LEASE_S = 300.0
 _PERIOD_S = 1.0
 _BUSY_MW = 500_000
 _WARM_S = 2.0
+_LONGEST_S = 3600.0
 _BOUND_MS, _BOUND_MIB = 50.0, 20.0
 
 
@@ -145,8 +146,7 @@ def _cut(rig: Rig, cuts: int, kind: Kind | None) -> Seen:
     pid = rig.daemon.pid
     begun_s, mib, used_s, lines = time.monotonic(), resident_mib(pid), cpu_s(pid), rig.daemon.log.count("\n")
     before = rig.status()
-    flood_s = cuts * _EVERY_S * 1.1 + 2 * _WARM_S
-    flooding = None if kind is None else _begin(rig, kind, flood_s)
+    flooding = None if kind is None else _begin(rig, kind)
     if kind is not None:
         time.sleep(_WARM_S)
     watcher = _Watcher(rig, pid)
@@ -158,8 +158,9 @@ def _cut(rig: Rig, cuts: int, kind: Kind | None) -> Seen:
     used_s = cpu_s(pid) - used_s
     sent = 0.0
     if flooding is not None:
-        output, _ = flooding.communicate(timeout=120)
-        sent = float(output) / flood_s
+        flooding.terminate()
+        output, _ = flooding.communicate(timeout=30)
+        sent = float(output)
     delays_ms, lost = _delays(rig, published)
     return Seen(
         delays_ms=delays_ms or [float("inf")],
@@ -174,8 +175,8 @@ def _cut(rig: Rig, cuts: int, kind: Kind | None) -> Seen:
     )
 
 
-def _begin(rig: Rig, kind: Kind, seconds: float) -> "subprocess.Popen[str]":
-    arguments = (str(rig.broker.port), kind.sends, str(kind.rate_per_s), str(seconds), *kind.options)
+def _begin(rig: Rig, kind: Kind) -> "subprocess.Popen[str]":
+    arguments = (str(rig.broker.port), kind.sends, str(kind.rate_per_s), str(_LONGEST_S), *kind.options)
     command = (sys.executable, "-m", "tests.endurance.flooder", *arguments)
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 

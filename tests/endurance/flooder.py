@@ -6,6 +6,7 @@ Speaks MQTT 3.1.1 from hand-made packets, sent by the hundred: what it costs mus
 import itertools
 import json
 import random
+import signal
 import socket
 import struct
 import sys
@@ -155,13 +156,15 @@ def connected(port: int, client_id: str) -> socket.socket:
     return connection
 
 
-def flood(port: int, kind: str, rate_per_s: float, seconds: float, qos: int, *, retain: bool) -> int:
-    """Send for some time, at a rate or as near to it as the broker takes; return how many that were."""
+def flood(port: int, kind: str, rate_per_s: float, seconds: float, qos: int, *, retain: bool) -> float:
+    """Send for some time, or until SIGTERM, at a rate or near to it; return how many a second that were."""
     connection = connected(port, f"flood-{kind}")
     threading.Thread(target=_drain, args=(connection,), daemon=True).start()
     messages = KINDS[kind](int(time.time()))
+    over: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: over.append(number))
     begin_s, sent = time.monotonic(), 0
-    while (elapsed_s := time.monotonic() - begin_s) < seconds:
+    while (elapsed_s := time.monotonic() - begin_s) < seconds and not over:
         due = int(elapsed_s * rate_per_s) - sent
         # After a pause of this process there is no burst: it would be another flood.
         burst = min(due, int(3 * _TICK_S * rate_per_s) + 1)
@@ -175,7 +178,7 @@ def flood(port: int, kind: str, rate_per_s: float, seconds: float, qos: int, *, 
         sent += burst
         time.sleep(_TICK_S)
     connection.close()
-    return sent
+    return sent / elapsed_s
 
 
 def _length(length: int) -> bytes:
@@ -198,7 +201,7 @@ def _drain(connection: socket.socket) -> None:
 
 
 def main() -> None:
-    """Send, and say how many were sent."""
+    """Send, and say how many a second were sent."""
     port, kind, rate_per_s, seconds, *more = sys.argv[1:]
     qos = int("qos1" in more)
     sent = flood(int(port), kind, float(rate_per_s), float(seconds), qos, retain="retain" in more)

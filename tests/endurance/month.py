@@ -50,6 +50,7 @@ class Day:
         energy_error_pct: of the energy of the day's event, by the ledger of the first host.
         unknown_pct: the part of the event of which the ledger knows nothing.
         sizes: bytes of what each daemon remembers, by what.
+        happenings: kept by the history that has most of them.
         file_bytes: of all files of all hosts but the ledgers.
         ledger_bytes: of all ledgers.
         lease_s: the longest that a promise still ran at any check, by the donor's clock.
@@ -64,6 +65,7 @@ class Day:
     energy_error_pct: float
     unknown_pct: float
     sizes: dict[str, int]
+    happenings: int
     file_bytes: int
     ledger_bytes: int
     lease_s: float
@@ -157,6 +159,10 @@ class Month:
             self._world.run_until(min(self._world.now_s + HOUR_S, (end - begin) * HOUR_S))
             yield begin + self._world.now_s / HOUR_S
 
+    def happenings(self) -> int:
+        """Return how much the fullest history has kept: a list that fills for weeks, and is bounded."""
+        return max(len(books.history._happenings.since(0.0)) for books in self._books.values())
+
     def close(self) -> None:
         """Write the ledgers."""
         for books in self._books.values():
@@ -173,7 +179,7 @@ class Month:
             shared = (controller.config, controller._report, controller._clock, controller._gpus)
             found["controller"] += bytes_of(controller.__dict__, (*shared, controller._state))
             found["state"] += bytes_of(controller._state, (controller.config,))
-            found["history"] += bytes_of(books.history)
+            found["history"] += bytes_of(books.history._tiers)
             found["metrics"] += bytes_of(books.metrics._totals) + bytes_of(books.metrics._histograms)
             found["recorder"] += bytes_of(books.recorder._recording)
         return found
@@ -317,6 +323,7 @@ class Month:
             energy_error_pct=error_pct,
             unknown_pct=unknown_pct,
             sizes=self.sizes(),
+            happenings=self.happenings(),
             file_bytes=sum(path.stat().st_size for path in files if "ledger" not in path.name),
             ledger_bytes=sum(path.stat().st_size for path in files if path.name.startswith(first.path.name)),
             lease_s=self._lease_s,
