@@ -24,6 +24,7 @@ from tests.security import forge
 from tests.signals.budgets import GOOD, HARD_LIMIT_MW, NOW
 from tests.signals.budgets import RACK as RACK_NAME
 from tests.signals.grid_events import GOOD as EVENT
+from tests.signals.payloads import VALIDATORS
 from tests.signals.states import RACK, STATE, payload
 
 TOPICS = Topics(DEFAULT_PREFIX, RACK.site, RACK_NAME, "h3")
@@ -196,6 +197,7 @@ def test_no_byte_of_a_sealed_state_can_be_changed() -> None:
 
 def test_a_sealed_state_says_what_it_said_before_and_is_read_without_a_secret_too() -> None:
     fields = json.loads(SEALED)
+    assert not list(VALIDATORS["state"].iter_errors(fields))
     assert fields.pop("mac")
     assert fields == json.loads(PLAIN)
     assert state_ear()(STATE_TOPIC, SEALED) == state_ear()(STATE_TOPIC, PLAIN) == "h1"
