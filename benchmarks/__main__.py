@@ -52,7 +52,7 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=12, help="of the HTTP benchmark's crowds (default 12)")
     parser.add_argument("--hours", type=float, default=0.5, help="of the study's runs (default 0.5)")
     parser.add_argument("--flood-cuts", type=int, default=200, help="cuts under each flood (default 200)")
-    parser.add_argument("--minutes", type=float, default=20.0, help="of watching memory (default 20)")
+    parser.add_argument("--minutes", type=float, default=30.0, help="of watching memory (default 30)")
     parser.add_argument("--days", type=int, default=30, help="of a rack in virtual time (default 30)")
     parser.add_argument("--full", action="store_true", help="all racks and sizes of the study, for a day")
     parser.add_argument(

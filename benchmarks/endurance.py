@@ -2,15 +2,18 @@
 
 import json
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import linear_regression, mean
 
+from benchmarks.footprint import resident_mib
 from benchmarks.table import RAM, Figure, Table, load_note
 from powerd.history.happenings import MAX_HAPPENINGS
 from tests.cluster.theorem import ViolationError
+from tests.daemon.rig import Rig
 from tests.endurance.month import DAY_S, FIRST_BOOT_S, GPUS, HOSTS, PERIOD_S, Day, month
 from tests.endurance.traffic import MESSAGES_PER_DAY, Look, TalkingRack, slope
 from tests.fake_nvml import build
@@ -19,7 +22,9 @@ from tests.fake_nvml import build
 _WARM_DAYS = 2
 # What goes wrong goes wrong once a week: days are compared with days of another week.
 _WEEK = 7
-_PEERS_PER_S = 17.0
+_BUSY_PERIOD_S, _LOOK_EVERY_S, _LEASE_S = 0.1, 5.0, 300.0
+_SETTLED_S = 900.0
+_ITERATIONS_PER_DAY = 86_400
 _BOOT_WRAPS_MS = (2**31, 2**32)
 
 
@@ -55,12 +60,41 @@ def measure_day_of_messages(messages: int = MESSAGES_PER_DAY, rate_per_s: float 
     )
 
 
-def measure_memory(minutes: float = 20.0) -> Table:
-    """Let one real host be one of eighteen at their real pace, and watch its memory."""
-    looks = _talk(int(minutes * 60 * _PEERS_PER_S), _PEERS_PER_S)
+def measure_memory(minutes: float = 30.0) -> Table:
+    """Let daemon and guard work ten times as often as they do, at changing loads, and watch their memory.
+
+    The first 15 minutes do not count: the finest history fills in that time, and the interpreter keeps up to
+    2000 records of each size for use again.
+    """
+    seen: list[tuple[float, float, float]] = []
+    control = {"period_s": _BUSY_PERIOD_S, "hold_s": 5.0}
+    with (
+        tempfile.TemporaryDirectory(prefix="powerd-", dir=RAM) as name,
+        Rig(Path(name), tables={"control": control}) as rig,
+    ):
+        rig.start()
+        pids = (rig.daemon.pid, rig.guard.pid)
+        end_s = time.monotonic() + minutes * 60
+        while time.monotonic() < end_s:
+            turn = len(seen)
+            rig.gpus.set_demand(turn % len(rig.gpus.gpus), 50_000 + turn % 7 * 60_000)
+            if turn % 20 == 0:
+                rig.publish_budget(3600 - turn // 20 % 5 * 100, _LEASE_S)
+            time.sleep(_LOOK_EVERY_S)
+            seen.append((rig.status()["iteration"], *(resident_mib(pid) for pid in pids)))
+    settled = seen[int(_SETTLED_S / _LOOK_EVERY_S) :] or seen
+    days = [iteration / _ITERATIONS_PER_DAY for iteration, *_ in settled]
+    daemon, guard = (slope(days, [look[which] for look in settled]) for which in (1, 2))
     return Table(
-        f"Memory of a host of eighteen over {minutes:g} minutes",
-        _looked(looks, [look.at_s / DAY_S for look in looks], "day"),
+        f"Memory of daemon and guard over {seen[-1][0]:,.0f} iterations, of {_ITERATIONS_PER_DAY:,} in a day",
+        (
+            Figure("daemon: memory in the end", seen[-1][1], "MiB"),
+            Figure("  growth in a day's iterations", daemon.per_unit, "MiB", 1.0),
+            Figure("  of which that much or less cannot be seen", daemon.error, "MiB"),
+            Figure("guard: memory in the end", seen[-1][2], "MiB"),
+            Figure("  growth in a day's iterations", guard.per_unit, "MiB", 1.0),
+            Figure("  of which that much or less cannot be seen", guard.error, "MiB"),
+        ),
         load_note(),
     )
 
