@@ -84,6 +84,8 @@ class Client:
     def round_trip(self) -> None:
         """Return when the broker has dealt with all that was published, and all it had sent by then is heard.
 
+        It subscribes anew for that: what the broker has kept may come again.
+
         Raises:
             ConnectionError: it does not answer.
         """

@@ -142,7 +142,7 @@ class Site:
         return OVERHEAD_WATTS + host.sum_mw() / 1000
 
     def wait_for(
-        self, condition: Callable[[], _Value | None], within_s: float = 20.0, *, what: str = ""
+        self, condition: Callable[[], _Value | None], within_s: float = 60.0, *, what: str = ""
     ) -> _Value:
         """Wait until the condition is true and return its value; no answer from a daemon counts as false.
 
