@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from powerd.core.leases.leases import LeaseRules, Leases, hear
+from powerd.core.leases.leases import LARGEST_EPOCH, LeaseRules, Leases, hear
 from powerd.core.leases.memory import LeaseMemory, has_peers, keep, recall, roster_digest, tend
 from powerd.core.leases.place import entitlement_mw
 from powerd.core.topology import Host, Rack
@@ -225,6 +225,11 @@ def test_what_a_host_said_before_the_start_is_no_news_after_it_whoever_says_it_a
 def test_a_peer_that_starts_again_is_heard_at_once() -> None:
     known = started(keep(hear(leases(), [says("h2", seq=7)], "h1"), RACK))
     assert set(hear(known, [says("h2", seq=1, epoch=EPOCH + 1)], "h1").peers) == {"h2"}
+
+
+def test_a_number_that_somebody_made_up_keeps_a_host_out_until_the_next_start_at_most() -> None:
+    made_up = hear(leases(), [says("h2", seq=1, epoch=LARGEST_EPOCH + 1)], "h1")
+    assert set(hear(started(keep(made_up, RACK)), [says("h2", seq=7)], "h1").peers) == {"h2"}
 
 
 def test_what_is_heard_is_by_itself_no_reason_to_write() -> None:

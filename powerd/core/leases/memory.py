@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from powerd.core.leases.host_state import HostState, Key
-from powerd.core.leases.leases import LeaseRules, Leases, Promise, expire
+from powerd.core.leases.leases import LARGEST_EPOCH, LeaseRules, Leases, Promise, expire
 from powerd.core.model import Now
 from powerd.core.topology import Rack
 
@@ -41,7 +41,9 @@ class LeaseMemory:
 def keep(leases: Leases, rack: Rack) -> LeaseMemory:
     """Return what has to outlive the daemon."""
     epoch = max(leases.epoch, leases.foreign_epoch)
-    heard = {**leases.heard, **{name: state.key for name, state in leases.peers.items()}}
+    # A key that no clock gives was made up: remembered, it would keep its host out for good.
+    real = {name: peer.key for name, peer in leases.peers.items() if peer.key.epoch <= LARGEST_EPOCH}
+    heard = {**leases.heard, **real}
     waiting = (leases.is_lost, leases.wait_until_boot_s)
     return LeaseMemory(epoch, leases.promises, *waiting, rack, leases.formers, heard)
 
