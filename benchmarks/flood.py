@@ -60,6 +60,7 @@ KINDS = (
     Kind("a sender listened to that loops", "looping"),
     Kind("payloads of 60 KiB", "large", _LARGE_PER_S),
     Kind("made-up topics of grid events", "topics"),
+    Kind("refusals for ever new reasons and names", "storm"),
     Kind("forged signatures, 2500 a second", "forged", _FORGED_PER_S),
     Kind("garbage, QoS 1, retained", "garbage", options=("qos1", "retain")),
 )
