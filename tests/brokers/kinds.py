@@ -37,7 +37,6 @@ class Kind:
         url: for daemons.
         spoken: the version of MQTT that is spoken in the end.
         mqtt: further keys of `[mqtt]`.
-        knows_qos_2: otherwise it ends the connection of who uses it.
     """
 
     server: Server
@@ -45,7 +44,6 @@ class Kind:
     login: Callable[[str], Login] = lambda _name: Login()
     spoken: str = "5"
     mqtt: Mapping[str, Any] | None = None
-    knows_qos_2: bool = True
 
 
 def mosquitto_311(directory: Path, _ours: Authority) -> Kind:
@@ -60,31 +58,7 @@ def mosquitto_5(directory: Path, _ours: Authority) -> Kind:
     return Kind(server, server.url)
 
 
-def mosquitto_tls(directory: Path, ours: Authority) -> Kind:
-    """Return a broker that shows a certificate, and asks for none."""
-    server = Mosquitto(directory, tls=True, settings=_certificates(ours))
-    return Kind(server, server.url, lambda _name: Login(ca_file=ours.ca_file))
-
-
 def nats(directory: Path, _ours: Authority) -> Kind:
     """Return a NATS server as it comes, but for JetStream and MQTT."""
-    return _of_nats(Nats(directory))
-
-
-def nats_tls(directory: Path, ours: Authority) -> Kind:
-    """Return a NATS server that shows a certificate, and asks for none."""
-    certificate, key = ours.issue("localhost", alternatives="IP:127.0.0.1")
-    server = Nats(directory, mqtt=[f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}'])
-    return _of_nats(server, "mqtts", lambda _name: Login(ca_file=ours.ca_file))
-
-
-def _of_nats(
-    server: Nats, scheme: str = "mqtt", login: Callable[[str], Login] = lambda _name: Login()
-) -> Kind:
-    url = f"{scheme}://localhost:{server.port}"
-    return Kind(server, url, login, spoken="3.1.1", knows_qos_2=False)
-
-
-def _certificates(ours: Authority) -> tuple[str, ...]:
-    certificate, key = ours.issue("localhost", alternatives="IP:127.0.0.1")
-    return (f"cafile {ours.ca_file}", f"certfile {certificate}", f"keyfile {key}")
+    server = Nats(directory)
+    return Kind(server, f"mqtt://localhost:{server.port}", spoken="3.1.1")

@@ -86,7 +86,7 @@ def packaged_nats(directory: Path, ours: Authority) -> Kind:
     """Return the packaged NATS server, which is alone."""
     server = PackagedNats(directory, ours)
     url = f"mqtts://localhost:{server.port}"
-    return Kind(server, url, by_certificate(ours), spoken="3.1.1", knows_qos_2=False)
+    return Kind(server, url, by_certificate(ours), spoken="3.1.1")
 
 
 class PackagedNats(Nats):

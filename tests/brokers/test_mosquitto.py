@@ -1,4 +1,4 @@
-"""Mosquitto: by both versions of MQTT, in the clear or not, and as it is packaged."""
+"""Mosquitto: by both versions of MQTT, and as packaged: TLS, with certificates of clients or passwords."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,11 +7,11 @@ import pytest
 
 from tests.authority import Authority
 from tests.brokers.claims import Claims
-from tests.brokers.kinds import Kind, mosquitto_5, mosquitto_311, mosquitto_tls
+from tests.brokers.kinds import Kind, mosquitto_5, mosquitto_311
 from tests.brokers.packaged import packaged_mosquitto, packaged_mosquitto_with_passwords
 from tests.brokers.site import Hosts, Site
 
-KINDS = (mosquitto_311, mosquitto_5, mosquitto_tls, packaged_mosquitto, packaged_mosquitto_with_passwords)
+KINDS = (mosquitto_311, mosquitto_5, packaged_mosquitto, packaged_mosquitto_with_passwords)
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -7,11 +7,11 @@ import pytest
 
 from tests.authority import Authority
 from tests.brokers.claims import Claims
-from tests.brokers.kinds import Kind, nats, nats_tls
+from tests.brokers.kinds import Kind, nats
 from tests.brokers.packaged import packaged_nats
 from tests.brokers.site import Hosts, Site
 
-KINDS = (nats, nats_tls, packaged_nats)
+KINDS = (nats, packaged_nats)
 
 
 @pytest.fixture(scope="module", params=KINDS)
