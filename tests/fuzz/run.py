@@ -70,6 +70,7 @@ class Searcher:
             )
 
     def __enter__(self) -> Self:
+        self._answer()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -117,10 +118,15 @@ class Searcher:
 
     def _ask(self, search: list[object]) -> int:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.write(f"{json.dumps(search)}\n")
         self._process.stdin.flush()
-        return int(self._process.stdout.readline())
+        return self._answer()
+
+    def _answer(self) -> int:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, f"targets could not be loaded: see {self._build}/loading.log"
+        return int(line)
 
 
 def replay_command(finding: Path) -> str:

@@ -8,6 +8,9 @@ from tests.fuzz.brief import FIRST, check, searcher
 from tests.fuzz.registry import TARGETS
 from tests.fuzz.run import Searcher
 
+# Seconds where nothing else runs; a machine that is busy may take its time.
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.fixture(scope="module")
 def by(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Searcher | None]:
