@@ -1,7 +1,9 @@
 """Events that were heard are known after a restart as they were; a damaged file is told, not obeyed."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,6 +88,21 @@ def test_a_version_of_any_length_is_told_in_one_short_line(tmp_path: Path) -> No
     with pytest.raises(ValueError, match="is not 1") as caught:
         events_file.load(tmp_path)
     assert len(str(caught.value)) < 100
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {f"key {number}": 0 for number in range(1000)},
+        {"version": 1, "held": {"\x1b[2J" * 1000: []}, "latest_s": {}, "contents": {}},
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told_in_one_short_line(tmp_path: Path, content: dict[str, Any]) -> None:
+    (tmp_path / events_file.FILE_NAME).write_text(json.dumps({"version": 1, **content}))
+    with pytest.raises(ValueError, match="file") as caught:
+        events_file.load(tmp_path)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 250
 
 
 def test_a_file_of_any_depth_is_refused_and_never_more(tmp_path: Path) -> None:

@@ -17,6 +17,9 @@ Record = TypeVar("Record")
 
 # Beyond a signed 64-bit integer no watts, keys or times are real, and arithmetic with them may overflow.
 LARGEST = 2**63 - 1
+# Of a key, and of the fields that are odd, an error tells so much.
+_KEY_CHARACTERS = 64
+_NAMED = 3
 
 
 def dumps(record: object) -> str:
@@ -58,11 +61,16 @@ def _read(kind: object, data: object, where: str) -> object:
         return None if data is None else _read(args[0], data, where)
     if origin is dict:
         items = cast("dict[str, object]", _exactly(dict, data, where)).items()
-        return {key: _read(args[1], item, f"{where}.{key}") for key, item in items}
+        return {key: _read(args[1], item, f"{where}.{_place(key)}") for key, item in items}
     if origin is tuple:
         entries = cast("list[object]", _exactly(list, data, where))
         return tuple(_read(args[0], entry, f"{where}[{i}]") for i, entry in enumerate(entries))
     return _read_plain(cast("type", kind), data, where)
+
+
+def _place(key: str) -> str:
+    """Return a key as an error names it: others may have chosen it."""
+    return key if key.isprintable() and len(key) <= _KEY_CHARACTERS else shown(key)
 
 
 def _read_plain(kind: type, data: object, where: str) -> object:
@@ -85,8 +93,9 @@ def _read_record(kind: type, data: object, where: str) -> object:
             raise ValueError(f"{where} has {len(entries)} entries, not {len(hints)}")
         given = dict(zip(hints, entries, strict=True))
     if given.keys() != hints.keys():
-        odd = ", ".join(sorted(shown(name) for name in given.keys() ^ hints.keys()))
-        raise ValueError(f"{where}: missing or unknown: {odd}")
+        odd = sorted(shown(name) for name in given.keys() ^ hints.keys())
+        more = f" and {len(odd) - _NAMED} more" if len(odd) > _NAMED else ""
+        raise ValueError(f"{where}: missing or unknown: {', '.join(odd[:_NAMED])}{more}")
     return kind(**{name: _read(hint, given[name], f"{where}.{name}") for name, hint in hints.items()})
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from powerd.core.rack import admission
-from powerd.ctl import client
 from powerd.errors import SignalRejectedError
 from powerd.guard.keeper import Keeper
 from powerd.openadr import durations
@@ -19,6 +18,7 @@ from powerd.signals.fields import Fields
 from powerd.signatures.jws import Verifier
 from tests.fuzz.brief import inputs, tried
 from tests.fuzz.registry import TARGETS
+from tests.fuzz.targets import hand
 from tests.fuzz.targets import native as messages
 
 # So many inputs suffice for each of these mistakes.
@@ -121,7 +121,7 @@ def unproven(_: Callable[..., Any]) -> Callable[..., Any]:
         ("message_sequence", admission, "_lease_s", never_over),
         ("message_sequence", Fields, "_number", text_is_zero),
         ("guard_requests", Keeper, "_check_token", anybody),
-        ("status_screen", client, "_harmless", unlooked),
+        ("status_screen", hand, "_harmless", unlooked),
         ("vtn_duration", durations, "parse", in_twelfths),
         ("settings", loading, "prove", unproven),
     ],
@@ -129,6 +129,7 @@ def unproven(_: Callable[..., Any]) -> Callable[..., Any]:
 def test_a_mistake_is_found(
     target: str, holder: Any, name: str, broken: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    TARGETS[target].load()  # whole, before anything is broken: what it imports stays as it is
     monkeypatch.setattr(holder, name, broken(getattr(holder, name)))
     with pytest.raises(AssertionError, match=target):
         tried(TARGETS[target], RUNS)
