@@ -57,7 +57,7 @@ def measure_recovery(rounds: int, names: str = "") -> Table:
         tempfile.TemporaryDirectory(prefix="powerd-", dir=RAM) as directory,
         Stage(Path(directory), times=_TIMES, tables=_TABLES, restart_s=_RESTART_S) as stage,
     ):
-        stage.rack.start()
+        stage.rack.calm()  # hosts that have just started wait until nobody can use what they might have lent
         stage.rack.busy(*stage.hosts)
         figures = tuple(
             figure for kind in catalogue.ALL if names in kind.kind for figure in _of_kind(stage, kind, rounds)
