@@ -203,6 +203,8 @@ class Revival:
             if (self._host.name, part) in self._stage.down:
                 process_of(self._host, part).start()
                 self._stage.down.discard((self._host.name, part))
+        if "guard" in self._parts and "driver attached" in self._host.guard.log_of_run:
+            self._stage.returns(self._host, "guard")
         self.is_done = self._stage.is_ready(self._host)
         if self.is_done:
             for part in self._parts:
