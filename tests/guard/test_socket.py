@@ -6,6 +6,7 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -336,19 +337,29 @@ async def test_the_client_hears_that_it_may_not_use_the_guard(
 async def test_a_guard_of_another_mind_costs_the_daemon_one_error(
     tmp_path: Path, answers: list[dict[str, object]]
 ) -> None:
+    answered = asyncio.Event()
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for each in answers:
             writer.write(encode(each))
             await reader.readline()
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        answered.set()
 
     server = await asyncio.start_unix_server(answer, tmp_path / "other.sock")
     client = GuardClient(tmp_path / "other.sock")
-    with pytest.raises((GuardRefusedError, GuardUnreachableError)) as caught:
+
+    async def read() -> None:
         await client.connect()
         await client.read()
+
+    with pytest.raises((GuardRefusedError, GuardUnreachableError)) as caught:
+        await read()
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 700
     await client.close()
+    await answered.wait()
     server.close()
     await server.wait_closed()
