@@ -28,7 +28,7 @@ WITHIN_S = 5.0
 _TIMES = LeaseTimes(5.0, 10.0, 10.0, 1.0, 1.0, 3.5)
 _TABLES = {
     "control": {"period_s": 1.0, "hold_s": 5.0},
-    "mqtt": {"reconnect_min_s": 1.0, "reconnect_max_s": 30.0, "keepalive_s": 10},
+    "mqtt": {"reconnect_min_s": 1.0, "reconnect_max_s": 4.0, "keepalive_s": 10},
 }
 # RestartSec= of both units.
 _RESTART_S = (1.0, 1.0)

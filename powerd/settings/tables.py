@@ -210,7 +210,7 @@ class MqttSettings(Table):
     keepalive_s: Annotated[int, Field(ge=1, le=3600)] = 10
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
     reconnect_min_s: Positive = 1.0
-    reconnect_max_s: Positive = 30.0
+    reconnect_max_s: Positive = 4.0
     allow_plaintext: bool = False
 
     @field_validator("url")

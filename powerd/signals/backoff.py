@@ -11,7 +11,8 @@ _SHARE = 0.5
 class Backoff:
     """Random waits that grow with the outage, so that a site's hosts do not come back all at once.
 
-    With waits of 1 to 30 s all are back within 5 s of an outage of up to 10 s, later within half of its time.
+    With waits of 1 to 4 s, the default, all are back within 4 s of any outage; with 1 to 30 s within 5 s of
+    one of up to 10 s, and of longer ones within half of their time.
 
     Args:
         min_s, max_s: bounds of every wait.

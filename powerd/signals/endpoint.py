@@ -37,7 +37,7 @@ class BusOptions:
     keepalive_s: int = 10
     protocol: str = "auto"
     reconnect_min_s: float = 1.0
-    reconnect_max_s: float = 30.0
+    reconnect_max_s: float = 4.0
     allow_plaintext: bool = False
 
 

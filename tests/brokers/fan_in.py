@@ -104,7 +104,7 @@ class FanIn:
                 "leases": TIMES._asdict(),
             },
             # Waits between attempts as everybody has them.
-            tables={"control": {"hold_s": 5.0}, "mqtt": {"reconnect_min_s": 1.0, "reconnect_max_s": 30.0}},
+            tables={"control": {"hold_s": 5.0}, "mqtt": {"reconnect_min_s": 1.0, "reconnect_max_s": 4.0}},
         )
         self._read = [Journal(directory / f"journal{number}") for number in range(_PROCESSES)]
         self._parts = [self._part(number) for number in range(_PROCESSES)]
