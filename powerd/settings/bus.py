@@ -1,5 +1,6 @@
 """How the broker of the `[mqtt]` table is reached: by a host, and by the bridge of its site."""
 
+from dataclasses import astuple
 from hashlib import blake2b
 from pathlib import Path
 
@@ -26,7 +27,8 @@ def digest(options: BusOptions) -> bytes:
         ConfigError: no connection could be made with it.
     """
     endpoint(options)
-    found = blake2b(repr(options).encode())
+    # Not the options' own text, in which no password stands.
+    found = blake2b(repr(astuple(options)).encode())
     for file in filter(None, (options.ca_file, options.cert_file, options.key_file)):
         try:
             found.update(Path(file).read_bytes())

@@ -62,14 +62,13 @@ class Claims:
         site.start()
         site.obey(BUDGET_WATTS - 100)
 
-    def test_a_killed_broker_costs_nothing_before_the_lease_ends_and_control_comes_back(
-        self, site: Site
-    ) -> None:
+    def test_a_killed_broker_ends_no_budget_before_its_lease_and_control_comes_back(self, site: Site) -> None:
+        """Loans between hosts end sooner, and their watts with them."""
         site.calm()
         grant = site.obey(2400, LEASE_S)
         site.kind.server.kill()
         site.wait_for(lambda: not connected(site.first), what="the loss noticed")
-        assert site.obeyed(2400) or boot_s() > grant.end_boot_s - 0.5
+        assert site.first.status()["state"] == "limited" or boot_s() > grant.end_boot_s - 0.5
         site.wait_for(
             lambda: site.first.status()["failsafe_cause"] and site.obeyed(FAILSAFE_WATTS), what="failsafe"
         )
