@@ -1,11 +1,13 @@
 """Fixtures of the tests with brokers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.authority import Authority, authority
-from tests.brokers.site import Hosts
+from tests.brokers.kinds import Kind
+from tests.brokers.site import Hosts, Site
 from tests.fake_nvml import build
 
 
@@ -21,3 +23,21 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     directory = tmp_path_factory.mktemp("h")
     with Hosts(directory, build(directory / "lib")) as hosts:
         yield hosts
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Try the claims of a file with each of the brokers that it names."""
+    if kinds := getattr(metafunc.module, "KINDS", ()):
+        metafunc.parametrize("site", kinds, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def site(
+    request: pytest.FixtureRequest, hosts: Hosts, ours: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """Return a site whose broker is of one of these kinds."""
+    make: Callable[[Path, Authority], Kind] = request.param
+    kind = make(tmp_path_factory.mktemp("b") / "broker", ours)
+    kind.server.start()
+    with Site(hosts, kind) as site:
+        yield site

@@ -11,7 +11,7 @@ from tests.brokers.login import Login
 from tests.brokers.nats import Nats
 
 
-class Server(Protocol):
+class Broker(Protocol):
     """What tests do with a broker's process, or with those of a cluster."""
 
     port: int
@@ -39,7 +39,7 @@ class Kind:
         mqtt: further keys of `[mqtt]`.
     """
 
-    server: Server
+    server: Broker
     url: str
     login: Callable[[str], Login] = lambda _name: Login()
     spoken: str = "5"

@@ -3,9 +3,7 @@
 import contextlib
 import http.client
 import json
-import signal
 import socket
-import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,13 +13,13 @@ from typing import Any, Self
 from tests.broker import free_port
 from tests.brokers.client import Client
 from tests.brokers.login import Login
+from tests.server import Server
 
-_START_TIMEOUT_S = 15.0
 _ELECTION_TIMEOUT_S = 40.0
 _POLL_S = 0.02
 
 
-class Nats:
+class Nats(Server):
     """One server process. Ports, and what its store holds, stay the same over restarts.
 
     Args:
@@ -43,82 +41,14 @@ class Nats:
         settings: Sequence[str] = (),
         mqtt: Sequence[str] = (),
     ) -> None:
+        super().__init__("nats-server", directory)
         self.name = name
         self.address = address
         self.port = port or free_port()
         self._settings = tuple(settings)
         self._mqtt = tuple(mqtt)
-        self._directory = directory
         self._client_port = free_port()
         self._http_port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
-
-    @property
-    def running(self) -> bool:
-        """Return whether the process is there, stalled or not."""
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        """Return the process id."""
-        if self._process is None:
-            raise RuntimeError("the server is not running")
-        return self._process.pid
-
-    @property
-    def log(self) -> str:
-        """Return what the server wrote since its first start."""
-        return (self._directory / "nats.log").read_text(encoding="utf-8", errors="replace")
-
-    def launch(self) -> None:
-        """Start the server, without waiting until it serves: one of a cluster needs another one for that."""
-        if self.running:
-            raise RuntimeError("the server is already running")
-        self._directory.mkdir(parents=True, exist_ok=True)
-        config = self._directory / "nats.conf"
-        config.write_text(self._text(), encoding="utf-8")
-        with (self._directory / "nats.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                ["nats-server", "-c", str(config)], stdout=log, stderr=subprocess.STDOUT
-            )
-
-    def start(self) -> None:
-        """Start the server and wait until it accepts connections."""
-        self.launch()
-        deadline_s = time.monotonic() + _START_TIMEOUT_S
-        while time.monotonic() < deadline_s:
-            if not self.running:
-                raise RuntimeError(f"nats-server did not start: {self.log}")
-            with contextlib.suppress(OSError):
-                return socket.create_connection((self.address, self.port), timeout=1).close()
-            time.sleep(_POLL_S)
-        raise TimeoutError(f"nats-server does not accept connections: {self.log}")
-
-    def kill(self) -> None:
-        """End it with SIGKILL: sockets break."""
-        if self._process:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait(timeout=10)
-            self._process = None
-
-    def stall(self) -> None:
-        """Freeze it with SIGSTOP: connections stay open and nothing answers."""
-        if self._process:
-            self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a stalled server go on."""
-        if self._process:
-            self._process.send_signal(signal.SIGCONT)
 
     def look(self, path: str) -> dict[str, Any]:
         """Return what its monitoring says.
@@ -138,7 +68,12 @@ class Nats:
         """Say whether a client is connected to this server."""
         return bool(self.look(f"/connz?mqtt_client={client_id}")["connections"])
 
-    def _text(self) -> str:
+    def knock(self) -> None:
+        """Connect and hang up; OSError if nobody is there."""
+        socket.create_connection((self.address, self.port), timeout=1).close()
+
+    def configuration(self) -> str:
+        """Return the text of its configuration file."""
         blocks = (
             f"server_name: {self.name}",
             f'http: "127.0.0.1:{self._http_port}"',

@@ -116,7 +116,8 @@ class PackagedNats(Nats):
         users = (FILES / "powerd-users.conf").read_text(encoding="utf-8")
         (directory / "powerd-users.conf").write_text(users, encoding="utf-8")
 
-    def _text(self) -> str:
+    def configuration(self) -> str:
+        """Return the text of its configuration file."""
         return self._packaged
 
 

@@ -33,7 +33,8 @@ class RoomBroker(Mosquitto):
     def _listeners(self) -> tuple[str, ...]:
         return (f"listener {self.port}", f"listener 0 {self.socket}")
 
-    def _knock(self) -> None:
+    def knock(self) -> None:
+        """Connect and hang up; OSError if nobody is there."""
         with socket.socket(socket.AF_UNIX) as knock:
             knock.connect(str(self.socket))
 
