@@ -341,7 +341,8 @@ async def test_a_bus_that_stops_in_the_middle_of_publishing_stops(broker: Mosqui
 
 async def test_two_hosts_with_one_client_id_do_not_hammer_the_broker(broker: Mosquitto) -> None:
     """The broker ends one connection for the other. Each try is short-lived, so the waits grow."""
-    async with Observed(options(broker.url)) as first, Observed(options(broker.url)) as second:
+    rivals = options(broker.url, reconnect_min_s=1.0, reconnect_max_s=30.0)
+    async with Observed(rivals) as first, Observed(rivals) as second:
         await until(lambda: len(first.waits_s) >= 12 and len(second.waits_s) >= 12)
         assert max(first.waits_s + second.waits_s) > 10.0
 
