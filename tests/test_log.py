@@ -84,11 +84,11 @@ def test_a_hostile_value_can_neither_start_a_line_nor_control_a_terminal(log_for
 def test_warnings_of_libraries_come_the_same_way() -> None:
     stream = io.StringIO()
     configure("json", "info", stream)
-    logging.getLogger("aiohttp.server").warning("refused %s", "x")
+    logging.getLogger("some.library").warning("refused %s", "x")
     line = json.loads(stream.getvalue())
     assert (line["event"], line["library"], line["text"]) == (
         "library_message",
-        "aiohttp.server",
+        "some.library",
         "refused x",
     )
 

@@ -69,8 +69,9 @@ class Nats(Server):
         return bool(self.look(f"/connz?mqtt_client={client_id}")["connections"])
 
     def knock(self) -> None:
-        """Connect and hang up; OSError if nobody is there."""
-        socket.create_connection((self.address, self.port), timeout=1).close()
+        """Connect by MQTT and by NATS' own protocol, and hang up; OSError if nobody is there."""
+        for port in (self.port, self._client_port):
+            socket.create_connection((self.address, port), timeout=1).close()
 
     def configuration(self) -> str:
         """Return the text of its configuration file."""
