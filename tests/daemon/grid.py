@@ -2,19 +2,16 @@
 
 import base64
 import json
-import threading
 import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
-import paho.mqtt.client as mqtt
 from joserfc import jws
 from joserfc.jwk import ECKey
-from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.brokers.client import Client
 from tests.daemon.facility import BASE, Facility, rfc3339
 from tests.daemon.host import RACK, SITE
 from tests.dsx.keys import INFRA_SOURCE, ISV, made, private_file, trusted
@@ -128,7 +125,7 @@ def without_signature(data: object) -> str:
     return ".".join((*encoded, ""))
 
 
-class Ear:
+class Ear(Client):
     """Hears what the rack publishes, from another thread. A context manager.
 
     Args:
@@ -136,36 +133,15 @@ class Ear:
     """
 
     def __init__(self, port: int) -> None:
-        self._heard: list[tuple[str, bytes]] = []
-        self._listens = threading.Event()
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
-        self._client.on_message = lambda _client, _data, message: self._heard.append(
-            (message.topic, bytes(message.payload))
-        )
-        self._client.on_subscribe = lambda *_: self._listens.set()
-        self._port = port
-
-    def __enter__(self) -> Self:
-        self._client.connect("127.0.0.1", self._port)
-        self._client.loop_start()
-        self._client.subscribe([(topic, 1) for topic in (STATUS_TOPIC, BREACH_TOPIC, NOTICE_TOPIC)])
-        if not self._listens.wait(5):
-            raise ConnectionError(f"the broker on port {self._port} does not answer")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
+        super().__init__(port, None, STATUS_TOPIC, BREACH_TOPIC, NOTICE_TOPIC)
 
     def forget(self) -> None:
         """Forget what was heard."""
-        self._heard.clear()
+        self.heard.clear()
 
     def statuses(self) -> list[Message]:
         """Return what was said of the feed, oldest first: each as the schema wants it, and signed."""
-        said = (_opened("PowerState", "Status", raw) for raw in self._raw(STATUS_TOPIC))
+        said = (_opened("PowerState", "Status", raw) for raw in self.payloads(STATUS_TOPIC))
         return [data["feeds"][FEED] for data in said]
 
     def steps(self) -> list[str]:
@@ -174,15 +150,12 @@ class Ear:
 
     def breaches(self) -> list[Message]:
         """Return the alerts, oldest first: each as the schema wants it, and signed."""
-        return [_opened("PowerBreach", "Alert", raw) for raw in self._raw(BREACH_TOPIC)]
+        return [_opened("PowerBreach", "Alert", raw) for raw in self.payloads(BREACH_TOPIC)]
 
     def subjects(self, event: str) -> list[str]:
         """Return what the notices of one kind are about."""
-        notices = [json.loads(raw) for topic, raw in [*self._heard] if topic.endswith("/notice")]
+        notices = [json.loads(m.payload) for m in [*self.heard] if m.topic.endswith("/notice")]
         return [notice["subject"] for notice in notices if notice["event"] == event]
-
-    def _raw(self, topic: str) -> list[bytes]:
-        return [raw for heard, raw in [*self._heard] if heard == topic]
 
 
 def _opened(subject: str, kind: str, raw: bytes) -> Message:
