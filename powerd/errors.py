@@ -31,6 +31,10 @@ class BusError(PowerdError):
     """The broker cannot be reached, refused the connection, or it broke. The text begins with the URL."""
 
 
+class BrokerSilentError(BusError):
+    """The connection stands, and the broker does not acknowledge what is published on it."""
+
+
 class PublishRefusedError(BusError):
     """The broker is there, and does not let this client publish on a topic."""
 

@@ -9,6 +9,7 @@ import selectors
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -39,6 +40,8 @@ STOP_WITHIN_S = 1.0
 _MAX_CONNECTIONS = 16
 _MAX_OUTSTANDING = 64
 _TELL_AGAIN_S = 60.0
+# What waits to be accepted keeps a socket readable: without a pause the loop would do nothing but try.
+_ACCEPT_AGAIN_S = 1.0
 
 
 class Loop:
@@ -56,6 +59,7 @@ class Loop:
         self.keeper = Keeper(config, self._workers, boot_s)
         self._watchdog_s = watchdog_interval_s()
         self._watchdog_due_s = 0.0
+        self._later: list[tuple[float, Callable[[], None]]] = []
         self.selector.register(self._completions.readable, selectors.EVENT_READ, self._completions.woken)
 
     def stop_on_signals(self, stop: Callable[[], None]) -> None:
@@ -63,6 +67,10 @@ class Loop:
         signal.set_wakeup_fd(self._completions.writable, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: stop())
+
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> None:
+        """Make a call once, so much later."""
+        self._later.append((boot_s() + delay_s, call))
 
     def run_until(self, finished: Callable[[], bool], within_s: float | None = None) -> bool:
         """Serve until `finished`; return whether it was, before `within_s` seconds had passed."""
@@ -85,13 +93,18 @@ class Loop:
     def _step(self, now: float, end_s: float | None) -> None:
         longest_s = _MAX_SLEEP_S if self.keeper.is_quiet else LOOK_AGAIN_S
         watchdog_due_s = None if self._watchdog_s is None else self._watchdog_due_s
-        times = (self.keeper.due_boot_s(), end_s, watchdog_due_s, now + longest_s)
+        later_s = (due_s for due_s, _ in self._later)
+        times = (self.keeper.due_boot_s(), end_s, watchdog_due_s, now + longest_s, *later_s)
         timeout_s = max(0.0, min(time for time in times if time is not None) - now)
         for key, events in self.selector.select(timeout_s):
             key.data(events)
         self._completions.drain()
         now = boot_s()
         self.keeper.tick(now)
+        due = [call for due_s, call in self._later if due_s <= now]
+        self._later = [(due_s, call) for due_s, call in self._later if due_s > now]
+        for call in due:
+            call()
         if self._watchdog_s is not None and now >= self._watchdog_due_s:
             self._watchdog_due_s = now + self._watchdog_s
             notify("WATCHDOG=1")
@@ -115,26 +128,34 @@ class Server:
         self._uids = allowed_uids(config.client_user)
         self._listener = Listener(config.socket_path, config.client_user)
         self._connections: list[Connection] = []
-        self._refusals = _Refusals()
-        self._selector.register(self._listener.socket, selectors.EVENT_READ, self._accept)
+        self._refused = _Seldom()
+        self._not_accepted = _Seldom()
+        self._start_accepting()
 
     def close(self) -> None:
         """Stop listening and close every connection; limits and what is armed stay as they are."""
-        self._selector.unregister(self._listener.socket)
+        with suppress(KeyError):  # it is not watched while no descriptor is free
+            self._selector.unregister(self._listener.socket)
         self._listener.close()
         for connection in list(self._connections):
             self._drop(connection)
+
+    def _start_accepting(self) -> None:
+        if self._listener.socket.fileno() != -1:  # else it was closed meanwhile
+            self._selector.register(self._listener.socket, selectors.EVENT_READ, self._accept)
 
     def _accept(self, _events: int) -> None:
         try:
             peer, _address = self._listener.socket.accept()
         except OSError as error:  # the client has gone again, or no descriptor is left
-            journal.log(journal.WARNING, f"cannot accept a connection: {error.strerror}")
+            self._not_accepted.tell(f"cannot accept a connection: {error.strerror}")
+            self._selector.unregister(self._listener.socket)
+            self._loop.call_later(_ACCEPT_AGAIN_S, self._start_accepting)
             return
         connection = Connection(peer, self._watch)
         uid = connection.peer_uid()
         if uid not in self._uids:
-            self._refusals.tell(uid)
+            self._refused.tell(f"refused a connection of user id {uid}")
             connection.refuse(f"user id {uid} may not use the guard; see guard.client_user")
             peer.close()
             return
@@ -212,21 +233,21 @@ class Server:
         connection.peer.close()
 
 
-class _Refusals:
-    """Tells of refused connections, in one line a minute: who may not use the guard fills no log either."""
+class _Seldom:
+    """Tells of one kind of trouble, in one line a minute: whoever makes it fills no log with it."""
 
     def __init__(self) -> None:
         self._untold = 0
         self._told_boot_s = -_TELL_AGAIN_S
 
-    def tell(self, uid: int) -> None:
-        """Count a refusal, and log it unless another was logged just now."""
+    def tell(self, text: str) -> None:
+        """Log a text as a warning, or only count it if another was logged just now."""
         now_boot_s = boot_s()
         if now_boot_s - self._told_boot_s < _TELL_AGAIN_S:
             self._untold += 1
             return
         before = f", and {self._untold} since the last such line" if self._untold else ""
-        journal.log(journal.WARNING, f"refused a connection of user id {uid}{before}")
+        journal.log(journal.WARNING, f"{text}{before}")
         self._untold = 0
         self._told_boot_s = now_boot_s
 

@@ -34,3 +34,11 @@ class Backoff:
         wait_s = self._rng.uniform(self._min_s, longest_s)
         self._waited_s += wait_s
         return wait_s
+
+    def silent(self) -> float:
+        """Return how long to wait after a connection was given up because nothing was acknowledged on it.
+
+        Not for long: it may be the connection that is broken, not the broker. Should it be the broker, its
+        hosts do not come back all at once either, since each gives up so long after a message of its own.
+        """
+        return self._rng.uniform(0.0, _SHARE * self._min_s)

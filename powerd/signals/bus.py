@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from powerd.core.model import Notice, Severity
-from powerd.errors import BusError, ConfigError, PublishRefusedError
+from powerd.errors import BrokerSilentError, BusError, ConfigError, PublishRefusedError
 from powerd.signals.backoff import Backoff
 from powerd.signals.endpoint import BusOptions, endpoint
 from powerd.signals.mqtt import OnMessage, Session, connect
@@ -131,6 +131,9 @@ class Bus:
             begun_s = loop.time()
             try:
                 await self._serve()
+            except BrokerSilentError as error:
+                self._lost(str(error))
+                await self._pause(self._backoff.silent())
             except (BusError, ConfigError) as error:
                 self._lost(str(error))
                 await self._pause(self._backoff.failed(lasted_s=loop.time() - begun_s))

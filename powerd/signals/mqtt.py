@@ -10,6 +10,7 @@ Safety never rests on a connection: leases decide.
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import socket
 import ssl
@@ -24,15 +25,17 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from powerd.errors import BusError, PublishRefusedError
+from powerd.errors import BrokerSilentError, BusError, PublishRefusedError
 from powerd.signals.endpoint import BusOptions, Endpoint, endpoint
 from powerd.signals.outbox import Outgoing
 
 # Topic, payload, and whether it comes from the broker's store.
 OnMessage = Callable[[str, bytes, bool], None]
 
-# Longest wait for any answer of the broker: to connect, subscribe, or publish at QoS 1.
+# Longest wait for the broker to let a client in, and to subscribe: at one that all hosts come back to.
 ANSWER_TIMEOUT_S = 5.0
+# Longest wait for it to acknowledge a message. Nothing shows sooner that a connection leads nowhere any more.
+ACK_TIMEOUT_S = 3.0
 # Longest wait for one address of a name to take a connection.
 DIAL_TIMEOUT_S = 2.0
 
@@ -88,17 +91,29 @@ class Session:
 
         Raises:
             PublishRefusedError: the broker does not allow it; only brokers that speak MQTT 5 say so.
-            BusError: the connection broke, or the broker does not answer.
+            BrokerSilentError: the broker does not answer.
+            BusError: the connection broke.
         """
         properties = None
         if message.expiry_s is not None and self.protocol == "5":
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho declares no types
             properties.MessageExpiryInterval = message.expiry_s
         self._client.refusal = ""
-        with _as_bus_error(self._url):
-            await self._client.publish(
-                message.topic, message.payload, message.qos, message.retain, properties
-            )
+        try:
+            with _as_bus_error(self._url):
+                async with asyncio.timeout(ACK_TIMEOUT_S):
+                    await self._client.publish(
+                        message.topic,
+                        message.payload,
+                        message.qos,
+                        message.retain,
+                        properties,
+                        timeout=math.inf,
+                    )
+        except TimeoutError:
+            raise BrokerSilentError(
+                f"{self._url}: no acknowledgement for {ACK_TIMEOUT_S:g} s; the connection is given up"
+            ) from None
         if self._client.lost:
             raise BusError(f"{self._url}: the connection ended before the broker had the message")
         if self._client.refusal:

@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import resource
 import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,41 @@ def test_idle_connections_cannot_lock_the_daemon_out(guard: LiveGuard) -> None:
     assert guard.connections <= 17
     for connection in idle:
         connection.close()
+
+
+@contextmanager
+def no_free_descriptor() -> Iterator[None]:
+    """Have this process, and so the guard in it, use all the descriptors that it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.dup(0)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 1, hard))  # noqa: PTH208
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_without_a_free_descriptor_the_guard_serves_those_it_has_and_does_not_spin(
+    guard: LiveGuard, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    again_s = 0.05
+    monkeypatch.setattr("powerd.guard.server._ACCEPT_AGAIN_S", again_s)
+    with guard.peer() as peer, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as late:
+        peer.receive()
+        late.settimeout(10)
+        begin_s = time.monotonic()
+        with no_free_descriptor():
+            late.connect(guard.path)
+            assert all(peer.ask(id=number, op="read")["ok"] for number in range(100))
+            tries = guard._server._not_accepted._untold + 1
+            assert 1 <= tries <= 1 + (time.monotonic() - begin_s) / again_s
+        assert b'"ok":true' in late.recv(4096), "it is served as soon as that is possible"
+        assert capfd.readouterr().err.count("cannot accept a connection: Too many open files\n") == 1
 
 
 def test_a_client_that_does_not_read_is_closed_and_holds_up_nobody(guard: LiveGuard) -> None:

@@ -168,6 +168,25 @@ async def test_what_was_not_acknowledged_is_published_again(broker: Mosquitto) -
         assert broker.retained("state") == b"cap 7000"
 
 
+async def test_a_connection_that_leads_nowhere_is_given_up_and_made_anew_at_once(
+    broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ends take it for alive; that what is published is not acknowledged is the only sign."""
+    monkeypatch.setattr("powerd.signals.mqtt.ACK_TIMEOUT_S", 0.05)
+    limits = {"reconnect_min_s": 1.0, "reconnect_max_s": 4.0}
+    async with Observed(options(broker.url, **limits)) as seen:
+        await seen.connected()
+        broker.stall()
+        seen.bus.publish("state", b"cap 7000", qos=1, retain=True)
+        await seen.disconnected()
+        assert seen.notices[-1].text == (
+            f"{broker.url}: no acknowledgement for 0.05 s; the connection is given up"
+        )
+        broker.resume()
+        await until(lambda: seen.bus.status().published == 1)
+        assert seen.waits_s[0] <= 0.5
+
+
 async def test_refused_credentials_are_told_by_the_brokers_own_words() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await connect_version(reader)
