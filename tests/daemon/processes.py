@@ -8,7 +8,11 @@ import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.daemon.preloaded import Preloaded
+
 _END_WITHIN_S = 10.0
+# What the system and Python look at when a program begins: to have others than the tests, one has to begin.
+_FOR_LOADERS = ("LD_PRELOAD", "PYTHONPATH")
 PYTHON = (sys.executable, "-m")
 POWERD = str(Path(sysconfig.get_path("scripts"), "powerd"))
 
@@ -17,7 +21,8 @@ class Process:
     """A command that can be started again after it ended.
 
     Args:
-        command: the program and its arguments.
+        command: the program and its arguments. One that begins with `POWERD` is forked, see `Preloaded`; put
+            `sys.executable` before it where it has to be a new program.
         log: where its standard output and error go; runs append.
         environment: its variables, all of them.
     """
@@ -27,7 +32,7 @@ class Process:
         self.environment = dict(environment)
         self._log = log
         self._log_begins = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Preloaded | None = None
 
     @property
     def running(self) -> bool:
@@ -54,14 +59,17 @@ class Process:
         if self.running:
             raise RuntimeError(f"{self.command} is already running")
         self._log_begins = len(self.log)
+        command = [*self.command, *extra]
+        variables = {**self.environment, **(environment or {})}
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self.command, *extra],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**self.environment, **(environment or {})},
-            )
+            if command[0] == POWERD and all(
+                variables.get(name) == os.environ.get(name) for name in _FOR_LOADERS
+            ):
+                self._process = Preloaded(command, log, variables)
+            else:
+                self._process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=variables
+                )
 
     def kill(self) -> None:
         """End it with SIGKILL, which it cannot see coming."""
@@ -102,10 +110,14 @@ class Process:
         """Send any signal."""
         self._started().send_signal(number)
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self) -> subprocess.Popen[bytes] | Preloaded:
         if self._process is None:
             raise RuntimeError(f"{self.command} was never started")
         return self._process
+
+
+def _begins_otherwise(environment: Mapping[str, str]) -> bool:
+    return any(environment.get(name) != os.environ.get(name) for name in _FOR_LOADERS)
 
 
 def clean_environment(**variables: str) -> dict[str, str]:

@@ -3,7 +3,8 @@
 import os
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -126,3 +127,11 @@ def live_guard(directory: Path, **settings: Any) -> Iterator[LiveGuard]:
         yield guard
     finally:
         guard.stop()
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Return whether a condition comes true."""
+    end_s = time.monotonic() + 10
+    while not condition() and time.monotonic() < end_s:
+        time.sleep(0.005)
+    return condition()

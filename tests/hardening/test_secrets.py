@@ -4,6 +4,7 @@ import base64
 import re
 import signal
 import subprocess
+import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,8 @@ class Watched(Rig):
         """Start a daemon that reaches the broker like this, and is as talkative as can be."""
         leases = {"leases": {"key_file": secret_file(self.secrets / "rack")}}
         self.configure({"mqtt": mqtt, "rack": leases, "log": {"level": "debug"}})
+        # A new program: a forked one would show another's command line and environment.
+        self.daemon.command = (sys.executable, *self.daemon.command)
         self.daemon.start()
 
     def said_by_processes(self) -> list[str]:
@@ -170,7 +173,9 @@ def test_the_bridges_secret_is_not_told(tmp_path: Path) -> None:
             encoding="utf-8",
         )
         bridge = Process(
-            (POWERD, "bridge", "openadr", "--config", str(file)), tmp_path / "log", clean_environment()
+            (sys.executable, POWERD, "bridge", "openadr", "--config", str(file)),
+            tmp_path / "log",
+            clean_environment(),
         )
         try:
             bridge.start()
