@@ -1,6 +1,7 @@
 """The daemon's client, at a guard with its real threads and socket."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
