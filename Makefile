@@ -26,7 +26,7 @@ test: setup lint     ## lint, types, and the whole suite; every branch of the co
 	@# The core's own suite covers every branch of it; measuring that slows down whatever runs under it.
 	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-fail-under=100 tests/core
 	@# Most of the rest waits for real processes, so two files go side by side; more would disturb each other on two cores.
-	$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/core
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore=tests/core
 
 demo: $(VENV)/.demo  ## a whole rack on this machine; options in ARGS, e.g. ARGS="--hosts 8 --json"
 	@$(BIN)/powerd demo $(ARGS)

@@ -21,6 +21,8 @@ from powerd.snapshot import BusStatus
 
 # Longest wait for "offline" to be taken when the daemon stops; the will does it otherwise.
 _FAREWELL_S = 1.0
+# Longest wait before a broker is asked again to let a client hear what it did not let it hear before.
+_ASK_AGAIN_S = 30.0
 # QoS 2: not all brokers have it.
 _EXACTLY_ONCE = 2
 
@@ -156,7 +158,7 @@ class Bus:
                 await session.publish(self._presence.message(online=True))
             self._gained(session, refused)
             try:
-                await self._until_broken(session)
+                await self._until_broken(session, refused)
             except asyncio.CancelledError:
                 await self._farewell(session)
                 raise
@@ -164,15 +166,28 @@ class Bus:
         self._session = None
         self._outbox.disconnected()
 
-    async def _until_broken(self, session: Session) -> None:
+    async def _until_broken(self, session: Session, refused: Sequence[str]) -> None:
         """Wait until another connection is asked for.
 
         Raises:
             BusError: this one broke.
         """
-        for result in await _first_of(self._work_off(session), session.closed(), self._renewed.wait()):
+        parts = self._work_off(session), self._ask_again(session, refused)
+        for result in await _first_of(*parts, session.closed(), self._renewed.wait()):
             if isinstance(result, Exception):
                 raise result
+
+    async def _ask_again(self, session: Session, refused: Sequence[str]) -> None:
+        """Subscribe to what was refused until it is granted: a cluster without leaders refuses too."""
+        waits = Backoff(self._options.reconnect_min_s, _ASK_AGAIN_S, self._rng)
+        while refused:
+            await self._sleep(waits.failed(lasted_s=0.0))
+            asked, refused = refused, await session.subscribe({each: self._filters[each] for each in refused})
+            self._tell_refused(refused)
+            for each in sorted({*asked} - {*refused}):
+                text = f"{self._options.url}: subscribing to {each} is allowed by now"
+                self._on_notice(Notice("mqtt_subscribed", Severity.INFO, text, each))
+        await asyncio.get_running_loop().create_future()  # for as long as the others run
 
     async def _pause(self, seconds: float) -> None:
         await _first_of(self._sleep(seconds), self._renewed.wait())
@@ -219,15 +234,12 @@ class Bus:
         self._on_notice(
             Notice("mqtt_connected", Severity.INFO, f"{self._options.url}: MQTT {session.protocol}")
         )
+        self._tell_refused(refused)
+
+    def _tell_refused(self, refused: Sequence[str]) -> None:
         for each in refused:
-            self._on_notice(
-                Notice(
-                    "mqtt_subscription_refused",
-                    Severity.CRITICAL,
-                    f"{self._options.url}: subscribing to {each} was refused: check the broker's access list",
-                    each,
-                )
-            )
+            text = f"{self._options.url}: subscribing to {each} was refused: check the broker's access list"
+            self._on_notice(Notice("mqtt_subscription_refused", Severity.CRITICAL, text, each))
 
     def _lost(self, error: str) -> None:
         self._session = None

@@ -53,7 +53,7 @@ async def test_a_topic_that_is_for_others_is_refused_by_nats_and_silent_at_mosqu
     try:
         async with Observed(as_host(kind), OTHER_BUDGET) as seen:
             await seen.connected()
-            await until(lambda: seen.events() == told)
+            await until(lambda: list(dict.fromkeys(seen.events())) == told)
     finally:
         kind.server.kill()
 

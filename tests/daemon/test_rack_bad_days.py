@@ -87,7 +87,7 @@ def test_a_host_with_another_roster_keeps_its_old_share_and_nobody_deals_with_it
         rack.busy(N1, N4)
         rises(rack, N1, N2)
         rack.wait_for(lambda: rack.is_at(N4, OWN_MW), what="the share that it had")
-        assert partners(rack, N1) == {N2, N3}
+        rack.wait_for(lambda: partners(rack, N1) == {N2, N3}, what="the others dealing")
         assert partners(rack, N4) == set()
 
         odd.daemon.kill()

@@ -67,7 +67,7 @@ ROWS: tuple[Fault, ...] = (
             "tests/daemon/test_bad_gpus.py::test_a_gpu_whose_writes_hang_delays_no_other_and_is_paid_for",
             "tests/daemon/test_bad_gpus.py::test_a_gpu_whose_reads_hang_delays_no_cut_of_the_others",
             "tests/faults/test_host_gpus.py::test_when_every_call_of_every_gpu_hangs_both_processes_live_and_go_on_when_they_return",
-            "tests/guard/test_socket.py::test_the_switch_fires_while_a_driver_call_hangs",
+            "tests/guard/test_client.py::test_the_switch_fires_while_a_driver_call_hangs",
             "tests/guard/test_process.py::test_a_raise_that_lands_after_its_plan_is_taken_back",
             "tests/guard/test_process.py::test_the_watchdog_is_fed_while_opening_the_driver_takes_its_time",
             "tests/test_scenarios.py::test_scenario[gpu_hangs]",

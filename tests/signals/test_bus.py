@@ -25,6 +25,7 @@ from tests.signals.stubs import (
 )
 
 ACCEPT_311 = bytes([0x20, 0x02, 0x00, 0x00])
+SUBSCRIBE = 0x82
 NOT_AUTHORISED_311 = bytes([0x20, 0x02, 0x00, 0x05])
 
 
@@ -325,6 +326,33 @@ async def test_a_refused_subscription_is_reported_and_the_others_hold() -> None:
         await seen.connected()
         assert seen.events() == ["mqtt_connected", "mqtt_subscription_refused"]
         assert seen.notices[1].subject == "secret"
+
+
+async def test_a_subscription_that_is_refused_for_a_while_is_had_in_the_end() -> None:
+    """A cluster that elects its leaders refuses what it grants a moment later; a host must not stay deaf."""
+    asked: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await connect_version(reader)
+        writer.write(ACCEPT_311)
+        for codes in (b"\x01\x80", b"\x80", b"\x01"):
+            kind, length = await reader.readexactly(2)
+            assert kind == SUBSCRIBE
+            packet = await reader.readexactly(length)
+            asked.append(packet[2:])
+            writer.write(bytes([0x90, 2 + len(codes), *packet[:2]]) + codes)
+
+    async with (
+        tcp_server(answer) as url,
+        Observed(options(url, protocol="3.1.1"), "allowed", BUDGET_TOPIC) as seen,
+    ):
+        await until(lambda: len(seen.events()) == 4)
+        refused = ["mqtt_subscription_refused"] * 2
+        assert seen.events() == ["mqtt_connected", *refused, "mqtt_subscribed"]
+        assert [b"allowed" in each for each in asked] == [True, False, False], "what is granted stays"
+        assert all(BUDGET_TOPIC.encode() in each for each in asked)
+        assert len(seen.waits_s) == 2
+        assert seen.bus.status().connected
 
 
 async def test_a_broker_that_accepts_and_hangs_up_is_never_taken_for_connected() -> None:
