@@ -10,6 +10,8 @@ LINTERS := build/linters
 RUNTIME := build/runtime
 AUDITORS := build/auditors
 ARGS ?=
+# Tests start hundreds of processes: without bytecode each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
 NOT_INSTALLED := echo "cannot install the Python packages of pyproject.toml: pip failed, see above" >&2; exit 1
 
@@ -25,8 +27,8 @@ setup: $(VENV)/.test $(VENV)/.system  ## everything that tests and benchmarks ne
 test: setup lint     ## lint, types, and the whole suite; every branch of the core
 	@# The core's own suite covers every branch of it; measuring that slows down whatever runs under it.
 	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-fail-under=100 tests/core
-	@# Most of the rest waits for real processes, so two files go side by side; more would disturb each other on two cores.
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore=tests/core
+	@# Most of the rest waits for real processes; in the order of their names the long files come first.
+	$(BIN)/pytest -n 5 --dist loadfile --no-loadscope-reorder --ignore=tests/core
 
 demo: $(VENV)/.demo  ## a whole rack on this machine; options in ARGS, e.g. ARGS="--hosts 8 --json"
 	@$(BIN)/powerd demo $(ARGS)

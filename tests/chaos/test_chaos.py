@@ -14,7 +14,7 @@ from tests.chaos.stage import Stage
 SEED = 20261122
 SECONDS = 120.0
 KILLS_SEED = 20261121
-STRIKES = 12
+STRIKES = 5
 
 
 # Most of it is waiting; twice that and more on a machine that does other things too.

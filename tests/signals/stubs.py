@@ -14,6 +14,7 @@ from powerd.signals.mqtt import OnMessage
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
+ACCEPT_311 = bytes([0x20, 0x02, 0x00, 0x00])
 ONLINE_TOPIC = "powerd/v1/hel1/rack/r17/host/n3/online"
 BUDGET_TOPIC = "powerd/v1/hel1/rack/r17/budget"
 
