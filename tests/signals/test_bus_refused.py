@@ -1,4 +1,4 @@
-"""What a broker does not allow is told, and the rest goes on; what may be allowed later is asked for again."""
+"""What a broker refuses is told, and the rest goes on; what it may allow later is asked for again."""
 
 import asyncio
 from pathlib import Path
