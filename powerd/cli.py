@@ -15,6 +15,7 @@ import typer
 
 from powerd.errors import ConfigError, PowerdError
 from powerd.mode import ModeName
+from powerd.version import version_option
 
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2
@@ -29,6 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Keeps a rack of GPUs inside the power budget that its facility or grid gives it.",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 bridges = typer.Typer(
@@ -47,6 +49,11 @@ class Accounting(StrEnum):
 
     PROVABLE = "provable"
     MEASURED = "measured"
+
+
+@app.callback()
+def powerd(*, version: Annotated[bool, version_option("powerd")] = False) -> None:
+    """Take the options before the command."""
 
 
 @app.command(epilog="Example: powerd run --config /etc/powerd/powerd.toml --mode dry-run")

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from powerd.ctl.checks import ExitCode
 from powerd.errors import ConfigError, DaemonUnreachableError, PowerdError
+from powerd.version import version_option
 
 if TYPE_CHECKING:  # what a group gives has another home in each version of typer
     AnyCommand = Any
@@ -73,21 +74,10 @@ app = typer.Typer(
 )
 
 
-def _print_version(is_wanted: bool) -> None:
-    if is_wanted:
-        from powerd import __version__  # noqa: PLC0415 -- see the module's docstring
-
-        typer.echo(f"{PROGRAM} {__version__}")
-        raise typer.Exit
-
-
 @app.callback()
 def powerctl(
     *,
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version),
-    ] = False,
+    version: Annotated[bool, version_option(PROGRAM)] = False,
 ) -> None:
     """Take the options before the command."""
 
