@@ -9,7 +9,6 @@ import json
 import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -37,6 +36,24 @@ class Answer(NamedTuple):
     body: str
 
 
+class OverSocket(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect.
+
+        Raises:
+            OSError: nobody listens.
+        """
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
 class Host:
     """The GPUs, the guard and the daemon of one host. No process is started.
 
@@ -53,6 +70,7 @@ class Host:
         gpus: the fake GPUs, to be commanded.
         guard, daemon: their `log` is what they wrote to standard error.
         config: the configuration file of both.
+        socket: of the daemon, on which it takes orders.
     """
 
     def __init__(
@@ -69,6 +87,7 @@ class Host:
         self.directory = directory
         self.name = name
         self.config = directory / "powerd.toml"
+        self.socket = directory / "powerd.sock"
         self.http_port = free_port()
         self.gpus = FakeNvml(
             library,
@@ -134,7 +153,7 @@ class Host:
             OSError: it does not answer.
         """
         near = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=5)
-        connection = self._by_socket(timeout_s=5) if self._is_far else near
+        connection = OverSocket(self.socket, timeout_s=5) if self._is_far else near
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -148,7 +167,7 @@ class Host:
         Raises:
             OSError: it does not answer.
         """
-        connection = self._by_socket(timeout_s=30)
+        connection = OverSocket(self.socket, timeout_s=30)
         try:
             text = json.dumps({"reason": "a game day", **body})
             connection.request("POST", f"/v1/{order}", text, {"Content-Type": "application/json"})
@@ -156,15 +175,6 @@ class Host:
             return Answer(answer.status, answer.read().decode())
         finally:
             connection.close()
-
-    def _by_socket(self, *, timeout_s: float) -> http.client.HTTPConnection:
-        connection = http.client.HTTPConnection("localhost", timeout=timeout_s)
-        with ExitStack() as stack:
-            connection.sock = stack.enter_context(socket.socket(socket.AF_UNIX))
-            connection.sock.settimeout(timeout_s)
-            connection.sock.connect(str(self.directory / "powerd.sock"))
-            stack.pop_all()
-        return connection
 
     def status(self) -> dict[str, Any]:
         """Return the status document of now.
@@ -256,7 +266,7 @@ class Host:
                 "reconnect_min_s": 0.1,
                 "reconnect_max_s": 0.3,
             },
-            "http": {"listen": f"127.0.0.1:{self.http_port}", "socket": str(self.directory / "powerd.sock")},
+            "http": {"listen": f"127.0.0.1:{self.http_port}", "socket": str(self.socket)},
             "guard": {"socket": str(self.directory / "g" / "guard.sock"), "call_deadline_s": 0.3},
             "log": {"format": "journal"},
         }

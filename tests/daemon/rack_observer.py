@@ -9,6 +9,7 @@ as long as budgets do not fall, these are the same (theorem A).
 import math
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import contextmanager
 from heapq import merge
 from typing import NamedTuple
 
@@ -47,6 +48,15 @@ def history(rack: Rack, since_boot_s: float = 0.0) -> list[Moment]:
 
 def _changes(host: Host) -> list[tuple[float, str, int]]:
     return [(each.boot_ns / 1e9, host.name, each.enforced_mw) for each in host.gpus.limit_sums()]
+
+
+@contextmanager
+def judged(rack: Rack) -> Iterator[Rack]:
+    """Yield the rack at rest: everyone idle, at its entitlement, ready to deal. It breaks no rule."""
+    rack.calm()
+    begun_boot_s = boot_s()
+    yield rack
+    assert list(violations(rack, begun_boot_s)) == []
 
 
 def violations(rack: Rack, since_boot_s: float) -> Iterator[str]:

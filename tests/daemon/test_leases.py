@@ -12,7 +12,7 @@ import pytest
 from tests.daemon.facility import Grant
 from tests.daemon.host import GPU_MAX_WATTS
 from tests.daemon.rack import BUDGET_WATTS, GPUS, NAMES, Rack, entitlement_mw, usable_mw
-from tests.daemon.rack_observer import history, violations
+from tests.daemon.rack_observer import history, judged, violations
 from tests.daemon.waiting import boot_s
 
 N1, N2, N3, N4 = NAMES
@@ -29,11 +29,8 @@ def shared(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def rack(shared: Rack) -> Iterator[Rack]:
-    """Return the rack at rest: everyone idle, at its entitlement, ready to deal."""
-    shared.calm()
-    begun_boot_s = boot_s()
-    yield shared
-    assert list(violations(shared, begun_boot_s)) == []
+    with judged(shared) as rack:
+        yield rack
 
 
 def borrow(rack: Rack, *names: str) -> None:

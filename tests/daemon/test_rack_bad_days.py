@@ -14,7 +14,7 @@ from tests.daemon.facility import LEASE_S
 from tests.daemon.host import Host
 from tests.daemon.impostor import Impostor
 from tests.daemon.rack import BUDGET_WATTS, FAILSAFE_WATTS, NAMES, PERIOD_S, Rack, entitlement_mw, usable_mw
-from tests.daemon.rack_observer import history, violations
+from tests.daemon.rack_observer import history, judged
 from tests.daemon.waiting import boot_s
 from tests.daemon.wall_clock import WallClock
 
@@ -36,11 +36,8 @@ def shared(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def rack(shared: Rack) -> Iterator[Rack]:
-    """Return the rack at rest: everyone idle, at its entitlement, ready to deal."""
-    shared.calm()
-    begun_boot_s = boot_s()
-    yield shared
-    assert list(violations(shared, begun_boot_s)) == []
+    with judged(shared) as rack:
+        yield rack
 
 
 def listening_to(source: str) -> dict[str, Any]:

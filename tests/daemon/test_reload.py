@@ -190,7 +190,7 @@ def test_another_mode_is_taken_up_and_an_unchanged_one_leaves_what_an_operator_h
     reloaded(host, host={"mode": "enforce"})
     host.wait_for(lambda: host.obeyed(3000), within_s=5, what="the budget again")
 
-    order = ("--socket", str(host.directory / "powerd.sock"), "--reason", "a test")
+    order = ("--socket", str(host.socket), "--reason", "a test")
     assert run("mode", "dry-run", *order).code == 0
     reloaded(host, rack={"failsafe_watts": 2300})
     assert host.status()["mode"] == "dry-run"

@@ -165,9 +165,7 @@ def test_a_thousand_slow_clients_neither_delay_a_cut_nor_cost_the_guard(rig: Rig
 def slow_client(rig: Rig, number: int) -> Iterator[None]:
     """Begin to ask over TCP or over the Unix socket, in turn."""
     family, address = (
-        (socket.AF_UNIX, str(rig.directory / "powerd.sock"))
-        if number % 2
-        else (socket.AF_INET, ("127.0.0.1", rig.http_port))
+        (socket.AF_UNIX, str(rig.socket)) if number % 2 else (socket.AF_INET, ("127.0.0.1", rig.http_port))
     )
     with socket.socket(family, socket.SOCK_STREAM) as client:
         client.settimeout(10)

@@ -24,7 +24,7 @@ from tests.daemon.rack import (
     entitlement_mw,
     usable_mw,
 )
-from tests.daemon.rack_observer import history, violations
+from tests.daemon.rack_observer import history, judged
 from tests.daemon.waiting import boot_s
 from tests.dsx.keys import ISV_SOURCE, trusted, written
 from tests.fake_nvml import build
@@ -89,11 +89,8 @@ def shared(library: Path, directory: Path) -> Iterator[Rack]:
 
 @pytest.fixture
 def rack(shared: Rack) -> Iterator[Rack]:
-    """Return the rack at rest: everyone idle, at its entitlement, ready to deal."""
-    shared.calm()
-    begun_boot_s = boot_s()
-    yield shared
-    assert list(violations(shared, begun_boot_s)) == []
+    with judged(shared) as rack:
+        yield rack
 
 
 @pytest.fixture

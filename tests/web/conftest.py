@@ -1,6 +1,6 @@
 """A host with every kind of GPU, a clock that tests set, and a running endpoint."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from powerd.core.rack.failsafe import Phase
 from powerd.metrics.exposition import Metrics
 from powerd.snapshot import Snapshot
 from powerd.web.server import WebServer
+from tests.daemon.rig import Rig
 from tests.web import host
 from tests.web.host import BOOT_S, WALL_S, moment
 
@@ -80,3 +81,12 @@ async def endpoint(
     server = WebServer(lambda: shown[0], clock, metrics, listen="127.0.0.1:0", socket_path=path)
     async with server, aiohttp.ClientSession() as session:
         yield Endpoint(server, shown, session, f"http://127.0.0.1:{server.port}", path)
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """Return real processes that obey a budget; the tests leave them as they find them."""
+    with Rig(tmp_path_factory.mktemp("host")) as rig:
+        rig.start()
+        rig.obey(3000, lease_s=600)
+        yield rig

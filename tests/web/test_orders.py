@@ -4,39 +4,17 @@ import getpass
 import http.client
 import json
 import os
-import socket
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from powerd.web.peer import Peers
+from tests.daemon.host import OverSocket
 from tests.daemon.rig import Rig
 
 WHY = {"reason": "GPU 3 is slow"}
 OVERRIDE = {"gpu": "3", "watts": 300, "ttl_s": 600, **WHY}
 PATHS = ("override", "release", "detach", "attach", "mode", "drill")
-
-
-class _OverSocket(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=20)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(20)
-        self.sock.connect(str(self._path))
-
-
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """Return a host that obeys a budget; the tests leave it as they find it."""
-    with Rig(tmp_path_factory.mktemp("host")) as rig:
-        rig.start()
-        rig.obey(3000, lease_s=600)
-        yield rig
 
 
 def give(
@@ -48,7 +26,7 @@ def give(
     method: str = "POST",
 ) -> tuple[int, dict[str, Any]]:
     """Give an order over the socket; return the status and the document."""
-    connection = _OverSocket(rig.directory / "powerd.sock")
+    connection = OverSocket(rig.socket, timeout_s=20)
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     try:
         connection.request(method, f"/v1/{order}", raw, {"Content-Type": content_type})
@@ -173,12 +151,12 @@ def test_the_network_gives_no_orders(rig: Rig, order: str) -> None:
     document = json.loads(answer.read())
     connection.close()
     assert answer.status == 405
-    assert str(rig.directory / "powerd.sock") in document["error"]
+    assert str(rig.socket) in document["error"]
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
 def test_an_order_is_posted_and_nothing_else(rig: Rig, method: str) -> None:
-    connection = _OverSocket(rig.directory / "powerd.sock")
+    connection = OverSocket(rig.socket, timeout_s=20)
     connection.request(method, "/v1/release")
     answer = connection.getresponse()
     connection.close()

@@ -2,24 +2,14 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
-
-import pytest
 
 from tests.daemon.rig import Rig
 
 FEW = ("--phases", "coverage,fuzzing", "--max-examples", "4", "--generation-deterministic", "--no-shrink")
 QUIET = ("--warnings", "off", "--no-color")
-
-
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    with Rig(tmp_path_factory.mktemp("host")) as rig:
-        rig.start()
-        rig.obey(3000, lease_s=600)
-        yield rig
 
 
 @asynccontextmanager
@@ -59,7 +49,7 @@ async def test_what_the_network_reads_is_as_described(rig: Rig, tmp_path: Path) 
 
 
 async def test_whatever_is_posted_to_the_socket_is_answered_as_described(rig: Rig, tmp_path: Path) -> None:
-    async with relay(rig.directory / "powerd.sock") as port:
+    async with relay(rig.socket) as port:
         await try_out(port, tmp_path, "POST")
     assert rig.get("/healthz").status == 200
     assert "http_failed" not in rig.daemon.log
