@@ -51,7 +51,8 @@ def _run(directory: Path, seed: int, seconds: float) -> Course:
                 f"in control again after {tally.back_s[-1]:.1f} s"
             )
 
-        with contextlib.closing(course), contextlib.suppress(NotInControlError):
+        # Ctrl-C ends it earlier; what was seen until then is reported all the same.
+        with contextlib.closing(course), contextlib.suppress(NotInControlError, KeyboardInterrupt):
             course.run(seconds, told=told)
     return course
 

@@ -56,6 +56,7 @@ SIGNALS: tuple[Kind, ...] = (
     signal_faults.Stranger,
     signal_faults.Failover,
     signal_faults.Silent,
+    signal_faults.GridEvent,
     signal_faults.SquareWave,
 )
 HOST: tuple[Kind, ...] = (

@@ -14,6 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from tests.chaos.faults import Fault
 from tests.chaos.stage import Stage
 from tests.daemon.facility import BASE
+from tests.daemon.grid import Bridge, Interval
 from tests.daemon.host import Host
 from tests.daemon.rack import HARD_LIMIT_WATTS, NAMES
 from tests.signals.hostile import HOSTILE
@@ -30,6 +31,8 @@ TOPICS = (
 # Far more than any budget of the controller.
 _TEMPTING_WATTS = 2.0 * HARD_LIMIT_WATTS
 _LONG_S = 120.0
+# Of events: from below the floors to what takes little away.
+_EVENT_WATTS = (0, 3000, 4900, 5600, 6200)
 
 
 class SignalFault(Fault):
@@ -37,9 +40,13 @@ class SignalFault(Fault):
 
     def say(self, payload: bytes | dict[str, Any], topic: str = "", *, retain: bool = False) -> None:
         """Publish; nothing is said to a broker that does not answer."""
-        if self.rack.broker.running and not self.stage.controller.is_silent:
+        if self.can_speak():
             with contextlib.suppress(OSError):
                 self.rack.facility.publish(payload, topic=topic, retain=retain)
+
+    def can_speak(self) -> bool:
+        """Say whether there is a broker that would take a message, and somebody to say one."""
+        return self.rack.broker.running and not self.stage.controller.is_silent
 
     def tempting(self, **overrides: Any) -> dict[str, Any]:
         """Return a budget with far too many watts, and a long lease."""
@@ -118,7 +125,7 @@ class Flood(SignalFault):
     def begin(self) -> None:
         client = mqtt.Client(CallbackAPIVersion.VERSION2)
         with contextlib.suppress(OSError):
-            if self.rack.broker.running and not self.stage.controller.is_silent:
+            if self.can_speak():
                 client.connect("127.0.0.1", self.rack.broker.port, keepalive=0)
                 client.loop_start()
                 self._client = client
@@ -214,6 +221,36 @@ class Silent(SignalFault):
 
     def end(self) -> None:
         self.stage.controller.is_silent = False
+
+
+class GridEvent(SignalFault):
+    """The grid asks the rack for less, at once or soon, and takes it back; else it ends by itself."""
+
+    kind = "grid event"
+    weight = 4
+    lasts_s = (1.0, 8.0)
+    _ends_after_s = 12.0
+
+    def begin(self) -> None:
+        self._name = f"e{self.random.randrange(10**9)}"
+        self._bridge = Bridge(self.rack.facility)
+        self._is_asked = False
+        self._is_over = False
+
+    def step(self) -> None:
+        if not self._is_asked and self.can_speak():
+            begin_s = self.random.choice((0.0, 0.5))
+            down = Interval(begin_s, self._ends_after_s, {"limit_watts": self.random.choice(_EVENT_WATTS)})
+            with contextlib.suppress(OSError):
+                self._bridge.ask(self._name, down)
+                self._is_asked = True
+
+    def is_over(self) -> bool:
+        if self._is_asked and not self._is_over and self.can_speak():
+            with contextlib.suppress(OSError):
+                self._bridge.cancel(self._name)
+                self._is_over = True
+        return self._is_over or not self._is_asked
 
 
 class SquareWave(SignalFault):
