@@ -203,6 +203,10 @@ class Daemon:
             if self._recorder is not None:
                 self._recorder.close()
 
+    def leave_mode(self) -> None:
+        """Leave the mode that an operator has ordered to the code that takes over."""
+        renewal.leave_mode(self._settings.host.mode, self._controller.gate.mode)
+
     def _make_recorder(self, path: Path) -> Recorder:
         ledger = Ledger(path, LedgerOptions(max_mb=self._settings.ledger.max_mb))
         ledger.start()
@@ -234,10 +238,6 @@ class Daemon:
             traces=self._traces,
         )
 
-    def leave_mode(self) -> None:
-        """Leave the mode that an operator has ordered to the code that takes over."""
-        renewal.leave_mode(self._settings.host.mode, self._controller.gate.mode)
-
     async def _reload(self, asked: asyncio.Event) -> None:
         await self._controller.changes.next_iteration()  # until then it is not ready, and must not say so
         await self._reloader.run(asked)
@@ -252,9 +252,7 @@ class Daemon:
         new = await asyncio.to_thread(prepared, settings, self._listening, self._meters)
         async with self._controller.iterating:
             mode = settings.host.mode
-            is_other = (
-                mode != self._settings.host.mode
-            )  # else an operator's order for the time being holds on
+            is_other = mode != self._settings.host.mode  # else an operator's order holds on
             listens_to = partial(listened_to, settings)
             self._controller.replace_config(new.config, listens_to, mode if is_other else None)
             self._settings, self._rack, self._config = settings, new.config.rack, new.config
