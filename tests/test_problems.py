@@ -24,6 +24,16 @@ def test_a_repeat_is_counted_and_told_again_after_a_minute() -> None:
     assert (problem.count, problem.first_wall_s, problem.last_wall_s) == (4, WALL_S, WALL_S + 60)
 
 
+def test_each_change_of_how_things_stand_is_told_so_that_the_last_line_is_true() -> None:
+    problems = Problems()
+    entered = Notice("failsafe_entered", Severity.CRITICAL, "failsafe")
+    left = Notice("failsafe_left", Severity.INFO, "a controller is back")
+    cut = Notice("mqtt_disconnected", Severity.WARNING, "the connection ended")
+    back = Notice("mqtt_connected", Severity.INFO, "MQTT 5")
+    told = [take(problems, at_s, *notices) for at_s, notices in enumerate([(entered, cut), (left, back)] * 3)]
+    assert told == [["failsafe", "the connection ended"], ["a controller is back", "MQTT 5"]] * 3
+
+
 def test_what_has_not_recurred_for_a_minute_is_over_and_news_when_it_comes_back() -> None:
     problems = Problems()
     take(problems, 0, hung())

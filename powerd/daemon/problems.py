@@ -1,5 +1,7 @@
 """What is wrong now, or was a moment ago: the `errors` of status, each told once a minute at most.
 
+Only a change of how things stand is told each time, or the last line in the log would not be true.
+
 Subjects may come from the bus. However many of them a sender makes up, no other kind of problem is kept from
 being told, and what is told, logged and published stays bounded.
 """
@@ -14,6 +16,19 @@ from powerd.snapshot import Problem
 # A problem that has not recurred for this long is over.
 OVER_AFTER_S = 60.0
 TELL_AGAIN_AFTER_S = 60.0
+# None comes more often than phases change, connections are made, or operators say something.
+CHANGES = frozenset(
+    {
+        "drill_ended",
+        "failsafe_entered",
+        "failsafe_left",
+        "mqtt_connected",
+        "mqtt_disconnected",
+        "mqtt_subscribed",
+        "override_ended",
+        "phase_changed",
+    }
+)
 MAX_PROBLEMS = 256
 # Of one event; what is beyond it is told as one more. A host has fewer GPUs.
 MAX_SUBJECTS = 32
@@ -64,7 +79,8 @@ class Problems:
             if key not in self._problems and not self._has_room(notice):
                 continue
             self._count(key, notice, boot_s, wall_s)
-            if boot_s - self._told_boot_s.get(key, -TELL_AGAIN_AFTER_S) >= TELL_AGAIN_AFTER_S:
+            last_boot_s = self._told_boot_s.get(key, -TELL_AGAIN_AFTER_S)
+            if notice.event in CHANGES or boot_s - last_boot_s >= TELL_AGAIN_AFTER_S:
                 self._told_boot_s[key] = boot_s
                 due.append(notice)
         self._drop_what_is_over(boot_s)
