@@ -39,6 +39,8 @@ PROTOCOL_VERSION: Final = 1
 MAX_LINE_BYTES: Final = 256 * 1024
 MAX_TEXT_CHARS: Final = 512
 MAX_UUID_CHARS: Final = 128
+# Enough to count with for ever; what is longer would be told again in errors.
+MAX_NUMBER: Final = 2**63 - 1
 # Far above any GPU; and what is larger than a float can hold must not get into arithmetic.
 MAX_MW: Final = 1_000_000_000
 
@@ -93,14 +95,14 @@ def plan_from(message: Mapping[str, Any]) -> Plan:
 
 
 def integer_from(message: Mapping[str, Any], key: str) -> int:
-    """Return a field that must be a whole number.
+    """Return a field that must be a whole number, of no more digits than it takes to count.
 
     Raises:
         ValueError: naming the field.
     """
     value = message.get(key)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{key} must be a whole number")
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > MAX_NUMBER:
+        raise ValueError(f"{key} must be a whole number of up to 64 bits")
     return value
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from powerd.clock import boot_s
 from powerd.errors import ConfigError
 from powerd.guard.connection import Connection
 from powerd.guard.listener import Listener
@@ -84,6 +85,18 @@ def test_a_request_that_makes_no_sense_is_refused_and_the_next_one_served(
         assert reply["ok"] is False or request_["op"] == "release"
         assert peer.ask(id=2, op="read")["ok"]
     assert guard.driver.writes == []
+
+
+def test_a_number_of_hundreds_of_digits_is_refused_and_not_repeated(guard: LiveGuard) -> None:
+    """What a peer says comes back in errors, and in the log of who asked."""
+    with guard.peer() as peer:
+        token = peer.receive()["token"]
+        plan = {"op": "plan", "token": token, "end_boot_s": boot_s() + 60}
+        assert not peer.ask(id=1, number=10**400, **plan)["ok"]
+        assert peer.ask(id=2, number=1, **plan)["ok"], (
+            "nor is it the last one that any other must be newer than"
+        )
+        assert len(peer.ask(id=10**400, op="read")["error"]) < 100
 
 
 def test_half_lines_are_put_together(guard: LiveGuard) -> None:
