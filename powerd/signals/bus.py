@@ -23,6 +23,9 @@ from powerd.snapshot import BusStatus
 _FAREWELL_S = 1.0
 # Longest wait before a broker is asked again to let a client hear what it did not let it hear before.
 _ASK_AGAIN_S = 30.0
+# After so long without an acknowledgement the broker is asked for one: who seldom publishes would not notice
+# else that the connection leads nowhere any more.
+PROBE_AFTER_S = 1.0
 # QoS 2: not all brokers have it.
 _EXACTLY_ONCE = 2
 
@@ -91,6 +94,7 @@ class Bus:
         self._certificate_end_wall_s: float | None = None
         self._received = 0
         self._published = 0
+        self._acknowledged = 0
 
     def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
         """Publish as soon as possible, without waiting; see `Outbox` for what is kept while disconnected.
@@ -172,10 +176,17 @@ class Bus:
         Raises:
             BusError: this one broke.
         """
-        parts = self._work_off(session), self._ask_again(session, refused)
+        parts = self._work_off(session), self._ask_again(session, refused), self._probe(session)
         for result in await _first_of(*parts, session.closed(), self._renewed.wait()):
             if isinstance(result, Exception):
                 raise result
+
+    async def _probe(self, session: Session) -> NoReturn:
+        while True:
+            acknowledged = self._acknowledged
+            await asyncio.sleep(PROBE_AFTER_S)
+            if self._acknowledged == acknowledged:
+                await session.probe()
 
     async def _ask_again(self, session: Session, refused: Sequence[str]) -> None:
         """Subscribe to what was refused until it is granted: a cluster without leaders refuses too."""
@@ -208,6 +219,7 @@ class Bus:
                 raise
             else:
                 self._published += 1
+                self._acknowledged += message.qos > 0
             self._outbox.done(message)
 
     def _fresh_backoff(self) -> Backoff:

@@ -14,7 +14,7 @@ import math
 import random
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import NoReturn
 
@@ -35,7 +35,9 @@ OnMessage = Callable[[str, bytes, bool], None]
 # Longest wait for the broker to let a client in, and to subscribe: at one that all hosts come back to.
 ANSWER_TIMEOUT_S = 5.0
 # Longest wait for it to acknowledge a message. Nothing shows sooner that a connection leads nowhere any more.
-ACK_TIMEOUT_S = 3.0
+ACK_TIMEOUT_S = 2.5
+# Nobody subscribes to it.
+_NO_TOPIC = "powerd/none"
 # Longest wait for one address of a name to take a connection.
 DIAL_TIMEOUT_S = 2.0
 
@@ -99,21 +101,11 @@ class Session:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho declares no types
             properties.MessageExpiryInterval = message.expiry_s
         self._client.refusal = ""
-        try:
-            with _as_bus_error(self._url):
-                async with asyncio.timeout(ACK_TIMEOUT_S):
-                    await self._client.publish(
-                        message.topic,
-                        message.payload,
-                        message.qos,
-                        message.retain,
-                        properties,
-                        timeout=math.inf,
-                    )
-        except TimeoutError:
-            raise BrokerSilentError(
-                f"{self._url}: no acknowledgement for {ACK_TIMEOUT_S:g} s; the connection is given up"
-            ) from None
+        await self._answered(
+            self._client.publish(
+                message.topic, message.payload, message.qos, message.retain, properties, timeout=math.inf
+            )
+        )
         if self._client.lost:
             raise BusError(f"{self._url}: the connection ended before the broker had the message")
         if self._client.refusal:
@@ -121,6 +113,24 @@ class Session:
                 f"{self._url}: publishing on {message.topic} was refused ({self._client.refusal}): "
                 "check the broker's access list"
             )
+
+    async def probe(self) -> None:
+        """Have the broker answer something that changes nothing.
+
+        Raises:
+            BrokerSilentError: it does not answer.
+            BusError: the connection broke.
+        """
+        await self._answered(self._client.unsubscribe(_NO_TOPIC, timeout=math.inf))
+
+    async def _answered(self, call: Awaitable[None]) -> None:
+        try:
+            with _as_bus_error(self._url):
+                async with asyncio.timeout(ACK_TIMEOUT_S):
+                    await call
+        except TimeoutError:
+            text = f"{self._url}: no acknowledgement for {ACK_TIMEOUT_S:g} s; the connection is given up"
+            raise BrokerSilentError(text) from None
 
     async def closed(self) -> NoReturn:
         """Wait for the end of the connection.

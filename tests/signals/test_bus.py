@@ -185,6 +185,25 @@ async def test_a_connection_that_leads_nowhere_is_given_up_and_made_anew_at_once
         assert seen.waits_s[0] <= 0.5
 
 
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_a_connection_on_which_nothing_is_published_is_tried_now_and_then(
+    broker: Mosquitto, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("powerd.signals.mqtt.ACK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("powerd.signals.bus.PROBE_AFTER_S", 0.01)
+    async with Observed(options(broker.url, protocol=protocol), BUDGET_TOPIC) as seen:
+        await seen.connected()
+        for number in range(20):  # takes longer than several probes
+            broker.publish(BUDGET_TOPIC, b"%d" % number)
+        await until(lambda: len(seen.messages) == 20)
+        assert seen.events() == ["mqtt_connected"], "a broker that answers is not left"
+        broker.stall()
+        await seen.disconnected()
+        assert "no acknowledgement for 0.2 s" in seen.notices[-1].text
+        broker.resume()
+        await seen.connected()
+
+
 async def test_forty_attempts_at_a_broker_that_never_answers_leave_nothing_behind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
