@@ -17,7 +17,6 @@ from pathlib import Path
 from benchmarks.table import RAM, Figure, Table, load_note
 from tests.chaos import catalogue
 from tests.chaos.faults import Fault
-from tests.chaos.network_faults import Forgotten
 from tests.chaos.process_faults import Upgraded
 from tests.chaos.signal_faults import Silent
 from tests.chaos.stage import Stage
@@ -43,8 +42,6 @@ _GIVEN_UP_AFTER_S = 120.0
 _STEP_S = 0.05
 # A connection that breaks before it has lasted goes on with the outage before: daemons start anew for these.
 _BREAKS_CONNECTIONS = (*catalogue.BROKER, *catalogue.NETWORK)
-# Neither end can know before its keepalive is over that nobody is there any more.
-_LONGER: dict[type[Fault], float] = {Forgotten: 25.0}
 
 
 def measure_recovery(rounds: int, names: str = "") -> Table:
@@ -74,7 +71,7 @@ def _of_kind(stage: Stage, kind: type[Fault], rounds: int) -> Iterator[Figure]:
     median_s = statistics.median(times_s)
     # It takes half an hour: what is known is shown.
     print(f"{kind.kind}: {max(times_s):.2f} s", file=sys.stderr, flush=True)
-    yield Figure(f"{kind.kind} (median {median_s:.2f} s)", max(times_s), "s", _LONGER.get(kind, WITHIN_S))
+    yield Figure(f"{kind.kind} (median {median_s:.2f} s)", max(times_s), "s", WITHIN_S)
 
 
 def _recovery_s(stage: Stage, kind: type[Fault], seed: int) -> float:
