@@ -14,8 +14,27 @@ _START_TIMEOUT_S = 60.0
 _POLL_S = 0.005
 
 
-class Server(ABC):
-    """One process of a server, again and again the same. A context manager that starts and kills it.
+class Service(ABC):
+    """Runs from the beginning of its `with` to the end."""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start what does not run, and wait until it serves."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End it with SIGKILL."""
+
+
+class Server(Service):
+    """One process of a server, again and again the same.
 
     Args:
         program: what is run; also the name of its log.
@@ -29,13 +48,6 @@ class Server(ABC):
         self._program = program
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
 
     @property
     def running(self) -> bool:

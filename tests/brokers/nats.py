@@ -7,12 +7,12 @@ import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from tests.broker import free_port
 from tests.brokers.client import Client
 from tests.brokers.login import Login
-from tests.server import Server
+from tests.server import Server, Service
 
 _ELECTION_TIMEOUT_S = 40.0
 _POLL_S = 0.02
@@ -85,7 +85,7 @@ class Nats(Server):
         return "\n".join(blocks) + "\n"
 
 
-class NatsCluster:
+class NatsCluster(Service):
     """Three servers on three addresses of the loopback interface, MQTT on one port. A context manager.
 
     Args:
@@ -121,13 +121,6 @@ class NatsCluster:
             )
             for number, address in enumerate(addresses, 1)
         ]
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
 
     @property
     def log(self) -> str:
