@@ -9,6 +9,7 @@ import json
 import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -52,6 +53,13 @@ class OverSocket(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
+
+
+def _answer(connection: http.client.HTTPConnection, *request: Any) -> Answer:
+    with closing(connection):
+        connection.request(*request)
+        answer = connection.getresponse()
+        return Answer(answer.status, answer.read().decode())
 
 
 class Host:
@@ -154,12 +162,7 @@ class Host:
         """
         near = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=5)
         connection = OverSocket(self.socket, timeout_s=5) if self._is_far else near
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return Answer(answer.status, answer.read().decode())
-        finally:
-            connection.close()
+        return _answer(connection, "GET", path)
 
     def order(self, order: str, **body: Any) -> Answer:
         """POST an order on the daemon's socket; a reason is added where none is given.
@@ -168,13 +171,8 @@ class Host:
             OSError: it does not answer.
         """
         connection = OverSocket(self.socket, timeout_s=30)
-        try:
-            text = json.dumps({"reason": "a game day", **body})
-            connection.request("POST", f"/v1/{order}", text, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            return Answer(answer.status, answer.read().decode())
-        finally:
-            connection.close()
+        text = json.dumps({"reason": "a game day", **body})
+        return _answer(connection, "POST", f"/v1/{order}", text, {"Content-Type": "application/json"})
 
     def status(self) -> dict[str, Any]:
         """Return the status document of now.
